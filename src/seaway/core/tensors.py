@@ -1,0 +1,159 @@
+"""Named tensors and their specs: what a model takes and gives, whatever wire it came over."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from seaway.core.errors import UserError
+
+Array: TypeAlias = npt.NDArray[np.generic]
+Tensors: TypeAlias = Mapping[str, Array]
+"""Arrays by tensor name. BYTES tensors are object arrays of `str`."""
+
+
+class DType(enum.StrEnum):
+    """The datatypes of the Open Inference Protocol v2."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+    @property
+    def numpy(self) -> np.dtype[np.generic]:
+        """The numpy dtype that holds this datatype; BYTES is `object`."""
+        return _NUMPY[self]
+
+    @property
+    def is_float(self) -> bool:
+        return self in (DType.FP16, DType.FP32, DType.FP64)
+
+    @property
+    def is_integer(self) -> bool:
+        return self not in (DType.BOOL, DType.BYTES) and not self.is_float
+
+
+_NUMPY: dict[DType, np.dtype[np.generic]] = {
+    DType.BOOL: np.dtype(np.bool_),
+    DType.UINT8: np.dtype(np.uint8),
+    DType.UINT16: np.dtype(np.uint16),
+    DType.UINT32: np.dtype(np.uint32),
+    DType.UINT64: np.dtype(np.uint64),
+    DType.INT8: np.dtype(np.int8),
+    DType.INT16: np.dtype(np.int16),
+    DType.INT32: np.dtype(np.int32),
+    DType.INT64: np.dtype(np.int64),
+    DType.FP16: np.dtype(np.float16),
+    DType.FP32: np.dtype(np.float32),
+    DType.FP64: np.dtype(np.float64),
+    DType.BYTES: np.dtype(object),
+}
+
+
+class Meaning(enum.StrEnum):
+    """What an output (or input) stands for; golden metrics and the plan read it."""
+
+    FEATURE = "feature"
+    LABEL = "label"
+    PROBABILITY = "probability"
+    VALUE = "value"
+    TENSOR = "tensor"
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One named tensor.
+
+    `shape` uses -1 for a free axis; `columns` names the features of a `(batch, k)` input, in order;
+    `nullable` says that missing values (JSON null, an empty cell) may come and become NaN, or "" for BYTES.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    meaning: Meaning = Meaning.TENSOR
+    columns: tuple[str, ...] = ()
+    nullable: bool = False
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of `shape` fits this spec."""
+        return len(shape) == len(self.shape) and all(
+            want in (-1, got) for want, got in zip(self.shape, shape, strict=True)
+        )
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The inputs and outputs of a model, by name and in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first axis of every input is free, so that rows can be put together."""
+        return all(spec.shape[:1] == (-1,) for spec in self.inputs)
+
+    def input(self, name: str) -> TensorSpec | None:
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+    def output(self, name: str) -> TensorSpec | None:
+        return next((spec for spec in self.outputs if spec.name == name), None)
+
+
+def check_inputs(signature: Signature, tensors: Tensors) -> int:
+    """Refuse tensors that do not fit the Signature; return the number of rows (1 when not batched).
+
+    Raises `UserError` (`unknown_input`, `missing_input`, `wrong_dtype`, `wrong_shape`) that names the input,
+    what was expected and what came.
+    """
+    for name in tensors:
+        if signature.input(name) is None:
+            expected = ", ".join(spec.name for spec in signature.inputs)
+            raise UserError("unknown_input", f"there is no input {name!r}", f"the inputs are: {expected}")
+    rows: int | None = None
+    for spec in signature.inputs:
+        array = tensors.get(spec.name)
+        if array is None:
+            raise UserError("missing_input", f"input {spec.name!r} is missing", f"expected {describe(spec)}")
+        if array.dtype != spec.dtype.numpy:
+            raise UserError(
+                "wrong_dtype", f"input {spec.name!r} has dtype {array.dtype}", f"expected {describe(spec)}"
+            )
+        if not spec.accepts(array.shape):
+            raise UserError(
+                "wrong_shape",
+                f"input {spec.name!r} has shape {list(array.shape)}",
+                f"expected {describe(spec)}",
+            )
+        if signature.batched:
+            if rows is not None and array.shape[0] != rows:
+                raise UserError(
+                    "wrong_shape",
+                    f"input {spec.name!r} has {array.shape[0]} rows, the inputs before it have {rows}",
+                    "every input must have the same number of rows",
+                )
+            rows = array.shape[0]
+    return 1 if rows is None else rows
+
+
+def describe(spec: TensorSpec) -> str:
+    """Such as `FP32[N,30]`: datatype and shape, with N for the batch axis and ? for any other free one."""
+    axes = [
+        "N" if i == 0 and axis == -1 else "?" if axis == -1 else str(axis)
+        for i, axis in enumerate(spec.shape)
+    ]
+    return f"{spec.dtype.value}[{','.join(axes)}]"

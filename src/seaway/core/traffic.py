@@ -1,0 +1,77 @@
+"""Which revision answers: traffic splits, and the immutable routing table that workers hold."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from seaway.core.bundles import Digest
+from seaway.core.errors import UserError
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one request, and the queue of all, may take."""
+
+    deadline_s: float = 1.0
+    queue_s: float = 2.0
+    body_bytes: int = 16 * 1024 * 1024
+
+
+class RoutedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One revision as a worker needs it. `bundle` is the directory of the opened bundle, `ref` NAME:vN for people."""
+
+    number: int
+    digest: Digest
+    bundle: str
+    ref: str
+    percent: float = 0.0
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One endpoint: its revisions with their shares (0 = loaded and warm, but takes no traffic unless named)."""
+
+    endpoint: str
+    revisions: tuple[RoutedRevision, ...]
+    limits: Limits = Limits()
+
+    def revision(self, number: int) -> RoutedRevision | None:
+        return next((r for r in self.revisions if r.number == number), None)
+
+
+class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All routes at one moment. A worker replaces its table whole; `generation` only grows."""
+
+    generation: int = 0
+    routes: tuple[Route, ...] = ()
+
+    def route(self, endpoint: str) -> Route | None:
+        return next((r for r in self.routes if r.endpoint == endpoint), None)
+
+
+def check_split(route: Route) -> None:
+    """Raises `UserError("invalid_spec")` unless the shares are within 0…100 and sum to 100."""
+    shares = [r.percent for r in route.revisions]
+    if any(not 0 <= share <= 100 for share in shares) or abs(sum(shares) - 100) > 1e-9:
+        raise UserError("invalid_spec", f"the traffic of {route.endpoint!r} is {shares}: it must sum to 100")
+
+
+def choose(route: Route, key: str) -> RoutedRevision:
+    """The revision that answers a request with this key: the same key gets the same one while shares stand.
+
+    The key's hash is a point in [0, 100); revisions take consecutive intervals in the order of their numbers.
+    """
+    revisions = sorted(route.revisions, key=lambda r: r.number)
+    carrying = [r for r in revisions if r.percent > 0]
+    if not carrying:
+        raise UserError("endpoint_not_found", f"no revision of {route.endpoint!r} takes traffic")
+    if len(carrying) == 1:
+        return carrying[0]
+    digest = hashlib.blake2b(key.encode(), digest_size=8, person=b"seaway").digest()
+    point = int.from_bytes(digest, "big") / 2**64 * 100
+    edge = 0.0
+    for revision in carrying:
+        edge += revision.percent
+        if point < edge:
+            return revision
+    return carrying[-1]

@@ -1,0 +1,143 @@
+"""The settings of one process: read once from HOME/config.toml and the environment, frozen, each with its origin."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seaway.core.errors import UserError
+
+SECRET_KEYS: Final = frozenset({"store"})
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be set for a home. Unset means the default shown here."""
+
+    http: str = "127.0.0.1:8080"
+    """HOST:PORT of the data plane."""
+    control: str | None = None
+    """HOST:PORT of the control API on TCP, beside its socket; None means the socket alone."""
+    workers: int = 1
+    """Data workers."""
+    store: str | None = None
+    """SQLAlchemy URL of the state store; None means SQLite in the home."""
+    allow_open: bool = False
+    """Whether addresses beyond loopback may be bound without authentication."""
+    drain_s: float = 20.0
+    """How long a stopping worker waits for requests in flight."""
+    log_level: str = "info"
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """The settings of a home, and where each value came from: `default`, a file's path, an environment variable."""
+
+    home: Path
+    settings: Settings
+    origins: dict[str, str]
+
+
+def load(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Configuration:
+    """Read the settings of `home` (else `SEAWAY_HOME`, else `~/.seaway`).
+
+    A `SEAWAY_<NAME>` variable wins over `HOME/config.toml`, which wins over the default.
+    Raises `UserError("invalid_config")` for an unknown key or a malformed value, naming its origin.
+    """
+    env = os.environ if environ is None else environ
+    chosen = Path(home or env.get("SEAWAY_HOME") or "~/.seaway").expanduser().absolute()
+    values: dict[str, object] = {}
+    origins = dict.fromkeys(Settings.__struct_fields__, "default")
+    path = chosen / "config.toml"
+    for key, value in _read_file(path).items():
+        values[key], origins[key] = value, str(path)
+    for name in Settings.__struct_fields__:
+        variable = f"SEAWAY_{name.upper()}"
+        if variable in env:
+            values[name], origins[name] = env[variable], variable
+    for name, value in values.items():
+        try:  # one at a time, so that the error can name the origin
+            msgspec.convert({name: value}, Settings, strict=origins[name] == str(path))
+        except msgspec.ValidationError as error:
+            shown = "a secret" if name in SECRET_KEYS else repr(value)
+            raise UserError("invalid_config", f"{name} = {shown} from {origins[name]}: {error}") from error
+    return Configuration(chosen, msgspec.convert(values, Settings, strict=False), origins)
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    if not path.exists():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError("invalid_config", f"{path} cannot be read: {error}") from error
+    unknown = sorted(set(found) - set(Settings.__struct_fields__))
+    if unknown:
+        raise UserError(
+            "invalid_config", f"{path} has unknown keys {unknown}", f"known: {Settings.__struct_fields__}"
+        )
+    if SECRET_KEYS & set(found) and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise UserError(
+            "invalid_config", f"{path} holds a secret and others can read it", f"chmod 600 {path}"
+        )
+    return found
+
+
+class HomePaths(msgspec.Struct, frozen=True):
+    """Where things lie in a home."""
+
+    home: Path
+
+    @property
+    def models(self) -> Path:
+        """One OCI image layout per model."""
+        return self.home / "models"
+
+    @property
+    def opened(self) -> Path:
+        """Bundles laid out as files, by digest; can be made again from `models`."""
+        return self.home / "cache" / "bundles"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"
+
+    @property
+    def state(self) -> Path:
+        """The SQLite state store."""
+        return self.home / "state.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that opens the state store."""
+        return self.home / "lock"
+
+    @property
+    def up_lock(self) -> Path:
+        """Held by the supervisor."""
+        return self.run / "up.lock"
+
+    @property
+    def run(self) -> Path:
+        """Sockets, the routing table and process records of the running server (mode 0700)."""
+        return self.home / "run"
+
+    @property
+    def table(self) -> Path:
+        """The routing table that workers start with."""
+        return self.run / "table.json"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.home / "control.sock"
+
+    @property
+    def token(self) -> Path:
+        return self.home / "token"
+
+    def worker_socket(self, slot: int) -> Path:
+        return self.run / f"worker-{slot}.sock"

@@ -1,0 +1,116 @@
+"""Listening sockets and addresses: made here once, so that every process binds and refuses in the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from seaway.core.errors import UserError
+
+_UNIX_PATH_MAX = 100
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, with an IPv6 host in brackets. Raises `UserError("invalid_config")`."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise UserError("invalid_config", f"{text!r} is not HOST:PORT", "such as 127.0.0.1:8080")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`; a name other than localhost counts as open."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_open_bind(host: str, *, allow_open: bool) -> None:
+    """Raises `UserError("open_bind_refused")` for an address beyond loopback unless it is allowed."""
+    if not allow_open and not is_loopback(host):
+        raise UserError(
+            "open_bind_refused",
+            f"{host} can be reached from other machines, and nothing protects it yet",
+            "bind 127.0.0.1, or add --allow-open if a proxy in front checks who calls",
+        )
+
+
+def listen_tcp(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """`count` listening sockets on one address, shared by SO_REUSEPORT; port 0 picks a free one.
+
+    A first bind without SO_REUSEPORT finds out whether another program has the port: the kernel would let two
+    programs of one user share it, each getting a part of the requests. Raises `UserError("address_in_use")`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                "address_in_use",
+                f"cannot bind {host}:{port}: {error.strerror}",
+                "stop what listens there or choose another port",
+            ) from error
+        if count == 0:
+            return []
+        port = probe.getsockname()[1]
+    sockets: list[socket.socket] = []
+    for _ in range(count):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        listener.setblocking(False)
+        sockets.append(listener)
+    return sockets
+
+
+@contextlib.contextmanager
+def unix_address(path: Path) -> Iterator[str]:
+    """A name for the Unix socket at `path` that fits the kernel's 108 bytes, valid inside the `with` block."""
+    if len(os.fsencode(path)) < _UNIX_PATH_MAX:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening Unix socket of mode 0600 at `path`, in place of whatever stale socket was there."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with unix_address(path) as address:
+        old = os.umask(0o177)
+        try:
+            listener.bind(address)
+        finally:
+            os.umask(old)
+    listener.listen(128)
+    listener.setblocking(False)
+    return listener
+
+
+def connect_unix(path: Path, timeout_s: float | None = None) -> socket.socket:
+    """A blocking connection to the Unix socket at `path`; raises `OSError` when nobody listens."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout_s)
+    try:
+        with unix_address(path) as address:
+            connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection

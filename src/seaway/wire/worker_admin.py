@@ -1,0 +1,87 @@
+"""What control says to a data worker: one JSON line asks, one JSON line answers, over RUN/worker-<slot>.sock.
+
+A new table arrives in two phases. *Prepare* loads and warms one revision (a real prediction must pass) and is
+idempotent; *commit* swaps the whole table and is refused unless all that it names is loaded; *retire* drops a
+revision after its last request. The socket RUN/worker-<slot>.fd hands its listening socket to whoever connects
+(SCM_RIGHTS), so that a new supervisor can adopt the socket of a worker that outlived the old one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from seaway.core.bundles import Digest
+from seaway.core.traffic import Limits, RoutedRevision, RoutingTable
+
+
+class Observe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="observe"):
+    """Ask what the worker holds; answered with `Observed`."""
+
+
+class Prepare(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="prepare"):
+    """Load and warm a revision; answered when its first real prediction passed or failed."""
+
+    endpoint: str
+    revision: RoutedRevision
+    limits: Limits
+
+
+class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="commit"):
+    """Swap the routing table. A table older than the worker's own is refused (`generation_conflict`)."""
+
+    table: RoutingTable
+
+
+class Retire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="retire"):
+    """Drop a revision that the table no longer names, after its last request. Unknown ones are fine."""
+
+    endpoint: str
+    number: int
+
+
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="metrics"):
+    """Ask for the worker's own counters, in Prometheus text; merged by whichever worker is scraped."""
+
+
+Request = Observe | Prepare | Commit | Retire | Metrics
+
+
+class LoadedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A revision in the worker's memory. A failed load stays listed, with its error, until it is retired."""
+
+    endpoint: str
+    number: int
+    digest: Digest
+    ready: bool
+    in_flight: int = 0
+    load_s: float = 0.0
+    error_code: str | None = None
+    error: str | None = None
+
+
+class Observed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker holds."""
+
+    slot: int
+    pid: int
+    generation: int
+    ready: bool
+    draining: bool
+    loaded: tuple[LoadedRevision, ...]
+    rss_bytes: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `SeawayError` on its way over the socket."""
+
+    code: str
+    message: str
+    hint: str | None = None
+
+
+class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The answer: `failure` is None when the request was carried out."""
+
+    failure: Failure | None = None
+    observed: Observed | None = None
+    metrics: str | None = None
