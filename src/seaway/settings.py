@@ -141,3 +141,8 @@ class HomePaths(msgspec.Struct, frozen=True):
 
     def worker_socket(self, slot: int) -> Path:
         return self.run / f"worker-{slot}.sock"
+
+
+def flag(variable: str) -> bool:
+    """Whether an environment variable is set to something true; for switches that belong to no home."""
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes")

@@ -46,6 +46,30 @@ class CheckResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: str | None = None
 
 
+class ReliabilityBin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows whose stated chance fell into one bin: how many, the mean chance stated, the share that came true."""
+
+    low: float
+    high: float
+    rows: int
+    stated: float
+    came_true: float
+
+
+class GoldenFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the pictures of a report are drawn from; each part is empty where it does not apply.
+
+    `confusion` counts the true class (row) by the answered one (column), in the order of `classes`;
+    `residuals` are pairs (answer, answer - truth) of at most a few hundred golden rows.
+    """
+
+    rows: int
+    classes: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    residuals: tuple[tuple[float, float], ...] = ()
+
+
 class GateReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All checks of one version at one time. `baseline` is the digest it was compared with; `at` is UTC, ISO 8601."""
 
@@ -56,6 +80,7 @@ class GateReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: str
     baseline: str | None = None
     baseline_ref: str | None = None
+    figures: GoldenFigures | None = None
     report_version: int = 1
 
     @property

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from seaway.core.bundles import OpenedBundle, Task
+from seaway.core.deployments import DeploymentState, Revision
+from seaway.core.events import Event, NewEvent
 from seaway.core.tables import Table
 from seaway.core.tensors import Signature, Tensors
 
@@ -77,3 +81,63 @@ class Converter(Protocol):
 
     def open(self, source: object) -> SourceModel | None:
         """The source as a model, or None where it is not of this framework. `source` is a live object or a `Path`."""
+
+
+class Idempotency(msgspec.Struct, frozen=True):
+    """A caller's promise that two requests are one: `body_hash` tells whether they say the same."""
+
+    key: str
+    principal: str
+    body_hash: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change of one endpoint, stored whole or not at all.
+
+    `state` is the new state, whose generation is one above the stored one; a generation of 1 means that the endpoint
+    must not exist yet. `revision` is new with it. `result` is what a repeated request with the same idempotency key
+    is answered. Without a state, only events (a refused action) or the result (nothing to change) are stored.
+    """
+
+    events: tuple[NewEvent, ...]
+    state: DeploymentState | None = None
+    revision: Revision | None = None
+    idempotency: Idempotency | None = None
+    result: bytes = b""
+
+
+class StateStore(Protocol):
+    """Deployments, revisions and events. All methods block and are thread-safe.
+
+    Raises `TemporaryError("store_unavailable")` where the database does not answer, `PermanentError("disk_full")`.
+    """
+
+    def states(self) -> tuple[DeploymentState, ...]:
+        """Every endpoint that ever was, deleted ones too, by name."""
+
+    def state(self, endpoint: str) -> DeploymentState | None: ...
+
+    def revisions(self, endpoint: str) -> tuple[Revision, ...]:
+        """By number; empty for an unknown endpoint."""
+
+    def revision(self, endpoint: str, number: int) -> Revision | None: ...
+
+    def apply(self, change: Change) -> tuple[Event, ...]:
+        """Store a change, durable when this returns, and answer its events with their numbers.
+
+        Raises `UserError("generation_conflict")` unless `change.state.generation` is one above the stored one, and
+        `UserError("idempotency_conflict")` where the key of `change.idempotency` is taken, by whatever body: a caller
+        that lost a race reads `remembered` again.
+        """
+
+    def remembered(self, idempotency: Idempotency) -> bytes | None:
+        """The result stored under this key, None if it is new.
+
+        Raises `UserError("idempotency_conflict")` where the key was used with another body.
+        """
+
+    def events(self, after: int = 0, endpoint: str | None = None, limit: int = 1000) -> tuple[Event, ...]:
+        """Events with `seq` above `after`, oldest first; of one endpoint or of all."""
+
+    def close(self) -> None:
+        """Idempotent."""

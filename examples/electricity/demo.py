@@ -1,0 +1,220 @@
+"""The main job of Seaway on real data, in about a minute: package, check, deploy, replace, refuse, take back.
+
+`make demo` runs it. Every command that it shows can be typed; it uses a home of its own under `.cache/demo`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.rule import Rule
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+
+import datasets  # noqa: E402
+from electricity import models  # noqa: E402
+
+import seaway  # noqa: E402
+
+HOME = ROOT / ".cache" / "demo"
+SEAWAY = str(Path(sys.executable).with_name("seaway"))
+console = Console(highlight=False, width=min(Console().width, 118))
+started = time.monotonic()
+
+
+def step(number: int, title: str) -> None:
+    """A heading with the time that has passed."""
+    console.print()
+    console.print(Rule(f"[bold]{number}. {title}[/]  [dim]{time.monotonic() - started:.0f} s[/]", align="left"))
+
+
+def run(*words: str, expect: int = 0, show: bool = True) -> str:
+    """Run a `seaway` command as a user would type it, show what it prints, and stop the demo where it goes wrong."""
+    if show:
+        console.print(f"[bold cyan]$ seaway {shlex.join(words)}[/]")
+    done = subprocess.run([SEAWAY, *words], capture_output=True, text=True, env=environment())
+    if show:
+        for line in (done.stdout + done.stderr).rstrip().splitlines():
+            console.print(f"  {line}", markup=False)
+        if done.returncode:
+            console.print(f"  [dim](exit code {done.returncode})[/]")
+    if done.returncode != expect:
+        console.print(done.stdout + done.stderr, markup=False)
+        raise SystemExit(f"expected exit code {expect}, got {done.returncode}: seaway {shlex.join(words)}")
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    """The caller's, with the demo's home and a width that the output fits."""
+    return {**os.environ, "SEAWAY_HOME": str(HOME), "COLUMNS": "114"}
+
+
+@contextmanager
+def server(address: str) -> Iterator[None]:
+    """`seaway up` in the background."""
+    console.print(f"[bold cyan]$ seaway up --http {address} &[/]")
+    with (HOME / "up.log").open("w") as log:
+        process = subprocess.Popen([SEAWAY, "up", "--http", address], stdout=log, stderr=log, env=environment())
+    try:
+        deadline = time.monotonic() + 30
+        while subprocess.run([SEAWAY, "status"], capture_output=True, env=environment()).returncode or not _ready(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("the server did not start:\n" + (HOME / "up.log").read_text())
+        console.print(f"  ready on http://{address}")
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def _ready(address: str) -> bool:
+    done = subprocess.run(["curl", "-sf", "-o", os.devnull, f"http://{address}/v2/health/ready"])
+    return done.returncode == 0
+
+
+def free_address() -> str:
+    """A free port on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def curl(address: str, row: dict[str, Any]) -> None:
+    """Call the endpoint with a client that knows nothing of Seaway."""
+    body = json.dumps({"instances": [row]})
+    command = ["curl", "-s", "-i", f"http://{address}/predict/electricity", "-H", "content-type: application/json"]
+    console.print(f"[bold cyan]$ {shlex.join([*command, '-d', body])}[/]", soft_wrap=True)
+    answer = subprocess.run([*command, "-d", body], capture_output=True, text=True, check=True).stdout
+    for line in answer.splitlines():
+        if line.startswith(("HTTP", "seaway-", "{")):
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+class Callers:
+    """Three clients that call without a pause while versions change, and count what they lose."""
+
+    def __init__(self, address: str, rows: list[dict[str, Any]]) -> None:
+        self.answered = 0
+        self.lost: list[str] = []
+        self.revisions: set[int] = set()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._call, args=(address, rows)) for _ in range(3)]
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self, address: str, rows: list[dict[str, Any]]) -> None:
+        client = seaway.Client(f"http://{address}")
+        while not self._stop.is_set():
+            try:
+                answer = client.answer("electricity", rows)
+                with self._lock:
+                    self.answered += 1
+                    self.revisions.add(answer.revision)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller lost a request
+                with self._lock:
+                    self.lost.append(str(error))
+
+
+def main() -> None:
+    """Run the demo from an empty home; exits non-zero where anything is not as it should be."""
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir(parents=True)
+    os.environ["SEAWAY_HOME"] = str(HOME)
+
+    step(1, "Train: three models of the Australian electricity market (elec2, 1996-98)")
+    split = models.load(datasets.fetch("elec2"))
+    console.print(f"  {len(split.train):,} half-hours to train on, the {len(split.golden):,} after them as the golden set")
+    first, better, wrong = models.logistic(split.train), models.boosted(split.train), models.mistaken(split.train)
+    console.print("  a linear model, boosted trees, and a linear model whose labels were joined six hours off")
+
+    step(2, "Package: from Python object to immutable bundle, the conversion to ONNX proved")
+    features, truth = split.golden[models.WORDS + models.NUMBERS], split.golden[models.TARGET]
+    for label, model in (("linear", first), ("boosted", better), ("mistaken", wrong)):
+        console.print(f"[bold cyan]>>> seaway.package({label}, name='electricity', golden=(X, y), require=['accuracy>=0.65'])[/]")
+        result = seaway.package(
+            model,
+            name="electricity",
+            golden=(features, truth.rename(models.TARGET)),
+            require=["accuracy>=0.65"],
+            lineage={"data": str(datasets.fetch("elec2")), "param.model": label},
+        )
+        parity = result.parity
+        assert parity is not None
+        console.print(f"  {result.version.ref}  {result.version.digest[:19]}…  {parity.summary()}")
+    run("versions", "electricity")
+
+    address = free_address()
+    step(3, "Start the server")
+    with server(address):
+        step(4, "Validate and deploy the first version")
+        run("validate", "electricity:v1")
+        run("deploy", "electricity:v1")
+
+        step(5, "Call it")
+        rows = features.head(8).to_dict("records")
+        curl(address, rows[0])
+        told = seaway.Client(f"http://{address}").predict("electricity", rows)
+        expected = first.predict(features.head(8)).tolist()
+        assert [p["label"] for p in told] == expected, (told, expected)
+        console.print(f"  8 rows through the Python client: the labels equal scikit-learn's own: {expected}")
+
+        step(6, "A better version: see what will change, then switch while clients keep calling")
+        run("deploy", "electricity:v2", "--plan")
+        with Callers(address, rows) as callers:
+            run("deploy", "electricity:v2")
+
+            step(7, "A bad version is refused at the gate")
+            run("deploy", "electricity:v3", expect=3)
+
+            step(8, "Take it back")
+            run("rollback", "electricity")
+        if callers.lost or callers.revisions != {1, 2}:
+            raise SystemExit(f"lost {len(callers.lost)} requests ({callers.lost[:3]}), revisions {callers.revisions}")
+        console.print(
+            f"  [green]{callers.answered:,} requests were answered meanwhile by revisions 1 and 2, and none was lost[/]"
+        )
+
+        step(9, "Who did what, when")
+        run("history", "electricity")
+        run("status", "electricity")
+
+    console.print()
+    console.print(Rule("[bold]What happened[/]", align="left"))
+    console.print(
+        "  Three scikit-learn pipelines became bundles whose ONNX answers were compared row by row with the originals.\n"
+        "  v1 passed its gate and went live. v2 replaced it with no request lost, after the plan had shown what changes.\n"
+        "  v3, trained on misaligned labels, never took a request: its gate failed (exit code 3). One command took v2 back.\n"
+    )
+    console.print("[bold]Type next[/]  (this home stays until the next demo)")
+    console.print(f"  export SEAWAY_HOME={HOME.relative_to(Path.cwd()) if HOME.is_relative_to(Path.cwd()) else HOME}")
+    console.print(f"  {Path(SEAWAY).relative_to(ROOT)} show electricity:v2      # the bundle, its lineage and its gate report")
+    console.print(f"  {Path(SEAWAY).relative_to(ROOT)} up                       # then open http://127.0.0.1:8080/docs")
+    console.print(f"\n  {time.monotonic() - started:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""`python -m seaway` is `seaway`."""
+
+from __future__ import annotations
+
+from seaway.cli.main import run
+
+if __name__ == "__main__":
+    run()

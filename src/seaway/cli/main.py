@@ -1,0 +1,161 @@
+"""The `seaway` command: the table of verbs, and the one place where an error becomes an exit code.
+
+A verb's module is imported only when the verb is called, so that `seaway --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final, NamedTuple
+
+import cyclopts
+from cyclopts.exceptions import CycloptsError
+
+import seaway
+from seaway.cli import output
+from seaway.core.errors import PermanentError, SeawayError, UserError
+from seaway.wire import status
+
+
+class Verb(NamedTuple):
+    """One verb: where its function is, what the list of verbs says of it, and an example that `--help` shows."""
+
+    target: str
+    summary: str
+    example: str
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "package": Verb(
+        "seaway.cli.models:package",
+        "Package a trained model as a new immutable version.",
+        "seaway package model.onnx --name prices --golden test.csv --target price_up --require 'accuracy>=0.80'",
+    ),
+    "models": Verb("seaway.cli.models:models", "List the models of this home.", "seaway models"),
+    "versions": Verb("seaway.cli.models:versions", "List the versions of a model.", "seaway versions prices"),
+    "show": Verb(
+        "seaway.cli.models:show", "Show what a version is made of and what its checks found.", "seaway show prices:v3"
+    ),
+    "diff": Verb("seaway.cli.models:diff", "Say what differs between two versions.", "seaway diff prices:v2 prices:v3"),
+    "verify": Verb(
+        "seaway.cli.models:verify", "Check every stored byte against its digest.", "seaway verify prices:v3"
+    ),
+    "validate": Verb(
+        "seaway.cli.gates:validate", "Run a version's checks and keep the report.", "seaway validate prices:v3"
+    ),
+    "up": Verb(
+        "seaway.cli.servers:up",
+        "Start the server: data workers, control process, supervisor.",
+        "seaway up --http 127.0.0.1:8080",
+    ),
+    "deploy": Verb(
+        "seaway.cli.endpoints:deploy",
+        "Put a version behind an endpoint, once its gate passed.",
+        "seaway deploy prices:v3 --plan",
+    ),
+    "status": Verb("seaway.cli.endpoints:status", "Show what is live, and how the workers are.", "seaway status prices"),
+    "predict": Verb(
+        "seaway.cli.endpoints:predict", "Send rows of a file to an endpoint.", "seaway predict prices --data rows.csv"
+    ),
+    "rollback": Verb(
+        "seaway.cli.endpoints:rollback", "Take an endpoint back to an earlier revision.", "seaway rollback prices"
+    ),
+    "history": Verb(
+        "seaway.cli.endpoints:history",
+        "Say who did what when, or what was live at a time.",
+        "seaway history prices --at 2026-11-22T09:00:00Z",
+    ),
+    "delete": Verb("seaway.cli.endpoints:delete", "Delete an endpoint; its models stay.", "seaway delete prices"),
+    "serve": Verb(
+        "seaway.cli.servers:serve",
+        "Serve one model, the data plane alone.",
+        "seaway serve model.onnx --http 127.0.0.1:8080",
+    ),
+    "image": Verb(
+        "seaway.cli.models:image",
+        "Write a Dockerfile and a build context for a version.",
+        "seaway image prices:v3 -o ./prices-image",
+    ),
+    "config show": Verb(
+        "seaway.cli.diagnostics:config_show", "Show every setting and where it came from.", "seaway config show"
+    ),
+    "doctor": Verb(
+        "seaway.cli.diagnostics:doctor", "Check this machine and this home, and say what to mend.", "seaway doctor"
+    ),
+}
+
+
+def build_app() -> cyclopts.App:
+    """The parser with all verbs; no verb's module is imported yet."""
+    app = cyclopts.App(
+        name="seaway",
+        help="From a trained model to a served, versioned, reversible endpoint.",
+        help_epilogue=(
+            "A first round:\n\n"
+            "```\n"
+            "seaway package model.onnx --name prices\n"
+            "seaway up                      # in another terminal\n"
+            "seaway deploy prices:v1\n"
+            "seaway predict prices --data rows.csv\n"
+            "```"
+        ),
+        help_format="markdown",
+        version=seaway.__version__,
+        result_action="return_value",
+    )
+    groups: dict[str, cyclopts.App] = {"": app}
+    for words, verb in VERBS.items():
+        group, _, name = words.rpartition(" ")
+        if group not in groups:
+            groups[group] = cyclopts.App(name=group, help="Show the configuration.", help_format="markdown")
+            app.command(groups[group])
+        groups[group].command(
+            verb.target, name=name, help=verb.summary, help_epilogue=f"Example:\n\n```\n{verb.example}\n```"
+        )
+    return app
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command line and return its exit code (see docs/errors.md); errors go to stderr.
+
+    With `--json`, an error is one JSON document on stderr too.
+    """
+    as_json = "--json" in arguments
+    try:
+        result = build_app()(arguments, exit_on_error=False, print_error=False, help_on_error=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except CycloptsError as error:
+        output.print_error(UserError("invalid_request", str(error), "seaway VERB --help shows the options"), as_json)
+        return 2
+    except SeawayError as error:
+        output.print_error(error, as_json)
+        return status.STATUS[error.code].exit_code
+    except KeyboardInterrupt:
+        output.print_error(UserError("interrupted", "interrupted; what was acknowledged stays done"), as_json)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`seaway history | head`): nothing is wrong, and nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the process edge: whatever is left is a fault of Seaway
+        return _internal_fault(error, as_json)
+
+
+def _internal_fault(error: Exception, as_json: bool) -> int:
+    if isinstance(error, OSError) and error.errno == 28:
+        output.print_error(PermanentError("disk_full", "no space left on the disk", "free some space, then try again"), as_json)
+        return status.STATUS["disk_full"].exit_code
+    output.print_error(
+        PermanentError("internal", f"{type(error).__name__}: {error}", "run again with SEAWAY_TRACEBACK=1 and report it"),
+        as_json,
+    )
+    if output.wants_traceback():
+        raise error
+    return 1
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))

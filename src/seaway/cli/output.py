@@ -1,0 +1,94 @@
+"""How the command line prints: tables for people, one JSON document for programs, errors with cause and fix."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from seaway import settings
+from seaway.core.errors import SeawayError, TemporaryError
+
+_MARKS = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "inconclusive": "[yellow]inconclusive[/]"}
+
+
+def console() -> Console:
+    """Standard output: colours only on a terminal, no wrapping in a pipe."""
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out = Console(highlight=False, width=max(out.width, 160), soft_wrap=True)
+    return out
+
+
+def say(text: str) -> None:
+    """One line for a person; rich markup is understood."""
+    console().print(text)
+
+
+def plain(text: object) -> str:
+    """Text that may hold brackets, safe inside markup."""
+    return escape(str(text))
+
+
+def note(text: str) -> None:
+    """A line beside the result (progress, a hint), on stderr so that stdout stays the result."""
+    Console(stderr=True, highlight=False).print(text)
+
+
+def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table; numbers are right-aligned, verdicts coloured."""
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    rows = [list(row) for row in rows]
+    for index, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(cell) for cell in row))
+    console().print(shown)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return _MARKS.get(str(value), escape(str(value)))
+
+
+def print_json(document: object) -> None:
+    """One JSON document, keys in order, with a final newline."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+
+
+def print_error(error: SeawayError, as_json: bool) -> None:
+    """Cause and fix on stderr."""
+    if as_json:
+        body: dict[str, object] = {"error": error.message, "code": error.code, "hint": error.hint}
+        if isinstance(error, TemporaryError):
+            body["retry_after_s"] = error.retry_after_s
+        sys.stderr.write(msgspec.json.encode(body).decode() + "\n")
+        return
+    err = Console(stderr=True, highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error[/] {escape(error.message)}  [dim]({error.code})[/]")
+    if error.hint:
+        for index, line in enumerate(error.hint.splitlines()):
+            err.print(f"{'  fix' if index == 0 else '     '} {escape(line)}")
+
+
+def human_bytes(count: int) -> str:
+    """Such as `1.4 MiB`."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for the stack of an internal fault."""
+    return settings.flag("SEAWAY_TRACEBACK")

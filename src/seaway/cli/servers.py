@@ -1,0 +1,76 @@
+"""`seaway up` and `seaway serve`: both become the supervisor process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from seaway import settings, sockets
+from seaway.cli import output
+from seaway.cli.options import COMMON, Common, Flag
+from seaway.core.errors import UserError
+
+
+def up(
+    *,
+    http: Annotated[str | None, Parameter(help="HOST:PORT of the endpoints.")] = None,
+    control: Annotated[str | None, Parameter(help="HOST:PORT of the control API, beside its socket.")] = None,
+    workers: Annotated[int | None, Parameter(help="Data workers; one per core is a good number.")] = None,
+    allow_open: Annotated[bool, Flag, Parameter(help="Allow an address that other machines can reach.")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Start the server and stay; SIGTERM or Ctrl-C drains and stops it."""
+    configuration = common.configuration()
+    chosen = configuration.settings
+    paths = settings.HomePaths(configuration.home)
+    arguments = _supervisor(
+        paths.run, http or chosen.http, workers or chosen.workers, allow_open or chosen.allow_open, chosen.drain_s
+    )
+    arguments += ["--home", str(configuration.home), "--control"]
+    control = control or chosen.control
+    if control is not None:
+        sockets.refuse_open_bind(sockets.parse_address(control)[0], allow_open=allow_open or chosen.allow_open)
+        arguments += ["--control-address", control]
+    paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _become(arguments)
+
+
+def serve(
+    source: Annotated[str, Parameter(help="An ONNX file, a bundle directory, or NAME:v3.")],
+    /,
+    *,
+    name: Annotated[str | None, Parameter(help="The endpoint's name; else made from the source's.")] = None,
+    http: Annotated[str | None, Parameter(help="HOST:PORT to listen on.")] = None,
+    workers: Annotated[int, Parameter(help="Data workers.")] = 1,
+    allow_open: Annotated[bool, Flag, Parameter(help="Allow an address that other machines can reach.")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Serve one model without a control process; SIGTERM or Ctrl-C drains and stops it."""
+    from seaway.wiring import standalone
+
+    configuration = common.configuration()
+    chosen = configuration.settings
+    arguments = _supervisor(Path(), http or chosen.http, workers, allow_open or chosen.allow_open, chosen.drain_s)
+    run, endpoint = standalone.prepare(configuration, source, name)
+    arguments[arguments.index("--run") + 1] = str(run)
+    output.note(f"serving [bold]{output.plain(source)}[/] as endpoint [bold]{endpoint}[/]")
+    return _become([*arguments, "--remove-run"])
+
+
+def _supervisor(run: Path, http: str, workers: int, allow_open: bool, drain_s: float) -> list[str]:
+    """The supervisor's arguments, after the refusals that need no process."""
+    if workers < 1:
+        raise UserError("invalid_config", f"{workers} workers cannot serve", "use 1 or more")
+    sockets.refuse_open_bind(sockets.parse_address(http)[0], allow_open=allow_open)
+    return ["--run", str(run), "--http", http, "--workers", str(workers), "--drain", str(drain_s)]
+
+
+def _become(arguments: list[str]) -> int:
+    """Replace this process, so that what the command line imported takes no memory while the server runs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "seaway.wiring.supervisor", *arguments])

@@ -1,0 +1,108 @@
+"""One HTTP/1.1 exchange over TCP or a Unix socket, with Seaway's error bodies turned back into errors.
+
+Standard library only: the command line must start quickly, and no HTTP library in the base install speaks to Unix
+sockets.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from seaway import sockets
+from seaway.core.errors import CODES, PermanentError, SeawayError, TemporaryError, UserError
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole answer; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection over a Unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = sockets.connect_unix(self._path, self.timeout)
+
+
+class _ErrorBody(msgspec.Struct):
+    error: str
+    code: str = "internal"
+    hint: str | None = None
+
+
+def exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Send one request and read the whole answer; the connection stays open for the next where the server allows.
+
+    Raises the `SeawayError` that an error body names, `TemporaryError("control_unavailable")` where nobody listens.
+    """
+    try:
+        connection.request(method, path, body=body, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        response = Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        raise unreachable(connection, error) from error
+    if response.status >= 400:
+        raise_error(response)
+    return response
+
+
+def events(connection: http.client.HTTPConnection, path: str) -> Iterator[bytes]:
+    """The `data:` lines of a Server-Sent Events stream, until the server or the caller ends it."""
+    try:
+        connection.request("GET", path, headers={"accept": "text/event-stream"})
+        answer = connection.getresponse()
+        if answer.status >= 400:
+            raise_error(Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()))
+        for line in answer:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+    except (OSError, http.client.HTTPException) as error:
+        raise unreachable(connection, error) from error
+    finally:
+        connection.close()
+
+
+def unreachable(connection: http.client.HTTPConnection, error: Exception) -> SeawayError:
+    """What to tell of a connection that failed."""
+    if isinstance(error, socket.timeout | TimeoutError):
+        return TemporaryError("deadline_exceeded", f"no answer within {connection.timeout} s")
+    if isinstance(connection, UnixConnection):
+        return TemporaryError("control_unavailable", f"the control process does not answer: {error}", "start it: seaway up")
+    return TemporaryError(
+        "control_unavailable", f"no server answers at {connection.host}:{connection.port}: {error}", "start it: seaway up"
+    )
+
+
+def raise_error(response: Response) -> NoReturn:
+    """The error that an answer's status and body name, in the family that its status belongs to."""
+    try:
+        body = msgspec.json.decode(response.body, type=_ErrorBody)
+    except msgspec.DecodeError:
+        text = response.body[:200].decode("utf-8", "replace")
+        raise PermanentError("internal", f"HTTP {response.status}: {text}") from None
+    code = body.code if body.code in CODES else "internal"
+    if response.status in (429, 503, 504):
+        wait_s = response.headers.get("retry-after", "1")
+        raise TemporaryError(code, body.error, body.hint, retry_after_s=float(wait_s) if wait_s.isdigit() else 1.0)
+    family: Any = PermanentError if response.status >= 500 else UserError
+    raise family(code, body.error, body.hint)

@@ -1,0 +1,102 @@
+"""The Python client of endpoints: `seaway.Client().predict("prices", rows)`."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from seaway import settings
+from seaway.bundle import frames
+from seaway.client import http as exchange
+from seaway.core.errors import TemporaryError, UserError
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Predictions with who gave them."""
+
+    predictions: list[Any]
+    revision: int
+    digest: str
+    request_id: str
+
+
+class _Predictions(msgspec.Struct):
+    predictions: list[Any]
+
+
+class _ServerRecord(msgspec.Struct):
+    http: str
+
+
+class Client:
+    """Calls the endpoints of a server. Thread-safe: every thread keeps a connection of its own.
+
+    `url` such as `http://127.0.0.1:8080`; when omitted, the server that runs on `home` (else `SEAWAY_HOME`, else
+    `~/.seaway`). A request is never sent twice unless the server closed an idle connection before reading it.
+    """
+
+    def __init__(self, url: str | None = None, *, home: str | Path | None = None, timeout_s: float = 30.0) -> None:
+        parts = urlsplit(url or f"http://{server_address(settings.load(home))}")
+        if parts.scheme != "http" or not parts.hostname:
+            raise UserError("invalid_config", f"{url!r} is not the address of a server", "such as http://127.0.0.1:8080")
+        self._host, self._port, self._timeout_s = parts.hostname, parts.port or 80, timeout_s
+        self._local = threading.local()
+
+    def predict(self, endpoint: str, rows: object) -> list[Any]:
+        """One prediction per row.
+
+        `rows`: a list of dicts (by feature name) or of lists, a numpy array `(batch, n_features)`, or a DataFrame.
+        A prediction is a plain value where the model has one output, else a dict by output name.
+        Raises `UserError` for rows that do not fit, `TemporaryError` where the server cannot answer now.
+        """
+        return self.answer(endpoint, rows).predictions
+
+    def answer(self, endpoint: str, rows: object, *, request_id: str | None = None) -> Answer:
+        """As `predict`, with the revision and digest that answered."""
+        body = msgspec.json.encode({"instances": _instances(rows)})
+        headers = {"content-type": "application/json"}
+        if request_id is not None:
+            headers["x-request-id"] = request_id
+        response = self._post(f"/predict/{quote(endpoint, safe='')}", body, headers)
+        return Answer(
+            predictions=msgspec.json.decode(response.body, type=_Predictions).predictions,
+            revision=int(response.headers["seaway-revision"]),
+            digest=response.headers["seaway-digest"],
+            request_id=response.headers["x-request-id"],
+        )
+
+    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> exchange.Response:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        fresh = connection is None or connection.sock is None
+        if connection is None:
+            connection = self._local.connection = http.client.HTTPConnection(
+                self._host, self._port, timeout=self._timeout_s
+            )
+        try:
+            return exchange.exchange(connection, "POST", path, body, headers)
+        except TemporaryError as error:
+            idle_closed = isinstance(error.__cause__, http.client.RemoteDisconnected | BrokenPipeError)
+            if fresh or not idle_closed:
+                raise
+            return exchange.exchange(connection, "POST", path, body, headers)
+
+
+def _instances(rows: object) -> Sequence[object]:
+    if isinstance(rows, list | tuple):
+        return rows
+    return frames.to_instances(rows)
+
+
+def server_address(configuration: settings.Configuration) -> str:
+    """HOST:PORT of the server that runs on a home; the configured address where none does."""
+    record = settings.HomePaths(configuration.home).run / "supervisor.json"
+    try:
+        return msgspec.json.decode(record.read_bytes(), type=_ServerRecord).http
+    except (OSError, msgspec.DecodeError):
+        return configuration.settings.http

@@ -1,0 +1,348 @@
+"""Deployments as users write them (endpoint.yaml, version 1), their numbered Revisions, and what is live of them.
+
+`control` reads and stores these values, `core.reconciliation` decides with them. Durations, sizes and percents stay
+as they were written, so that a stored Deployment reads like its file; the properties give them with their units.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from seaway.core.bundles import Digest, ModelRef, parse_name
+from seaway.core.checks import Verdict
+from seaway.core.errors import SeawayError
+from seaway.core.traffic import Limits
+
+_UNITS_S: Final[dict[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS_BYTES: Final[dict[str, int]] = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z%]+)\Z")
+
+_DURATION: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
+Duration = Annotated[str, msgspec.Meta(pattern=_DURATION, description="a duration, such as 50ms, 1s, 10m, 24h")]
+Wait = Annotated[
+    str, msgspec.Meta(pattern=rf"^auto$|{_DURATION}", description="auto, or a duration, such as 2ms")
+]
+Size = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)?([KMG]i?)?B$", description="a size, such as 16MiB")
+]
+Percent = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", description="a percent from 0% to 100%"),
+]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
+
+def seconds(text: str) -> float:
+    """`500ms` → 0.5. Raises `ValueError`."""
+    number, unit = _quantity(text)
+    return number * _UNITS_S[unit]
+
+
+def size_bytes(text: str) -> int:
+    """`16MiB` → 16777216. Raises `ValueError`."""
+    number, unit = _quantity(text)
+    return int(number * _UNITS_BYTES[unit])
+
+
+def percent(text: str) -> float:
+    """`0.1%` → 0.1. Raises `ValueError`."""
+    number, unit = _quantity(text)
+    if unit != "%":
+        raise ValueError(f"{text!r} is no percent")
+    return number
+
+
+def _quantity(text: str) -> tuple[float, str]:
+    match = _QUANTITY.match(text)
+    if match is None or match.group(2) not in {*_UNITS_S, *_UNITS_BYTES, "%"}:
+        raise ValueError(f"{text!r} is no number with a unit")
+    return float(match.group(1)), match.group(2)
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of endpoint.yaml: unknown keys are errors, keys at their default are left out when written."""
+
+
+class Replicas(_Section, frozen=True):
+    """How many replicas; min 0 sleeps when idle."""
+
+    min: Count = 1
+    max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is more than max {self.max}")
+
+
+class Backend(_Section, frozen=True):
+    """What stands behind the endpoint: exactly one of bundle, engine, provider and graph."""
+
+    bundle: str | None = None
+    engine: str | dict[str, object] | None = None
+    provider: str | dict[str, object] | None = None
+    graph: str | dict[str, object] | None = None
+    variant: str = "original"
+    replicas: Replicas = Replicas()
+    isolation: Literal["shared", "process"] = "shared"
+
+    def __post_init__(self) -> None:
+        kinds = [kind for kind in ("bundle", "engine", "provider", "graph") if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            found = " and ".join(kinds) if kinds else "none"
+            raise ValueError(f"exactly one of bundle, engine, provider and graph is needed, found {found}")
+        if self.bundle is not None:
+            try:
+                ModelRef.parse(self.bundle)
+            except SeawayError as error:
+                raise ValueError(f"{error.message} ({error.hint})") from error
+        if self.variant != "auto":
+            _name(self.variant)
+
+
+class Batching(_Section, frozen=True):
+    """How requests are joined."""
+
+    max_rows: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64
+    wait: Wait = "auto"
+
+
+class LimitsSection(_Section, frozen=True):
+    """What one request, and the queue of all, may take."""
+
+    deadline: Duration = "1s"
+    queue: Duration = "2s"
+    body: Size = "16MiB"
+
+    def __post_init__(self) -> None:
+        if seconds(self.deadline) <= 0 or size_bytes(self.body) <= 0:
+            raise ValueError("deadline and body must be more than 0")
+
+    @property
+    def parsed(self) -> Limits:
+        return Limits(
+            deadline_s=seconds(self.deadline), queue_s=seconds(self.queue), body_bytes=size_bytes(self.body)
+        )
+
+
+class Slo(_Section, frozen=True):
+    """What the endpoint promises: stored and shown; judged once analysis of live traffic is built."""
+
+    p99: Duration | None = None
+    errors: Percent | None = None
+
+    @property
+    def p99_s(self) -> float | None:
+        return None if self.p99 is None else seconds(self.p99)
+
+    @property
+    def errors_percent(self) -> float | None:
+        return None if self.errors is None else percent(self.errors)
+
+
+class Sticky(_Section, frozen=True):
+    """What keeps a caller on one revision while a rollout runs."""
+
+    header: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]+$", max_length=100)]
+
+
+CheckName = Literal["errors", "latency", "predictions", "agreement", "quality"]
+
+
+class RolloutCheck(_Section, frozen=True):
+    """A check of a rollout with its options; `harm` is the change that counts as worse."""
+
+    check: CheckName
+    harm: Percent | None = None
+
+
+class Inconclusive(_Section, frozen=True):
+    """What to do when a step's checks have not decided in time."""
+
+    after: Duration = "24h"
+    then: Literal["rollback", "promote", "pause"] = "rollback"
+
+
+class Rollout(_Section, frozen=True):
+    """How traffic moves from the stable revision to the new one."""
+
+    steps: Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1, max_length=100)] = ("100%",)
+    hold: Duration = "60s"
+    bake: Duration = "10m"
+    sticky: Sticky | None = None
+    shadow: Percent = "0%"
+    checks: tuple[CheckName | RolloutCheck, ...] = ()
+    alpha: Percent = "5%"
+    inconclusive: Inconclusive = Inconclusive()
+
+    def __post_init__(self) -> None:
+        steps = self.steps_percent
+        if steps[-1] != 100 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+            raise ValueError(f"steps must rise and end with 100%, not {', '.join(self.steps)}")
+        if seconds(self.hold) <= 0:
+            raise ValueError("hold must be more than 0")
+        if not 0 < percent(self.alpha) < 100:
+            raise ValueError("alpha must be more than 0% and less than 100%")
+
+    @property
+    def steps_percent(self) -> tuple[float, ...]:
+        return tuple(percent(step) for step in self.steps)
+
+    @property
+    def bake_s(self) -> float:
+        return seconds(self.bake)
+
+
+class RecordSection(_Section, frozen=True):
+    """Which payloads are kept."""
+
+    capture: Percent = "0%"
+    redact: tuple[str, ...] = ()
+    retain: Duration = "30d"
+
+
+class Target(_Section, frozen=True):
+    """Where replicas run."""
+
+    kind: Literal["local", "container", "kubernetes", "ray", "sagemaker", "vertex", "azure", "edge"] = "local"
+
+
+PolicyName = Literal["keys", "rate_limit", "budget", "cache", "redact", "guard"]
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A policy with its options."""
+
+    policy: PolicyName
+    options: dict[str, object] = {}
+
+
+class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The desired state of an endpoint, as endpoint.yaml version 1 writes it."""
+
+    version: Literal[1]
+    endpoint: str
+    serve: Backend
+    project: str = "default"
+    batching: Batching = Batching()
+    limits: LimitsSection = LimitsSection()
+    slo: Slo = Slo()
+    fallback: tuple[Backend, ...] = ()
+    policies: tuple[PolicyName | Policy, ...] = ()
+    rollout: Rollout = Rollout()
+    record: RecordSection = RecordSection()
+    monitors: tuple[Literal["data", "drift", "estimated_quality"], ...] = ()
+    target: Target = Target()
+    labels: Annotated[dict[str, str], msgspec.Meta(max_length=64)] = {}
+
+    def __post_init__(self) -> None:
+        _name(self.endpoint)
+        _name(self.project)
+
+
+def _name(text: str) -> None:
+    """Raises `ValueError`, which msgspec turns into an error that names the place."""
+    try:
+        parse_name(text)
+    except SeawayError as error:
+        raise ValueError(f"{error.message} ({error.hint})") from error
+
+
+def deployment_of(endpoint: str, ref: str) -> Deployment:
+    """The Deployment that `seaway deploy NAME:vN --endpoint E` means. Raises `ValueError`."""
+    return Deployment(version=1, endpoint=endpoint, serve=Backend(bundle=ref))
+
+
+def unavailable(spec: Deployment) -> tuple[str, ...]:
+    """The settings of `spec` that parse but are not built yet, each as `path: what it says`; empty if all are."""
+    serve, rollout = spec.serve, spec.rollout
+    bare = Rollout(steps=rollout.steps, bake=rollout.bake)
+    asked: list[tuple[str, object, bool]] = [
+        ("project", spec.project, spec.project != "default"),
+        ("serve.engine", serve.engine, serve.engine is not None),
+        ("serve.provider", serve.provider, serve.provider is not None),
+        ("serve.graph", serve.graph, serve.graph is not None),
+        ("serve.variant", serve.variant, serve.variant not in ("original", "auto")),
+        ("serve.replicas.min", serve.replicas.min, serve.replicas.min != 1),
+        ("serve.replicas.max", serve.replicas.max, serve.replicas.max != 1),
+        ("serve.isolation", serve.isolation, serve.isolation != "shared"),
+        ("batching.max_rows", spec.batching.max_rows, spec.batching.max_rows != Batching().max_rows),
+        ("batching.wait", spec.batching.wait, spec.batching.wait != Batching().wait),
+        ("fallback", len(spec.fallback), bool(spec.fallback)),
+        ("policies", len(spec.policies), bool(spec.policies)),
+        ("rollout.steps", ", ".join(rollout.steps), rollout.steps_percent not in ((100.0,), (0.0, 100.0))),
+        ("rollout.sticky", rollout.sticky, rollout.sticky is not None),
+        ("monitors", ", ".join(spec.monitors), bool(spec.monitors)),
+        ("target.kind", spec.target.kind, spec.target.kind != "local"),
+    ]
+    for key in ("hold", "shadow", "checks", "alpha", "inconclusive"):
+        asked.append((f"rollout.{key}", getattr(rollout, key), getattr(rollout, key) != getattr(bare, key)))
+    for key in RecordSection.__struct_fields__:
+        value = getattr(spec.record, key)
+        asked.append((f"record.{key}", value, value != getattr(RecordSection(), key)))
+    return tuple(f"{path}: {_shown(value)}" for path, value, differs in asked if differs)
+
+
+def _shown(value: object) -> str:
+    return msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct | tuple | dict) else str(value)
+
+
+class Revision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An immutable, numbered snapshot of a Deployment, with what was known when it was accepted.
+
+    `ref` is NAME:vN for people, `override` the reason given for passing over a failed gate; `created_at` is UTC,
+    ISO 8601. `gate` is None where no gate was run.
+    """
+
+    endpoint: str
+    number: int
+    digest: Digest
+    ref: str
+    spec: Deployment
+    created_at: str
+    created_by: str
+    gate: Verdict | None = None
+    failed_checks: tuple[str, ...] = ()
+    override: str | None = None
+
+
+class Phase(enum.StrEnum):
+    """Where an endpoint is on the way to its desired state."""
+
+    PROGRESSING = "progressing"
+    LIVE = "live"
+    FAILED = "failed"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+class DeploymentState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is stored of an endpoint beside its revisions; changed only by compare-and-set on `generation`.
+
+    `desired`, `live` and `previous` are revision numbers, `last` the highest one ever given. `previous` is where a
+    rollback goes; it stays loaded until `warm_until_s` (seconds since 1970). `rollback` is the fact that a rollback
+    was begun; only a later deploy or its own end clears it. `reason` says why the phase is `failed`.
+    """
+
+    endpoint: str
+    generation: int
+    phase: Phase
+    desired: int | None = None
+    live: int | None = None
+    previous: int | None = None
+    last: int = 0
+    warm_until_s: float | None = None
+    rollback: bool = False
+    failed: int | None = None
+    reason: str | None = None

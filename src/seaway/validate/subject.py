@@ -1,0 +1,226 @@
+"""What a gate looks at: the candidate, its model in memory, and what was found out about it, each found out once."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
+
+import msgspec
+import numpy as np
+
+from seaway.core.bundles import OpenedBundle
+from seaway.core.checks import Measurement
+from seaway.core.errors import TemporaryError, UserError
+from seaway.core.ports import Clock, LoadedModel, Runtime
+from seaway.core.tables import Table
+from seaway.core.tensors import Array, DType, Signature, Tensors
+from seaway.validate import answers, bootstrap
+from seaway.validate.answers import Answers
+from seaway.validate.bootstrap import Estimate
+from seaway.validate.metrics import Judged
+
+T = TypeVar("T")
+ReadTable: TypeAlias = Callable[[Path], Table]
+"""Reads one JSON-lines file of a bundle."""
+
+PROBE_ROWS: Final = 64
+_GRACE_S: Final = 5.0
+
+
+class Deadlines(msgspec.Struct, frozen=True):
+    """How long a gate waits for one load, and for one prediction of at most 512 rows."""
+
+    load_s: float = 120.0
+    predict_s: float = 30.0
+
+
+class Asked(msgspec.Struct, frozen=True, eq=False):
+    """A table, and what a model gave for it."""
+
+    table: Table
+    answers: Answers
+
+
+class Subject:
+    """One bundle under examination. Not thread-safe; `close` gives its model back."""
+
+    def __init__(
+        self,
+        bundle: OpenedBundle,
+        runtime: Runtime,
+        clock: Clock,
+        read_table: ReadTable,
+        deadlines: Deadlines,
+    ) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.clock = clock
+        self.deadlines = deadlines
+        self.memory: Measurement | None = None
+        self.load_s: float | None = None
+        self._runtime = runtime
+        self._read_table = read_table
+        self._model: LoadedModel | None = None
+        self._hung = False
+        self._golden: Table | None = None
+        self._judged: Judged | None = None
+        self._estimates: dict[str, Estimate] | None = None
+
+    @property
+    def signature(self) -> Signature:
+        return self.manifest.signature
+
+    def load(self) -> LoadedModel:
+        """Load the model, measuring how much this process grew. Raises what the runtime raises, and `deadline_exceeded`."""
+        if self._model is None:
+            gc.collect()
+            before, started = resident_bytes(), self.clock.monotonic_s()
+            model = within(self.deadlines.load_s, lambda: self._runtime.load(self.bundle))
+            self._model = model
+            self.load_s = self.clock.monotonic_s() - started
+            probe = self.probe_inputs()
+            if probe is not None:
+                self.predict(probe)
+            grown = max(0, resident_bytes() - before)
+            self.memory = Measurement("memory_mb", grown / 2**20, n=1, unit="")
+        return self._model
+
+    def predict(self, inputs: Tensors) -> Tensors:
+        """One prediction under the gate's deadline."""
+        model = self._loaded()
+        return self._guarded(lambda: model.predict(inputs, self.deadlines.predict_s), self.deadlines.predict_s)
+
+    def ask(self, table: Table) -> dict[str, Array]:
+        """The outputs for all rows of a table."""
+        model = self._loaded()
+        parts = 1 + table.rows // (512 if self.signature.batched else 1)
+        return self._guarded(
+            lambda: answers.predict(model, self.signature, table, self.deadlines.predict_s),
+            self.deadlines.predict_s * parts,
+        )
+
+    def sample(self) -> Table | None:
+        """Rows that the model should be able to answer: the sample, else the golden rows; None without either."""
+        if self.manifest.sample is not None:
+            return self._read_table(Path(self.bundle.directory) / self.manifest.sample)
+        golden = self.manifest.golden
+        return None if golden is None else self.golden().without(golden.target)
+
+    def probe_inputs(self) -> Tensors | None:
+        """The input tensors of a few sample rows, None without a sample."""
+        sample = self.sample()
+        if sample is None or sample.rows == 0:
+            return None
+        rows = PROBE_ROWS if self.signature.batched else fixed_rows(self.signature)
+        return answers.table_inputs(sample.take(slice(0, rows)), self.signature)
+
+    def golden(self) -> Table:
+        """The golden set with its target. Raises `UserError("invalid_data")` where there is none, or it is empty."""
+        if self._golden is None:
+            golden = self.manifest.golden
+            if golden is None:
+                raise UserError("invalid_data", "the version has no golden set", "package it with --golden")
+            table = self._read_table(Path(self.bundle.directory) / golden.path)
+            if golden.target not in table.columns:
+                raise UserError("invalid_data", f"the golden set lacks its target {golden.target!r}")
+            if table.rows == 0:
+                raise UserError("invalid_data", "the golden set has no rows")
+            self._golden = table
+        return self._golden
+
+    def truth(self) -> Array:
+        golden = self.manifest.golden
+        if golden is None:
+            raise UserError("invalid_data", "the version has no golden set", "package it with --golden")
+        return self.golden().columns[golden.target]
+
+    def answer(self, table: Table) -> Answers:
+        """What this version answers for the rows of a table (which may hold columns that it does not need)."""
+        return answers.read(self.manifest, self.ask(table))
+
+    def judged(self) -> Judged:
+        """Golden answers beside the truth."""
+        if self._judged is None:
+            golden = self.manifest.golden
+            table = self.golden()
+            found = self.answer(table.without(golden.target) if golden else table)
+            self._judged = answers.judge(found, self.truth())
+        return self._judged
+
+    def estimates(self) -> dict[str, Estimate]:
+        """The golden metrics with their intervals."""
+        if self._estimates is None:
+            self._estimates = bootstrap.intervals(self.judged())
+        return self._estimates
+
+    def close(self) -> None:
+        if self._model is not None and not self._hung:
+            self._model.close()
+        self._model = None
+
+    def _loaded(self) -> LoadedModel:
+        return self._model if self._model is not None else self.load()
+
+    def _guarded(self, call: Callable[[], T], seconds: float) -> T:
+        if self._hung:
+            raise TemporaryError("deadline_exceeded", "not asked again: the model did not come back before")
+        try:
+            return within(seconds + _GRACE_S, call)
+        except _Hung:
+            self._hung = True
+            raise
+
+
+class _Hung(TemporaryError):
+    """The call is still running in its thread, and cannot be stopped from here."""
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` gives, or `TemporaryError("deadline_exceeded")` after so many seconds.
+
+    A call that does not come back keeps its (daemon) thread: whoever runs a gate should be a process that ends.
+    """
+    outcome: list[T] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread and raised there
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="seaway-gate", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if not outcome:
+        raise _Hung("deadline_exceeded", f"no answer within {seconds:g} s")
+    return outcome[0]
+
+
+def fixed_rows(signature: Signature) -> int:
+    """Rows that a model without a free batch axis takes at a time."""
+    return max([spec.shape[0] for spec in signature.inputs if spec.shape], default=1)
+
+
+def neutral_inputs(signature: Signature) -> Tensors:
+    """Zeros and empty strings of the smallest shape that fits; for a version that came without a sample."""
+    inputs: dict[str, Array] = {}
+    for spec in signature.inputs:
+        shape = tuple(1 if axis == -1 else axis for axis in spec.shape)
+        if spec.dtype is DType.BYTES:
+            inputs[spec.name] = np.full(shape, "", dtype=object)
+        else:
+            inputs[spec.name] = np.zeros(shape, dtype=spec.dtype.numpy)
+    return inputs
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM now."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * resource.getpagesize()
