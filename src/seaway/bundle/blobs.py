@@ -39,10 +39,14 @@ def check_file(path: Path, digest: str, size: int, what: str) -> None:
     except FileNotFoundError as error:
         raise PermanentError("digest_mismatch", f"{what}: {digest} is gone", hint) from error
     except OSError as error:
-        raise PermanentError("digest_mismatch", f"{what}: {digest} cannot be read: {error.strerror}", hint) from error
+        raise PermanentError(
+            "digest_mismatch", f"{what}: {digest} cannot be read: {error.strerror}", hint
+        ) from error
     if found != digest or length != size:
         raise PermanentError(
-            "digest_mismatch", f"{what}: expected {digest} ({size} bytes), found {found} ({length} bytes)", hint
+            "digest_mismatch",
+            f"{what}: expected {digest} ({size} bytes), found {found} ({length} bytes)",
+            hint,
         )
 
 
@@ -121,6 +125,8 @@ def disk_errors(where: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise PermanentError(
-                "store_unavailable", f"{where} cannot be written: {error.strerror}", "check its owner and mode"
+                "store_unavailable",
+                f"{where} cannot be written: {error.strerror}",
+                "check its owner and mode",
             ) from error
         raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -29,6 +29,7 @@ SETTING_LAYER: Final = "application/vnd.cncf.model.weight.config.v1.raw"
 DOC_LAYER: Final = "application/vnd.cncf.model.doc.v1.raw"
 CODE_LAYER: Final = "application/vnd.cncf.model.code.v1.raw"
 DATASET_LAYER: Final = "application/vnd.cncf.model.dataset.v1.raw"
+_T = TypeVar("_T")
 _LAYERS: Final = frozenset({WEIGHT_LAYER, SETTING_LAYER, DOC_LAYER, CODE_LAYER, DATASET_LAYER})
 
 FILEPATH: Final = "org.cncf.model.filepath"
@@ -148,12 +149,16 @@ def attachment_manifest(subject: Descriptor, kind: str, media_type: str, data: b
 def parse_manifest(data: bytes) -> OciManifest:
     """An OCI manifest from untrusted bytes. Raises `UserError` (`too_large`, `manifest_invalid`, `digest_invalid`)."""
     if len(data) > MAX_MANIFEST_BYTES:
-        raise UserError("too_large", f"the manifest has {len(data):,} bytes; {MAX_MANIFEST_BYTES:,} are allowed")
+        raise UserError(
+            "too_large", f"the manifest has {len(data):,} bytes; {MAX_MANIFEST_BYTES:,} are allowed"
+        )
     found = _decode(data, OciManifest, "the manifest")
     if found.schema_version != 2 or found.media_type != MANIFEST_TYPE:
         raise UserError("manifest_invalid", f"the manifest is of type {found.media_type[:100]!r}")
     if len(found.layers) > MAX_LAYERS:
-        raise UserError("too_large", f"the manifest has {len(found.layers):,} layers; {MAX_LAYERS:,} are allowed")
+        raise UserError(
+            "too_large", f"the manifest has {len(found.layers):,} layers; {MAX_LAYERS:,} are allowed"
+        )
     for descriptor in (found.config, *found.layers):
         _check(descriptor)
     return found
@@ -206,7 +211,9 @@ def parse_seaway_manifest(data: bytes) -> Manifest:
         safe_path(file.path)
         parse_digest(file.digest)
     if found.entry not in {file.path for file in found.files}:
-        raise UserError("manifest_invalid", f"{MANIFEST_FILE} names {found.entry[:200]!r}, which it does not list")
+        raise UserError(
+            "manifest_invalid", f"{MANIFEST_FILE} names {found.entry[:200]!r}, which it does not list"
+        )
     return found
 
 
@@ -225,7 +232,7 @@ def _check(descriptor: Descriptor) -> None:
         raise UserError("manifest_invalid", f"{descriptor.digest} has the size {descriptor.size}")
 
 
-def _decode(data: bytes, kind: type[Any], what: str) -> Any:
+def _decode(data: bytes, kind: type[_T], what: str) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """Parses one untrusted ONNX file, in a process of its own: `python -m seaway.bundle.onnx_probe REQUEST`.
 
 Started only by `bundle.verify_onnx`, which limits its memory and time. Prints one JSON document: a `Report`, or
-a `Refusal`. It also writes the model without what exporters leave behind (paths, timestamps), so that the same
+a `Refusal` (see `bundle.verify_onnx`). It also writes the model without what exporters leave behind (paths, timestamps), so that the same
 model packaged on two machines has the same bytes. Its imports are few, since `seaway serve` waits for it.
 """
 
@@ -15,12 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+import google.protobuf.message
 import msgspec
+import onnx
 
-_GIB: Final = 1 << 30
-MAX_PROTOBUF_BYTES: Final = 2 * _GIB - 1
+from seaway.bundle.verify_onnx import MAX_PROTOBUF_BYTES, ProbedTensor, ProbeRequest, Refusal, Report
+
 _MAX_DEPTH: Final = 32
-_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "com.microsoft", "ai.onnx.preview.training"})
+_DOMAINS: Final = frozenset(
+    {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "com.microsoft", "ai.onnx.preview.training"}
+)
 _EXTERNAL_KEYS: Final = frozenset({"location", "offset", "length", "checksum"})
 _DTYPES: Final = {
     "FLOAT": "FP32",
@@ -30,44 +34,6 @@ _DTYPES: Final = {
     "BOOL": "BOOL",
     **{f"{sign}INT{bits}": f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
 }
-
-
-class ProbeRequest(msgspec.Struct, frozen=True):
-    """What to check: the model's `path`, where its cleaned form goes, and the limits."""
-
-    path: str
-    output: str
-    memory_bytes: int
-    cpu_s: int
-
-
-class ProbedTensor(msgspec.Struct, frozen=True):
-    """A graph input or output; a free axis is -1."""
-
-    name: str
-    dtype: str
-    shape: list[int]
-    origin: str = ""
-    """The operator that makes an output."""
-
-
-class Report(msgspec.Struct, frozen=True, tag_field="result", tag="report"):
-    """What a valid model is."""
-
-    inputs: list[ProbedTensor]
-    outputs: list[ProbedTensor]
-    external: list[str]
-    """Paths of external data files, relative to the model's directory."""
-    classes: list[str | int]
-    opsets: dict[str, int]
-    producer: str
-
-
-class Refusal(msgspec.Struct, frozen=True, tag_field="result", tag="refusal"):
-    """Why a model is refused. `code` is `invalid_model`, `unsafe_path` or `too_large`."""
-
-    code: str
-    reason: str
 
 
 class Refused(Exception):
@@ -96,9 +62,7 @@ def main() -> None:
 def probe(path: Path, output: Path) -> Report:
     """Check the model at `path` and write its cleaned form to `output`. Raises `Refused`."""
     model = _parse(path)
-    import onnx  # noqa: PLC0415 - after the cheap refusals, and under the memory limit
-
-    _check_opsets(model, onnx)
+    _check_opsets(model)
     tensors = list(_tensors(model))
     external = sorted({_external(path.parent, tensor) for tensor in tensors if tensor.data_location == 1})
     _drop_zipmap(model)
@@ -117,7 +81,12 @@ def probe(path: Path, output: Path) -> Report:
             onnx.checker.check_model(encoded)
         if any(not v.type.tensor_type.HasField("shape") for v in model.graph.output) and not external:
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise Refused("invalid_model", _first_line(error)) from error
     return _report(model, external)
 
@@ -128,12 +97,10 @@ def _parse(path: Path) -> Any:
         raise Refused("invalid_model", "the file is empty")
     if size > MAX_PROTOBUF_BYTES:
         raise Refused(
-            "invalid_model", f"the file has {size:,} bytes, over protobuf's 2 GiB; save its weights as external data"
+            "invalid_model",
+            f"the file has {size:,} bytes, over protobuf's 2 GiB; save its weights as external data",
         )
-    import google.protobuf.message  # noqa: PLC0415
-    from onnx import ModelProto  # noqa: PLC0415
-
-    model = ModelProto()
+    model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except google.protobuf.message.DecodeError as error:
@@ -143,16 +110,20 @@ def _parse(path: Path) -> Any:
     return model
 
 
-def _check_opsets(model: Any, onnx: Any) -> None:
+def _check_opsets(model: Any) -> None:
     own = {function.domain for function in model.functions}
     known = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
         if opset.domain not in _DOMAINS | own:
             used = any(node.domain == opset.domain for node in _nodes(model))
             if used:
-                raise Refused("invalid_model", f"it uses operators of the unknown domain {opset.domain[:100]!r}")
+                raise Refused(
+                    "invalid_model", f"it uses operators of the unknown domain {opset.domain[:100]!r}"
+                )
         if opset.domain in ("", "ai.onnx") and not 1 <= opset.version <= known:
-            raise Refused("invalid_model", f"opset {opset.version} is unknown; this Seaway reads up to {known}")
+            raise Refused(
+                "invalid_model", f"opset {opset.version} is unknown; this Seaway reads up to {known}"
+            )
     foreign = next((n.domain for n in _nodes(model) if n.domain not in _DOMAINS | own), None)
     if foreign is not None:
         raise Refused("invalid_model", f"it uses operators of the unknown domain {foreign[:100]!r}")
@@ -199,7 +170,9 @@ def _external(directory: Path, tensor: Any) -> str:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     strange = sorted(entries.keys() - _EXTERNAL_KEYS)
     if strange or len(entries) != len(tensor.external_data):
-        raise Refused("invalid_model", f"{what} has unexpected or repeated keys {[key[:50] for key in strange]}")
+        raise Refused(
+            "invalid_model", f"{what} has unexpected or repeated keys {[key[:50] for key in strange]}"
+        )
     location = entries.get("location", "")
     path = PurePosixPath(location)
     odd = not location or "\\" in location or "\0" in location or ":" in location
@@ -212,13 +185,14 @@ def _external(directory: Path, tensor: Any) -> str:
             raise Refused("unsafe_path", f"{what} lies at {location[:200]!r}, which is a symbolic link")
     if not file.exists():
         raise Refused("invalid_model", f"{what} is missing: there is no {location[:200]!r} beside the model")
-    found = os.stat(file, follow_symlinks=False)
+    found = file.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise Refused("unsafe_path", f"{what} lies at {location[:200]!r}, which is no plain file")
     offset, length = (_whole(what, key, entries.get(key)) for key in ("offset", "length"))
     if offset + length > found.st_size:
         raise Refused(
-            "invalid_model", f"{what} ends at byte {offset + length:,}, and {location[:200]!r} has {found.st_size:,}"
+            "invalid_model",
+            f"{what} ends at byte {offset + length:,}, and {location[:200]!r} has {found.st_size:,}",
         )
     return str(path)
 
@@ -235,7 +209,9 @@ def _drop_zipmap(model: Any) -> None:
     """Give a classifier's probabilities as the tensor that ZipMap was fed, since lists of maps are no tensors."""
     for node in list(model.graph.node):
         if node.op_type == "ZipMap" and node.domain == "ai.onnx.ml":
-            classes = [list(a.strings) or list(a.ints) for a in node.attribute if a.name.startswith("classlabels")]
+            classes = [
+                list(a.strings) or list(a.ints) for a in node.attribute if a.name.startswith("classlabels")
+            ]
             value = next((v for v in model.graph.output if v.name == node.output[0]), None)
             if value is None:
                 continue
@@ -269,13 +245,17 @@ def _clean(model: Any) -> None:
 
 def _report(model: Any, external: list[str]) -> Report:
     graph = model.graph
-    weights = {tensor.name for tensor in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
+    weights = {tensor.name for tensor in graph.initializer} | {
+        s.values.name for s in graph.sparse_initializer
+    }
     origins = {name: node.op_type for node in graph.node for name in node.output}
     classes: list[str | int] = []
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.name.startswith("classlabels"):
-                classes = [text.decode("utf-8", "replace") for text in attribute.strings] or list(attribute.ints)
+                classes = [text.decode("utf-8", "replace") for text in attribute.strings] or list(
+                    attribute.ints
+                )
     return Report(
         inputs=[_tensor(value, "input", "") for value in graph.input if value.name not in weights],
         outputs=[_tensor(value, "output", origins.get(value.name, "")) for value in graph.output],
@@ -287,19 +267,22 @@ def _report(model: Any, external: list[str]) -> Report:
 
 
 def _tensor(value: Any, what: str, origin: str) -> ProbedTensor:
-    import onnx  # noqa: PLC0415
-
     name = f"{what} {value.name[:100]!r}"
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise Refused("invalid_model", f"{name} is a {(kind or 'nothing').removesuffix('_type')}, not a tensor")
+        raise Refused(
+            "invalid_model", f"{name} is a {(kind or 'nothing').removesuffix('_type')}, not a tensor"
+        )
     tensor = value.type.tensor_type
     dtype = _DTYPES.get(onnx.TensorProto.DataType.Name(tensor.elem_type))
     if dtype is None:
         raise Refused("invalid_model", f"{name} has a datatype that no protocol carries")
     if not tensor.HasField("shape"):
         raise Refused("invalid_model", f"{name} has no shape: declare its axes, with a free one for rows")
-    shape = [axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else -1 for axis in tensor.shape.dim]
+    shape = [
+        axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else -1
+        for axis in tensor.shape.dim
+    ]
     return ProbedTensor(value.name, dtype, shape, origin)
 
 

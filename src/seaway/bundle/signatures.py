@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from seaway.bundle.onnx_probe import ProbedTensor, Report
+from seaway.bundle.verify_onnx import ProbedTensor, Report
 from seaway.core.bundles import Task
 from seaway.core.errors import UserError
 from seaway.core.tables import Table
@@ -52,7 +52,9 @@ def _with_sample(spec: TensorSpec, sample: Table, *, alone: bool) -> TensorSpec:
     used: Sequence[str] = [spec.name] if spec.name in sample.columns else []
     if not used and alone and len(spec.shape) == 2 and spec.shape[1] in (-1, len(sample.names)):
         columns, used = sample.names, sample.names
-    nullable = any(has_missing(sample, name) for name in used) and (spec.dtype.is_float or spec.dtype is DType.BYTES)
+    nullable = any(has_missing(sample, name) for name in used) and (
+        spec.dtype.is_float or spec.dtype is DType.BYTES
+    )
     return TensorSpec(spec.name, spec.dtype, spec.shape, spec.meaning, columns, nullable)
 
 
@@ -70,7 +72,10 @@ def _outputs(tensors: Sequence[ProbedTensor]) -> tuple[TensorSpec, ...]:
     labelled = any(f and (d.is_integer or d is DType.BYTES) for f, d in zip(flat, dtypes, strict=True))
     specs = []
     for tensor, dtype, one in zip(tensors, dtypes, flat, strict=True):
-        likely = any(part in tensor.name.lower() for part in _PROBABILITY_NAMES) or tensor.origin in _PROBABILITY_OPS
+        likely = (
+            any(part in tensor.name.lower() for part in _PROBABILITY_NAMES)
+            or tensor.origin in _PROBABILITY_OPS
+        )
         if one and (dtype.is_integer or dtype in (DType.BYTES, DType.BOOL)):
             meaning = Meaning.LABEL
         elif dtype.is_float and len(tensor.shape) <= 2 and (likely or (labelled and not one)):

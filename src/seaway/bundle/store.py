@@ -59,7 +59,9 @@ class BundleStore:
         """The names of all models that have a version, sorted."""
         if not self._models.is_dir():
             return []
-        return sorted(p.parent.name for p in self._models.glob("*/index.json") if self.versions(p.parent.name))
+        return sorted(
+            p.parent.name for p in self._models.glob("*/index.json") if self.versions(p.parent.name)
+        )
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a model, oldest first. Raises `UserError("model_not_found")`."""
@@ -89,7 +91,10 @@ class BundleStore:
         manifest = self._seaway_manifest(version, files)
         for descriptor in (found.config, *found.layers):
             blobs.check_file(
-                self._blob(version.name, descriptor.digest), descriptor.digest, descriptor.size, str(version.ref)
+                self._blob(version.name, descriptor.digest),
+                descriptor.digest,
+                descriptor.size,
+                str(version.ref),
             )
         opened = OpenedBundle(
             digest=version.digest,
@@ -131,7 +136,11 @@ class BundleStore:
         `too_large`, `digest_invalid`) and `PermanentError("digest_mismatch")`.
         """
         index = oci.parse_index(_read(path / "index.json", oci.MAX_INDEX_BYTES))
-        bundles = [d for d in index.manifests if d.artifact_type in (None, oci.MODEL_TYPE) and not d.annotations.get(oci.KIND)]
+        bundles = [
+            d
+            for d in index.manifests
+            if d.artifact_type in (None, oci.MODEL_TYPE) and not d.annotations.get(oci.KIND)
+        ]
         if len(bundles) != 1:
             raise UserError("manifest_invalid", f"{path} holds {len(bundles)} bundles, not one")
         directory = path / "blobs" / "sha256"
@@ -178,7 +187,9 @@ class BundleStore:
     def verify(self, version: Version | None = None) -> list[Problem]:
         """Read every byte of one version, or of all; what is wrong, with the version that it belongs to."""
         problems: list[Problem] = []
-        names = [version.name] if version else sorted(p.parent.name for p in self._models.glob("*/index.json"))
+        names = (
+            [version.name] if version else sorted(p.parent.name for p in self._models.glob("*/index.json"))
+        )
         for name in names:
             try:
                 versions = [version] if version else self.versions(name)
@@ -218,7 +229,9 @@ class BundleStore:
         try:
             return oci.parse_index(path.read_bytes())
         except FileNotFoundError as error:
-            raise UserError("model_not_found", f"there is no model {name!r}", "`seaway models` lists them") from error
+            raise UserError(
+                "model_not_found", f"there is no model {name!r}", "`seaway models` lists them"
+            ) from error
         except UserError as error:
             raise PermanentError(error.code, f"{path} is damaged: {error.message}") from error
 
@@ -284,7 +297,9 @@ class BundleStore:
         for data in (oci.EMPTY, one.data, encoded):
             self._put(home, oci.sha256(data), len(data), data, made)
         notes = {oci.KIND: one.kind, oci.SUBJECT: head.digest, oci.CREATED: self._now()}
-        return oci.Descriptor(oci.MANIFEST_TYPE, oci.sha256(encoded), len(encoded), oci.ATTACHMENT_TYPE, notes)
+        return oci.Descriptor(
+            oci.MANIFEST_TYPE, oci.sha256(encoded), len(encoded), oci.ATTACHMENT_TYPE, notes
+        )
 
     def _put(self, home: Path, digest: str, size: int, part: bytes | Path, made: list[Path]) -> None:
         directory = home / "blobs" / "sha256"
@@ -334,7 +349,9 @@ class BundleStore:
         return True
 
     def _now(self) -> str:
-        return datetime.datetime.fromtimestamp(self._clock.now_s(), tz=datetime.UTC).isoformat(timespec="milliseconds")
+        return datetime.datetime.fromtimestamp(self._clock.now_s(), tz=datetime.UTC).isoformat(
+            timespec="milliseconds"
+        )
 
 
 def verify_opened(bundle: OpenedBundle) -> None:
@@ -372,7 +389,9 @@ def _link(blob: Path, target: Path) -> None:
 def _read(path: Path, limit: int) -> bytes:
     try:
         if path.stat().st_size > limit:
-            raise UserError("too_large", f"{path.name} has {path.stat().st_size:,} bytes; {limit:,} are allowed")
+            raise UserError(
+                "too_large", f"{path.name} has {path.stat().st_size:,} bytes; {limit:,} are allowed"
+            )
         return path.read_bytes()
     except OSError as error:
         raise UserError("manifest_invalid", f"{path} cannot be read: {error.strerror}") from error

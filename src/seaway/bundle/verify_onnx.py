@@ -14,12 +14,50 @@ from typing import Final
 import msgspec
 
 from seaway.bundle import blobs
-from seaway.bundle.onnx_probe import MAX_PROTOBUF_BYTES, ProbeRequest, Refusal, Report
 from seaway.core.errors import UserError
 
 ENTRY: Final = "model.onnx"
 _BASE_MEMORY_BYTES: Final = 6 << 30
 _TIMEOUT_S: Final = 60
+MAX_PROTOBUF_BYTES: Final = (2 << 30) - 1
+
+
+class ProbeRequest(msgspec.Struct, frozen=True):
+    """What to check: the model's `path`, where its cleaned form goes, and the limits."""
+
+    path: str
+    output: str
+    memory_bytes: int
+    cpu_s: int
+
+
+class ProbedTensor(msgspec.Struct, frozen=True):
+    """A graph input or output; a free axis is -1."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    origin: str = ""
+    """The operator that makes an output."""
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="result", tag="report"):
+    """What a valid model is."""
+
+    inputs: list[ProbedTensor]
+    outputs: list[ProbedTensor]
+    external: list[str]
+    """Paths of external data files, relative to the model's directory."""
+    classes: list[str | int]
+    opsets: dict[str, int]
+    producer: str
+
+
+class Refusal(msgspec.Struct, frozen=True, tag_field="result", tag="refusal"):
+    """Why a model is refused. `code` is `invalid_model`, `unsafe_path` or `too_large`."""
+
+    code: str
+    reason: str
 
 
 def verify_onnx(path: Path, directory: Path) -> Report:
@@ -43,7 +81,9 @@ def verify_onnx(path: Path, directory: Path) -> Report:
         try:
             done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired as error:
-            raise UserError("invalid_model", f"{path}: reading it takes longer than {_TIMEOUT_S} s") from error
+            raise UserError(
+                "invalid_model", f"{path}: reading it takes longer than {_TIMEOUT_S} s"
+            ) from error
     if done.returncode != 0:
         raise UserError("invalid_model", f"{path}: reading it failed ({_cause(done)})")
     answer = msgspec.json.decode(done.stdout, type=Report | Refusal)

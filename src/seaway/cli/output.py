@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 from rich.console import Console
@@ -92,3 +93,20 @@ def human_bytes(count: int) -> str:
 def wants_traceback() -> bool:
     """Whether the user asked for the stack of an internal fault."""
     return settings.flag("SEAWAY_TRACEBACK")
+
+
+@contextlib.contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr whose text the given function sets; silent in a pipe or with `--json`."""
+    err = Console(stderr=True)
+    if quiet or not err.is_terminal:
+        yield lambda _text: None
+        return
+    with err.status("starting …") as shown:
+        yield lambda text: shown.update(escape(text))
+
+
+def print_lines(values: Iterable[object]) -> None:
+    """One JSON value per line."""
+    for value in values:
+        sys.stdout.write(msgspec.json.encode(value).decode() + "\n")

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
+import numpy as np
 
 from seaway import settings
 from seaway.bundle import frames
@@ -90,7 +91,11 @@ class Client:
 def _instances(rows: object) -> Sequence[object]:
     if isinstance(rows, list | tuple):
         return rows
-    return frames.to_instances(rows)
+    if isinstance(rows, np.ndarray):
+        values: list[object] = rows.tolist()
+        return values
+    table = frames.table_from(rows)
+    return [table.row(index) for index in range(table.rows)]
 
 
 def server_address(configuration: settings.Configuration) -> str:

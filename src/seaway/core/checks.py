@@ -24,7 +24,7 @@ class Verdict(enum.StrEnum):
 class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One number that a check saw. `low` and `high` bound it at `confidence`; `n` is what it was measured on.
 
-    `unit` is "", "s", "ms", "bytes" or "percent". A value that could not be measured is None.
+    `unit` is "", "s", "ms", "bytes", "MB" or "percent". A value that could not be measured is None.
     """
 
     metric: str

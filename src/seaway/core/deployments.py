@@ -7,6 +7,7 @@ as they were written, so that a stored Deployment reads like its file; the prope
 from __future__ import annotations
 
 import enum
+import itertools
 import re
 from typing import Annotated, Final, Literal
 
@@ -30,7 +31,9 @@ _UNITS_BYTES: Final[dict[str, int]] = {
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z%]+)\Z")
 
 _DURATION: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
-Duration = Annotated[str, msgspec.Meta(pattern=_DURATION, description="a duration, such as 50ms, 1s, 10m, 24h")]
+Duration = Annotated[
+    str, msgspec.Meta(pattern=_DURATION, description="a duration, such as 50ms, 1s, 10m, 24h")
+]
 Wait = Annotated[
     str, msgspec.Meta(pattern=rf"^auto$|{_DURATION}", description="auto, or a duration, such as 2ms")
 ]
@@ -93,12 +96,14 @@ class Backend(_Section, frozen=True):
     engine: str | dict[str, object] | None = None
     provider: str | dict[str, object] | None = None
     graph: str | dict[str, object] | None = None
-    variant: str = "original"
+    variant: str = "auto"
     replicas: Replicas = Replicas()
     isolation: Literal["shared", "process"] = "shared"
 
     def __post_init__(self) -> None:
-        kinds = [kind for kind in ("bundle", "engine", "provider", "graph") if getattr(self, kind) is not None]
+        kinds = [
+            kind for kind in ("bundle", "engine", "provider", "graph") if getattr(self, kind) is not None
+        ]
         if len(kinds) != 1:
             found = " and ".join(kinds) if kinds else "none"
             raise ValueError(f"exactly one of bundle, engine, provider and graph is needed, found {found}")
@@ -188,7 +193,7 @@ class Rollout(_Section, frozen=True):
 
     def __post_init__(self) -> None:
         steps = self.steps_percent
-        if steps[-1] != 100 or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+        if steps[-1] != 100 or any(a >= b for a, b in itertools.pairwise(steps)):
             raise ValueError(f"steps must rise and end with 100%, not {', '.join(self.steps)}")
         if seconds(self.hold) <= 0:
             raise ValueError("hold must be more than 0")
@@ -286,16 +291,21 @@ def unavailable(spec: Deployment) -> tuple[str, ...]:
         ("monitors", ", ".join(spec.monitors), bool(spec.monitors)),
         ("target.kind", spec.target.kind, spec.target.kind != "local"),
     ]
-    for key in ("hold", "shadow", "checks", "alpha", "inconclusive"):
-        asked.append((f"rollout.{key}", getattr(rollout, key), getattr(rollout, key) != getattr(bare, key)))
-    for key in RecordSection.__struct_fields__:
-        value = getattr(spec.record, key)
-        asked.append((f"record.{key}", value, value != getattr(RecordSection(), key)))
+    for section, value, plain in (("rollout", rollout, bare), ("record", spec.record, RecordSection())):
+        asked += [
+            (f"{section}.{key}", getattr(value, key), getattr(value, key) != getattr(plain, key))
+            for key in value.__struct_fields__
+            if key not in ("steps", "sticky")
+        ]
     return tuple(f"{path}: {_shown(value)}" for path, value, differs in asked if differs)
 
 
 def _shown(value: object) -> str:
-    return msgspec.json.encode(value).decode() if isinstance(value, msgspec.Struct | tuple | dict) else str(value)
+    return (
+        msgspec.json.encode(value).decode()
+        if isinstance(value, msgspec.Struct | tuple | dict)
+        else str(value)
+    )
 
 
 class Revision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -330,9 +340,10 @@ class Phase(enum.StrEnum):
 class DeploymentState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is stored of an endpoint beside its revisions; changed only by compare-and-set on `generation`.
 
-    `desired`, `live` and `previous` are revision numbers, `last` the highest one ever given. `previous` is where a
-    rollback goes; it stays loaded until `warm_until_s` (seconds since 1970). `rollback` is the fact that a rollback
-    was begun; only a later deploy or its own end clears it. `reason` says why the phase is `failed`.
+    `desired`, `live` and `previous` are revision numbers, `last` the highest one ever given. `previous` was live
+    before and stays loaded until `warm_until_s` (seconds since 1970). `rollback` is the fact that a rollback
+    was begun; only a later deploy clears it. `proven` are the revisions that have been live, which a rollback may
+    choose from; `failed` and `reason` tell of the last revision that could not be prepared.
     """
 
     endpoint: str
@@ -344,5 +355,6 @@ class DeploymentState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last: int = 0
     warm_until_s: float | None = None
     rollback: bool = False
+    proven: tuple[int, ...] = ()
     failed: int | None = None
     reason: str | None = None

@@ -67,11 +67,17 @@ class SourceModel(Protocol):
     task: Task
     classes: Sequence[str | int]
 
+    def align(self, table: Table) -> Table:
+        """The columns that the model takes, by its names and in its order. Raises `UserError("invalid_data")`."""
+
     def candidates(self, sample: Table) -> Iterator[Candidate]:
-        """Conversions to try, the preferred first; made one at a time. Raises `UserError("unsupported_model")`."""
+        """Conversions to try, the preferred first; made one at a time. `sample` is aligned.
+
+        A candidate that cannot be made is left out; raises `UserError("unsupported_model")` where none can.
+        """
 
     def predict(self, table: Table) -> Tensors:
-        """The source's own answers, under the names of the candidates' outputs."""
+        """The source's own answers to an aligned table, under the names of the candidates' outputs."""
 
 
 class Converter(Protocol):
@@ -139,5 +145,18 @@ class StateStore(Protocol):
     def events(self, after: int = 0, endpoint: str | None = None, limit: int = 1000) -> tuple[Event, ...]:
         """Events with `seq` above `after`, oldest first; of one endpoint or of all."""
 
+    def last_seq(self) -> int:
+        """The number of the newest event, 0 if there is none."""
+
     def close(self) -> None:
         """Idempotent."""
+
+
+class TableReader(Protocol):
+    """Reads the data files of one binary format."""
+
+    magic: bytes
+    """What every file of the format begins with."""
+
+    def read(self, path: str) -> Table:
+        """Blocking. Raises `UserError` (`invalid_data`, `missing_extra`)."""

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from seaway.core.errors import UserError
+from seaway.core.errors import PermanentError, UserError
 
 Array: TypeAlias = npt.NDArray[np.generic]
 Tensors: TypeAlias = Mapping[str, Array]
@@ -157,3 +157,37 @@ def describe(spec: TensorSpec) -> str:
         for i, axis in enumerate(spec.shape)
     ]
     return f"{spec.dtype.value}[{','.join(axes)}]"
+
+
+def check_missing(signature: Signature, tensors: Tensors) -> None:
+    """Refuse NaN in float inputs that are not nullable; raises `UserError("invalid_value")` with its place.
+
+    JSON cannot carry NaN; the doors that can go through the same check. `tensors` have passed `check_inputs`.
+    """
+    for spec in signature.inputs:
+        if spec.nullable or not spec.dtype.is_float:
+            continue
+        gone = np.isnan(tensors[spec.name].astype(np.float64, copy=False))
+        if gone.any():
+            at = [int(i) for i in np.unravel_index(int(np.argmax(gone)), gone.shape)]
+            raise UserError("invalid_value", f"input {spec.name!r} is NaN at {at}", "send a number")
+
+
+def placeholder_inputs(signature: Signature) -> dict[str, Array]:
+    """One row of zeros (or "") that fits the Signature; a free axis has length 1."""
+    found: dict[str, Array] = {}
+    for spec in signature.inputs:
+        shape = tuple(1 if axis == -1 else axis for axis in spec.shape)
+        found[spec.name] = np.full(shape, "" if spec.dtype is DType.BYTES else 0, dtype=spec.dtype.numpy)
+    return found
+
+
+def check_outputs(signature: Signature, tensors: Tensors) -> None:
+    """Raises `PermanentError("execution_failed")` where a model's answer does not fit its own Signature."""
+    for spec in signature.outputs:
+        array = tensors.get(spec.name)
+        if array is None or array.dtype != spec.dtype.numpy or not spec.accepts(array.shape):
+            came = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
+            raise PermanentError(
+                "execution_failed", f"output {spec.name!r} is {came}, the Signature promises {describe(spec)}"
+            )

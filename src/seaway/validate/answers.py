@@ -216,4 +216,3 @@ def _column(value: Array) -> Array:
     if value.ndim > 1 and value.size != len(value):
         raise UserError("invalid_model", f"a value has shape {list(value.shape)}, expected one number a row")
     return value.reshape(-1)
-

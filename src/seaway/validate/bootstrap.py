@@ -105,9 +105,7 @@ def _replicates(judged: Sequence[Judged], seed: int) -> list[dict[str, Floats]]:
     for weights in _multinomial(first.rows, resamples, seed):
         for found, version in zip(chunks, judged, strict=True):
             found.append(metrics.measure(version, weights))
-    return [
-        {name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in chunks
-    ]
+    return [{name: np.concatenate([part[name] for part in found]) for name in found[0]} for found in chunks]
 
 
 def _multinomial(rows: int, resamples: int, seed: int) -> Iterator[Floats]:

@@ -7,11 +7,13 @@ import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
 
+from seaway.bundle import datafiles
+from seaway.core import tables
 from seaway.core.bundles import OpenedBundle
 from seaway.core.checks import Measurement
 from seaway.core.errors import TemporaryError, UserError
@@ -24,25 +26,18 @@ from seaway.validate.bootstrap import Estimate
 from seaway.validate.metrics import Judged
 
 T = TypeVar("T")
-ReadTable: TypeAlias = Callable[[Path], Table]
-"""Reads one JSON-lines file of a bundle."""
-
 PROBE_ROWS: Final = 64
-_GRACE_S: Final = 5.0
 
 
 class Deadlines(msgspec.Struct, frozen=True):
-    """How long a gate waits for one load, and for one prediction of at most 512 rows."""
+    """How long a gate waits for one load, and for one prediction of at most 512 rows.
+
+    `grace_s` is what a runtime that stops by itself gets on top, before the gate goes on without it.
+    """
 
     load_s: float = 120.0
     predict_s: float = 30.0
-
-
-class Asked(msgspec.Struct, frozen=True, eq=False):
-    """A table, and what a model gave for it."""
-
-    table: Table
-    answers: Answers
+    grace_s: float = 5.0
 
 
 class Subject:
@@ -53,7 +48,6 @@ class Subject:
         bundle: OpenedBundle,
         runtime: Runtime,
         clock: Clock,
-        read_table: ReadTable,
         deadlines: Deadlines,
     ) -> None:
         self.bundle = bundle
@@ -63,9 +57,9 @@ class Subject:
         self.memory: Measurement | None = None
         self.load_s: float | None = None
         self._runtime = runtime
-        self._read_table = read_table
         self._model: LoadedModel | None = None
         self._hung = False
+        self._probe: Tensors | None = None
         self._golden: Table | None = None
         self._judged: Judged | None = None
         self._estimates: dict[str, Estimate] | None = None
@@ -74,31 +68,35 @@ class Subject:
     def signature(self) -> Signature:
         return self.manifest.signature
 
+    @property
+    def asked_blindly(self) -> bool:
+        """Whether the model loaded, and only zeros could be asked of it, since it came without a sample."""
+        return self._model is not None and self._probe is None
+
     def load(self) -> LoadedModel:
         """Load the model, measuring how much this process grew. Raises what the runtime raises, and `deadline_exceeded`."""
         if self._model is None:
+            probe = self.probe_inputs()  # read before, so that its memory is not counted as the model's
             gc.collect()
             before, started = resident_bytes(), self.clock.monotonic_s()
-            model = within(self.deadlines.load_s, lambda: self._runtime.load(self.bundle))
+            model = self.guarded(lambda: self._runtime.load(self.bundle), self.deadlines.load_s)
             self._model = model
             self.load_s = self.clock.monotonic_s() - started
-            probe = self.probe_inputs()
-            if probe is not None:
-                self.predict(probe)
+            self.predict(neutral_inputs(self.signature) if probe is None else probe)
             grown = max(0, resident_bytes() - before)
-            self.memory = Measurement("memory_mb", grown / 2**20, n=1, unit="")
+            self.memory = Measurement("memory_mb", grown / 2**20, n=1, unit="MB")
         return self._model
 
     def predict(self, inputs: Tensors) -> Tensors:
         """One prediction under the gate's deadline."""
         model = self._loaded()
-        return self._guarded(lambda: model.predict(inputs, self.deadlines.predict_s), self.deadlines.predict_s)
+        return self.guarded(lambda: model.predict(inputs, self.deadlines.predict_s), self.deadlines.predict_s)
 
     def ask(self, table: Table) -> dict[str, Array]:
         """The outputs for all rows of a table."""
         model = self._loaded()
         parts = 1 + table.rows // (512 if self.signature.batched else 1)
-        return self._guarded(
+        return self.guarded(
             lambda: answers.predict(model, self.signature, table, self.deadlines.predict_s),
             self.deadlines.predict_s * parts,
         )
@@ -106,17 +104,19 @@ class Subject:
     def sample(self) -> Table | None:
         """Rows that the model should be able to answer: the sample, else the golden rows; None without either."""
         if self.manifest.sample is not None:
-            return self._read_table(Path(self.bundle.directory) / self.manifest.sample)
+            return datafiles.read_table(Path(self.bundle.directory) / self.manifest.sample)
         golden = self.manifest.golden
         return None if golden is None else self.golden().without(golden.target)
 
     def probe_inputs(self) -> Tensors | None:
         """The input tensors of a few sample rows, None without a sample."""
-        sample = self.sample()
-        if sample is None or sample.rows == 0:
-            return None
-        rows = PROBE_ROWS if self.signature.batched else fixed_rows(self.signature)
-        return answers.table_inputs(sample.take(slice(0, rows)), self.signature)
+        if self._probe is None:
+            sample = self.sample()
+            if sample is None or sample.rows == 0:
+                return None
+            rows = PROBE_ROWS if self.signature.batched else fixed_rows(self.signature)
+            self._probe = tables.table_to_tensors(sample.take(slice(0, rows)), self.signature)
+        return self._probe
 
     def golden(self) -> Table:
         """The golden set with its target. Raises `UserError("invalid_data")` where there is none, or it is empty."""
@@ -124,7 +124,7 @@ class Subject:
             golden = self.manifest.golden
             if golden is None:
                 raise UserError("invalid_data", "the version has no golden set", "package it with --golden")
-            table = self._read_table(Path(self.bundle.directory) / golden.path)
+            table = datafiles.read_table(Path(self.bundle.directory) / golden.path)
             if golden.target not in table.columns:
                 raise UserError("invalid_data", f"the golden set lacks its target {golden.target!r}")
             if table.rows == 0:
@@ -157,6 +157,10 @@ class Subject:
             self._estimates = bootstrap.intervals(self.judged())
         return self._estimates
 
+    def sibling(self, bundle: OpenedBundle, runtime: Runtime) -> Subject:
+        """Another version under the same clock, reader and deadlines."""
+        return Subject(bundle, runtime, self.clock, self.deadlines)
+
     def close(self) -> None:
         if self._model is not None and not self._hung:
             self._model.close()
@@ -165,11 +169,12 @@ class Subject:
     def _loaded(self) -> LoadedModel:
         return self._model if self._model is not None else self.load()
 
-    def _guarded(self, call: Callable[[], T], seconds: float) -> T:
+    def guarded(self, call: Callable[[], T], seconds: float) -> T:
+        """A call of the model under a deadline. After one that never came back, all later ones are refused."""
         if self._hung:
             raise TemporaryError("deadline_exceeded", "not asked again: the model did not come back before")
         try:
-            return within(seconds + _GRACE_S, call)
+            return within(seconds + self.deadlines.grace_s, call)
         except _Hung:
             self._hung = True
             raise

@@ -1,0 +1,126 @@
+"""What Seaway changes in the graphs that skl2onnx makes; imported by `adapters.converters.sklearn` when it converts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from skl2onnx.operator_converters.imputer_op import convert_sklearn_imputer
+from skl2onnx.operator_converters.random_forest import (
+    convert_sklearn_random_forest_classifier,
+    convert_sklearn_random_forest_regressor_converter,
+)
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+
+from seaway.core.tensors import DType, TensorSpec
+
+
+def tensor_type(spec: TensorSpec) -> Any:
+    """skl2onnx's type of an input."""
+    kind = {DType.FP32: FloatTensorType, DType.FP64: DoubleTensorType, DType.BYTES: StringTensorType}[
+        spec.dtype
+    ]
+    return kind([None, *spec.shape[1:]])
+
+
+def own_conversions() -> dict[type, Callable[..., None]]:
+    """Conversions that replace skl2onnx's."""
+    return {
+        SimpleImputer: _convert_imputer,
+        HistGradientBoostingClassifier: _with_whole_numbers(convert_sklearn_random_forest_classifier),
+        HistGradientBoostingRegressor: _with_whole_numbers(convert_sklearn_random_forest_regressor_converter),
+    }
+
+
+class _WholeNumbers:
+    """A container whose nodes get integers where skl2onnx 1.20 gives booleans, which onnx refuses since 1.19."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *args: Any, **attributes: Any) -> None:
+        tracks = attributes.get("nodes_missing_value_tracks_true")
+        if tracks is not None:
+            attributes["nodes_missing_value_tracks_true"] = [int(value) for value in tracks]
+        self._container.add_node(*args, **attributes)
+
+
+def _with_whole_numbers(convert: Callable[..., None]) -> Callable[..., None]:
+    def converted(scope: Any, operator: Any, container: Any) -> None:
+        convert(scope, operator, _WholeNumbers(container), op_version=3)
+
+    return converted
+
+
+def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
+    """Numbers: Where(IsNaN(x), statistic, x), in x's own type; skl2onnx's Imputer has only a float32 form."""
+    model = operator.raw_operator
+    numbers = all(isinstance(v.type, (FloatTensorType, DoubleTensorType)) for v in operator.inputs)
+    plain = (
+        isinstance(model.missing_values, float) and np.isnan(model.missing_values) and not model.add_indicator
+    )
+    statistics = model.statistics_
+    if not (numbers and plain) or statistics.dtype.kind not in "fiu" or np.isnan(statistics).any():
+        if model.add_indicator:
+            raise NotImplementedError("SimpleImputer(add_indicator=True) has no conversion")
+        convert_sklearn_imputer(scope, operator, container)
+        return
+    double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    joined = operator.inputs[0].full_name
+    if len(operator.inputs) > 1:
+        joined = scope.get_unique_variable_name("imputer_inputs")
+        container.add_node("Concat", [v.full_name for v in operator.inputs], joined, axis=1, op_version=13)
+    gaps = scope.get_unique_variable_name("imputer_gaps")
+    fill = scope.get_unique_variable_name("imputer_fill")
+    kind = TensorProto.DOUBLE if double else TensorProto.FLOAT
+    container.add_initializer(fill, kind, [1, len(statistics)], statistics.astype(np.float64).tolist())
+    container.add_node("IsNaN", [joined], gaps, op_version=13)
+    container.add_node("Where", [gaps, fill, joined], operator.outputs[0].full_name, op_version=9)
+
+
+def name_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Give the first outputs these names and drop the others."""
+    graph = model.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {
+        v.name for v in graph.input
+    }
+    for value, name in zip(graph.output, names, strict=False):
+        old = value.name
+        if name in taken and name != old:
+            _rename(graph, name, f"{name}_inner")
+        _rename(graph, old, name)
+        value.name = name
+    del graph.output[len(names) :]
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    if any(value.name == old for value in graph.input):
+        raise NotImplementedError(f"an input column is called {old!r}, as an output is: rename the column")
+    for node in graph.node:
+        for field in (node.input, node.output):
+            for i, name in enumerate(field):
+                if name == old:
+                    field[i] = new
+
+
+def round_tree_inputs(model: onnx.ModelProto) -> None:
+    """Round what trees compare to float32 and back, since scikit-learn's trees cast X to float32 first."""
+    nodes = []
+    for at, node in enumerate(model.graph.node):
+        if node.op_type.startswith("TreeEnsemble"):
+            narrow, wide = f"seaway_narrow_{at}", f"seaway_wide_{at}"
+            nodes.append(helper.make_node("Cast", [node.input[0]], [narrow], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Cast", [narrow], [wide], to=TensorProto.DOUBLE))
+            node.input[0] = wide
+        nodes.append(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)

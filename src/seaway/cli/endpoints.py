@@ -1,0 +1,184 @@
+"""The verbs of endpoints: deploy, status, predict, rollback, history, delete."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from seaway.cli import endpoints_view, output
+from seaway.cli.options import COMMON, Common, Flag
+from seaway.core.errors import UserError
+
+if TYPE_CHECKING:
+    from seaway.control import views
+    from seaway.wiring.control_access import Control
+
+_ROWS_PER_REQUEST = 1000
+
+Wait = Annotated[bool, Parameter(negative="--no-wait", help="Wait until it is live, and show the way there.")]
+
+
+def deploy(
+    ref: Annotated[str | None, Parameter(help="NAME:v3 or NAME@sha256:…")] = None,
+    /,
+    *,
+    file: Annotated[Path | None, Parameter(name=["--file", "-f"], help="An endpoint.yaml.")] = None,
+    endpoint: Annotated[str | None, Parameter(help="The endpoint; else the model's name.")] = None,
+    plan: Annotated[bool, Flag, Parameter(help="Only say what would change and what would be done.")] = False,
+    override: Annotated[str | None, Parameter(help="Deploy although the gate failed, for this recorded reason.")] = None,
+    wait: Wait = True,
+    common: Common = COMMON,
+) -> int:
+    """Put a version behind an endpoint, once its gate passed. Exits 3 where the gate, or the first prediction, fails."""
+    from seaway.control import views
+    from seaway.core.bundles import ModelRef
+    from seaway.wiring import control_access
+    from seaway.wiring.home import Home
+
+    home = Home(common.configuration())
+    if (ref is None) == (file is None):
+        raise UserError("invalid_request", "name either a version or a file", "seaway deploy NAME:v3, or -f endpoint.yaml")
+    if file is not None:
+        spec = control_access.read_endpoint_file(file)
+        if endpoint is not None:
+            raise UserError("invalid_request", "the file names the endpoint already", "leave --endpoint out")
+        name, request = spec.endpoint, views.DeployRequest(spec=spec, override=override)
+    else:
+        name, request = endpoint or ModelRef.parse(ref or "").name, views.DeployRequest(bundle=ref, override=override)
+    if plan:
+        return _plan(home, name, request, common)
+    with control_access.open_control(home) as control, output.progress(common.json) as progress:
+        progress(f"{name}: running the gate")
+        accepted = control.deploy(name, request)
+        return _finish(control, accepted, wait, common, progress)
+
+
+def _plan(home: object, endpoint: str, request: views.DeployRequest, common: Common) -> int:
+    from seaway.wiring import plans
+    from seaway.wiring.home import Home
+
+    assert isinstance(home, Home)
+    with output.progress(common.json) as progress:
+        plan = plans.make(home, endpoint, request, progress)
+    if common.json:
+        output.print_json(plan)
+    else:
+        endpoints_view.print_plan(plan)
+    return 3 if plan.refused else 0
+
+
+def _finish(
+    control: Control, accepted: views.Accepted, wait: bool, common: Common, progress: endpoints_view.Progress
+) -> int:
+    """Follow a change until it took effect; raises `revision_failed` where it did not."""
+    done = endpoints_view.follow(control, accepted, progress) if wait else accepted
+    if common.json:
+        output.print_json(done)
+    else:
+        endpoints_view.print_accepted(done, waited=wait)
+    return 0
+
+
+def status(
+    endpoint: Annotated[str | None, Parameter(help="One endpoint; all when omitted.")] = None,
+    /,
+    *,
+    common: Common = COMMON,
+) -> int:
+    """What is live, what is on its way, and how the workers are."""
+    from seaway.wiring import control_access
+    from seaway.wiring.home import Home
+
+    with control_access.open_control(Home(common.configuration())) as control:
+        found = control.status()
+        running = control.running
+    if endpoint is not None:
+        endpoints_view.only(found, endpoint)
+    if common.json:
+        output.print_json(endpoints_view.status_document(found, endpoint, running))
+    else:
+        endpoints_view.print_status(found, endpoint, running)
+    return 0
+
+
+def predict(
+    endpoint: Annotated[str, Parameter(help="The endpoint.")],
+    /,
+    *,
+    data: Annotated[str, Parameter(help="CSV, JSON lines or Parquet; - reads CSV or JSON lines from standard input.")],
+    url: Annotated[str | None, Parameter(help="The server's address; else the one of this home.")] = None,
+    common: Common = COMMON,
+) -> int:
+    """Send the rows of a file to an endpoint and print one prediction per line (JSON)."""
+    from seaway.bundle import datafiles
+    from seaway.client.predictions import Client
+    from seaway.wiring import adapters
+
+    if data == "-":
+        table = datafiles.parse_table(sys.stdin.buffer.read(), "standard input")
+    else:
+        table = datafiles.read_table(Path(data), adapters.table_readers())
+    client = Client(url, home=common.home)
+    predictions: list[object] = []
+    for start in range(0, table.rows, _ROWS_PER_REQUEST):
+        rows = [table.row(index) for index in range(start, min(start + _ROWS_PER_REQUEST, table.rows))]
+        predictions += client.predict(endpoint, rows)
+    if common.json:
+        output.print_json({"predictions": predictions})
+    else:
+        output.print_lines(predictions)
+    return 0
+
+
+def rollback(
+    endpoint: Annotated[str, Parameter(help="The endpoint.")],
+    /,
+    *,
+    to: Annotated[int | None, Parameter(help="The revision to go back to; else the last good one.")] = None,
+    wait: Wait = True,
+    common: Common = COMMON,
+) -> int:
+    """Take an endpoint back to an earlier revision; at once where that revision is still warm."""
+    from seaway.wiring import control_access
+    from seaway.wiring.home import Home
+
+    with control_access.open_control(Home(common.configuration())) as control, output.progress(common.json) as progress:
+        return _finish(control, control.rollback(endpoint, to), wait, common, progress)
+
+
+def history(
+    endpoint: Annotated[str | None, Parameter(help="One endpoint; all when omitted.")] = None,
+    /,
+    *,
+    at: Annotated[str | None, Parameter(help="Say what was live at this time (ISO 8601).")] = None,
+    common: Common = COMMON,
+) -> int:
+    """Who did what when, with digests; with --at, what answered at that time."""
+    from seaway.wiring import control_access
+    from seaway.wiring.home import Home
+
+    with control_access.open_control(Home(common.configuration())) as control:
+        found = control.live_at(at, endpoint) if at else control.history(endpoint)
+    if common.json:
+        output.print_json(found)
+    else:
+        endpoints_view.print_history(found, at)
+    return 0
+
+
+def delete(
+    endpoint: Annotated[str, Parameter(help="The endpoint.")],
+    /,
+    *,
+    wait: Wait = True,
+    common: Common = COMMON,
+) -> int:
+    """Delete an endpoint after its last request; its models and its history stay."""
+    from seaway.wiring import control_access
+    from seaway.wiring.home import Home
+
+    with control_access.open_control(Home(common.configuration())) as control, output.progress(common.json) as progress:
+        return _finish(control, control.delete(endpoint), wait, common, progress)

@@ -1,0 +1,228 @@
+"""How endpoints, their way to a new revision, their history and a plan look in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from seaway.cli import output
+from seaway.core.errors import TemporaryError, UserError
+from seaway.core.events import Event, EventKind, LiveAt
+
+if TYPE_CHECKING:
+    from seaway.control import views
+    from seaway.validate.plan import ChangeReport
+    from seaway.validate.slices import SliceChange
+    from seaway.wiring.control_access import Control
+    from seaway.wiring.plans import Plan
+
+Progress = Callable[[str], None]
+
+_ENDS = {EventKind.REVISION_LIVE, EventKind.REVISION_FAILED, EventKind.ENDPOINT_DELETED}
+_SAID = {
+    EventKind.DEPLOY_REQUESTED: "deploy",
+    EventKind.ROLLBACK_REQUESTED: "rollback",
+    EventKind.DELETE_REQUESTED: "delete",
+    EventKind.REVISION_LIVE: "live",
+    EventKind.REVISION_FAILED: "failed",
+    EventKind.REVISION_COOLED: "retired",
+    EventKind.ENDPOINT_DELETED: "deleted",
+    EventKind.ACTION_REFUSED: "refused",
+}
+
+
+def follow(control: Control, accepted: views.Accepted, progress: Progress) -> views.Accepted:
+    """Wait for the event that ends this change. Raises `revision_failed`, or that the control process went away."""
+    if accepted.deferred or not accepted.changed:
+        return accepted
+    progress(f"{accepted.endpoint}: loading and warming {accepted.ref or ''}")
+    for event in control.follow(accepted.after):
+        if event.endpoint != accepted.endpoint or event.kind not in _ENDS:
+            continue
+        if event.kind is EventKind.REVISION_FAILED and event.revision == accepted.revision:
+            raise UserError(
+                "revision_failed",
+                f"revision {event.revision} of {accepted.endpoint} ({event.ref}) failed: {event.message}",
+                "traffic stayed where it was; mend the model and package it again",
+            )
+        if event.revision == accepted.revision or event.kind is EventKind.ENDPOINT_DELETED:
+            return accepted
+    raise TemporaryError(
+        "control_unavailable",
+        f"{accepted.message}; it is stored, but the control process went away before it took effect",
+        "seaway status",
+    )
+
+
+def print_accepted(accepted: views.Accepted, *, waited: bool) -> None:
+    """What was done, with its warnings."""
+    for warning in accepted.warnings:
+        output.say(f"[yellow]warning[/] {output.plain(warning)}")
+    if accepted.deferred:
+        output.say(f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, so it is live with: seaway up")
+    elif not accepted.changed:
+        output.say(output.plain(accepted.message))
+    elif accepted.revision is None:
+        output.say(f"[green]{'deleted' if waited else 'deleting'}[/] {accepted.endpoint}")
+    else:
+        word = "live" if waited else "accepted"
+        output.say(f"[green]{word}[/] {output.plain(accepted.message)}  {accepted.digest}")
+
+
+def only(status: views.Status, endpoint: str) -> views.EndpointStatus:
+    """One endpoint of a status. Raises `UserError("endpoint_not_found")`."""
+    for found in status.endpoints:
+        if found.endpoint == endpoint:
+            return found
+    known = ", ".join(e.endpoint for e in status.endpoints) or "none"
+    raise UserError("endpoint_not_found", f"there is no endpoint {endpoint!r}", f"endpoints: {known}")
+
+
+def status_document(status: views.Status, endpoint: str | None, running: bool) -> dict[str, Any]:
+    """The status as one JSON document, each endpoint with its live revision spelled out."""
+    endpoints = []
+    for found in status.endpoints:
+        if endpoint in (None, found.endpoint):
+            live = found.live_revision
+            shown = None if live is None else {"number": live.number, "digest": live.digest, "ref": live.ref}
+            endpoints.append({**msgspec.to_builtins(found), "live": shown})
+    return {"running": running, "endpoints": endpoints, "workers": status.workers}
+
+
+def print_status(status: views.Status, endpoint: str | None, running: bool) -> None:
+    """Endpoints, then workers."""
+    chosen = [found for found in status.endpoints if endpoint in (None, found.endpoint)]
+    if not running:
+        output.say("[yellow]no server runs on this home[/]: seaway up")
+    if not chosen:
+        output.say("no endpoints yet; begin with: seaway deploy NAME:v1")
+    else:
+        rows = [(e.endpoint, e.phase.value, *_live(e), _coming(e)) for e in chosen]
+        output.table(None, ("endpoint", "phase", "revision", "version", "digest", "by", "note"), rows)
+    if status.workers:
+        output.say("")
+        workers = [
+            (f"worker {w.slot}", w.pid, "ready" if w.ready else "not ready", output.human_bytes(w.rss_bytes), "; ".join(w.failing))
+            for w in status.workers
+        ]
+        output.table(None, ("", "pid", "state", "memory", "failing"), workers)
+
+
+def _live(status: views.EndpointStatus) -> tuple[object, ...]:
+    live = status.live_revision
+    return (None, None, None, None) if live is None else (live.number, live.ref, live.digest[:19], live.created_by)
+
+
+def _coming(status: views.EndpointStatus) -> str:
+    if status.desired is not None and status.desired != status.live:
+        return f"revision {status.desired} is on its way"
+    if status.failed is not None:
+        return f"revision {status.failed} failed: {status.reason}"
+    if status.previous is not None and status.warm_until is not None:
+        return f"revision {status.previous} is kept warm until {status.warm_until[11:19]} UTC"
+    return ""
+
+
+def print_history(found: Sequence[Event] | Sequence[LiveAt], at: str | None) -> None:
+    """Events, one per line; or what was live."""
+    if at is not None:
+        if not found:
+            output.say(f"nothing was live at {output.plain(at)}")
+            return
+        rows = [(e.endpoint, e.revision, e.ref, e.digest, e.since, e.by) for e in found if isinstance(e, LiveAt)]
+        output.table(f"live at {at}", ("endpoint", "revision", "version", "digest", "since", "by"), rows)
+        return
+    events = [event for event in found if isinstance(event, Event)]
+    output.table(
+        None,
+        ("when (UTC)", "who", "endpoint", "what", "revision", "version", "digest", "details"),
+        [
+            (
+                event.at[:19].replace("T", " "),
+                event.principal,
+                event.endpoint,
+                _SAID[event.kind],
+                event.revision,
+                event.ref,
+                None if event.digest is None else event.digest[:19],
+                _details(event),
+            )
+            for event in events
+        ],
+    )
+
+
+def _details(event: Event) -> str:
+    if event.kind in (EventKind.REVISION_FAILED, EventKind.ACTION_REFUSED):
+        return event.message
+    return ", ".join(f"{key}: {value}" for key, value in event.details.items())
+
+
+def print_plan(plan: Plan) -> None:
+    """What users will notice, then what will be done."""
+    if plan.change is None:
+        output.say(f"[bold]{plan.endpoint}[/] has nothing live: {plan.new_ref} would be its first version")
+    else:
+        _print_change(plan.change)
+    output.say(f"\ngate of {plan.new_ref}: [bold]{plan.gate.verdict.value}[/]" + _names(plan.gate.failed_checks))
+    output.say("\n[bold]What will be done[/]")
+    for number, step in enumerate(plan.steps, 1):
+        output.say(f"  {number}. {output.plain(step)}")
+
+
+def _names(checks: Iterable[str]) -> str:
+    joined = ", ".join(checks)
+    return f" ({output.plain(joined)})" if joined else ""
+
+
+def _print_change(change: ChangeReport) -> None:
+    output.say(f"[bold]What users will notice[/]  {change.old_ref} → {change.new_ref}")
+    for line in change.breaking:
+        output.say(f"  [red]clients must change[/] {output.plain(line)}")
+    for line in (*change.compatible, *change.notes):
+        output.say(f"  {output.plain(line)}")
+    if change.rows:
+        output.say(
+            f"  {change.changed_rows:,} of {change.rows:,} golden rows change their answer ({change.changed_percent:.1f} %)"
+        )
+        output.table(
+            None,
+            ("  metric", "old", "new", "difference", "95 % interval"),
+            [(f"  {m.metric}", m.old, m.new, m.difference, _interval(m.low, m.high)) for m in change.metrics],
+        )
+        _print_slice("gains most", change.gains, change.slices_examined)
+        _print_slice("loses most", change.loses, change.slices_examined)
+        if change.moved:
+            output.say("  rows that move most")
+            rows = [
+                (f"  {m.row}", m.old, m.new, m.truth, ", ".join(f"{k}={_short(v)}" for k, v in list(m.values.items())[:6]))
+                for m in change.moved
+            ]
+            output.table(None, ("  row", "old", "new", "truth", "values"), rows)
+    if change.timing is not None:
+        t = change.timing
+        output.say(
+            f"  one row alone: p50 {t.old_p50_ms:.3g} → {t.new_p50_ms:.3g} ms, p99 {t.old_p99_ms:.3g} → {t.new_p99_ms:.3g} ms (n={t.n})"
+        )
+    output.say(f"  size: {output.human_bytes(change.old_size_bytes)} → {output.human_bytes(change.new_size_bytes)}")
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:+.4g} … {high:+.4g}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _print_slice(word: str, found: SliceChange | None, examined: int) -> None:
+    if found is None:
+        output.say(f"  no slice to name that {word} ({examined} looked at)")
+        return
+    sure = "certain" if found.certain else "not certain"
+    output.say(
+        f"  {word}: {output.plain(found.column)} {output.plain(found.where)}, {found.rows} rows, {found.gain:+.3g} per row "
+        f"({found.low:+.3g} … {found.high:+.3g}, {sure}; {examined} slices looked at)"
+    )

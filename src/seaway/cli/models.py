@@ -1,0 +1,187 @@
+"""The verbs of models and their versions: package, models, versions, show, diff, verify, image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from seaway.cli import output
+from seaway.cli.options import COMMON, Common, Flag, Many
+from seaway.core.bundles import Task
+from seaway.core.errors import UserError
+
+
+def package(
+    source: Annotated[Path, Parameter(help="An ONNX file or a .skops file.")],
+    /,
+    *,
+    name: Annotated[str, Parameter(help="The model's name; the version is its next number.")],
+    sample: Annotated[Path | None, Parameter(help="Rows of inputs: CSV, JSON lines or Parquet.")] = None,
+    golden: Annotated[Path | None, Parameter(help="Rows of inputs with the truth in column --target.")] = None,
+    target: Annotated[str | None, Parameter(help="The golden set's column that holds the truth.")] = None,
+    require: Annotated[tuple[str, ...], Many, Parameter(help="A threshold for the gate: 'accuracy>=0.80'.")] = (),
+    lineage: Annotated[
+        tuple[str, ...], Many, Parameter(help="KEY=VALUE: data=FILE, code=REVISION, param.X=…, metric.X=…, or any other.")
+    ] = (),
+    task: Annotated[Task | None, Parameter(help="What the golden metrics measure; else taken from the outputs.")] = None,
+    lock: Annotated[bool, Parameter(negative="--no-lock", help="Lock the environment with hashes (PEP 751).")] = True,
+    common: Common = COMMON,
+) -> int:
+    """Package a trained model as a new immutable version. The same input gives the same version again."""
+    from seaway.bundle.lineage import split_pair
+    from seaway.wiring import packaging
+    from seaway.wiring.home import Home
+
+    if (golden is None) != (target is None):
+        raise UserError("invalid_request", "--golden and --target belong together", "--golden FILE --target COLUMN")
+    with output.progress(common.json) as progress:
+        result = packaging.package_files(
+            Home(common.configuration()),
+            source,
+            name=name,
+            sample=sample,
+            golden=golden,
+            target=target,
+            requirements=require,
+            lineage=dict(split_pair(text) for text in lineage),
+            task=task,
+            lock=lock,
+            progress=progress,
+        )
+    if common.json:
+        output.print_json({"created": result.created, "version": result.version, "parity": result.parity})
+        return 0
+    version = result.version
+    done = "packaged" if result.created else "already there:"
+    output.say(f"[green]{done}[/] [bold]{version.ref}[/]  {version.digest}  {output.human_bytes(version.size_bytes)}")
+    if result.parity is not None:
+        output.say(f"parity  {output.plain(result.parity.summary())}")
+    output.note(f"next: seaway validate {version.ref}")
+    return 0
+
+
+def models(*, common: Common = COMMON) -> int:
+    """The models of this home, each with its newest version."""
+    from seaway.wiring.home import Home
+
+    bundles = Home(common.configuration()).bundles
+    found = [(name, bundles.versions(name)) for name in bundles.models()]
+    if common.json:
+        output.print_json([{"name": name, "versions": len(v), "newest": v[-1]} for name, v in found])
+        return 0
+    if not found:
+        output.note("no models yet; begin with: seaway package model.onnx --name NAME")
+        return 0
+    rows = [(name, len(v), str(v[-1].ref), v[-1].created_at, v[-1].digest[:19]) for name, v in found]
+    output.table(None, ("model", "versions", "newest", "packaged", "digest"), rows)
+    return 0
+
+
+def versions(name: Annotated[str, Parameter(help="The model.")], /, *, common: Common = COMMON) -> int:
+    """All versions of a model, oldest first, with the verdict of their last gate."""
+    from seaway.wiring import gates
+    from seaway.wiring.home import Home
+
+    home = Home(common.configuration())
+    found = home.bundles.versions(name)
+    if common.json:
+        output.print_json(found)
+        return 0
+    rows = []
+    for version in found:
+        report = gates.last_report(home, version)
+        gate = "not validated" if report is None else report.verdict.value
+        rows.append((str(version.ref), version.created_at, output.human_bytes(version.size_bytes), gate, version.digest))
+    output.table(None, ("version", "packaged", "size", "gate", "digest"), rows)
+    return 0
+
+
+def show(ref: Annotated[str, Parameter(help="NAME:v3 or NAME@sha256:….")], /, *, common: Common = COMMON) -> int:
+    """What a version takes and gives, what it was made of, and what its checks found."""
+    from seaway.cli import versions_view
+    from seaway.wiring import gates
+    from seaway.wiring.home import Home
+
+    home = Home(common.configuration())
+    version = home.version(ref)
+    manifest = home.bundles.manifest(version)
+    report, parity = gates.last_report(home, version), gates.parity(home, version)
+    if common.json:
+        output.print_json({"version": version, "manifest": manifest, "gate": report, "parity": parity})
+        return 0
+    versions_view.show(version, manifest, report, parity, gates.page_path(home, version))
+    return 0
+
+
+def diff(
+    old: Annotated[str, Parameter(help="NAME:v2")],
+    new: Annotated[str, Parameter(help="NAME:v3")],
+    /,
+    *,
+    common: Common = COMMON,
+) -> int:
+    """What differs between two versions: signature, files, lineage, requirements, environment."""
+    from seaway.cli import versions_view
+    from seaway.wiring import packaging
+    from seaway.wiring.home import Home
+
+    home = Home(common.configuration())
+    changes = packaging.difference(home, home.version(old), home.version(new))
+    if common.json:
+        output.print_json(changes)
+        return 0
+    versions_view.changes(changes)
+    return 0
+
+
+def verify(
+    ref: Annotated[str | None, Parameter(help="NAME:v3; all versions when omitted.")] = None,
+    /,
+    *,
+    all_: Annotated[bool, Flag, Parameter(name="--all", help="Every version of every model.")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Check every stored byte against its digest; exits 1 where one differs."""
+    from seaway.wiring.home import Home
+
+    if ref is not None and all_:
+        raise UserError("invalid_request", "name a version or --all, not both", "seaway verify NAME:v3")
+    home = Home(common.configuration())
+    bundles = home.bundles
+    chosen = [home.version(ref)] if ref else [v for name in bundles.models() for v in bundles.versions(name)]
+    problems = [problem for version in chosen for problem in bundles.verify(version)]
+    if ref is None:
+        seen = set(problems)
+        problems += [problem for problem in bundles.verify(None) if problem not in seen]
+    if common.json:
+        output.print_json({"verified": [str(version.ref) for version in chosen], "problems": problems})
+    else:
+        for problem in problems:
+            output.say(f"[red]damaged[/] {problem.ref}: {output.plain(problem.message)}  [dim]({problem.code})[/]")
+        damaged = {problem.ref for problem in problems}
+        output.say(f"{len(chosen)} versions verified, {len(damaged)} damaged")
+    return 1 if problems else 0
+
+
+def image(
+    ref: Annotated[str, Parameter(help="NAME:v3")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--output", "-o"], help="A new or empty directory.")],
+    common: Common = COMMON,
+) -> int:
+    """Write a Dockerfile and all it needs, so that the image builds without a network."""
+    from seaway.wiring import packaging
+    from seaway.wiring.home import Home
+
+    home = Home(common.configuration())
+    with output.progress(common.json) as progress:
+        context = packaging.image(home, home.version(ref), out, progress)
+    if common.json:
+        output.print_json(context)
+        return 0
+    output.say(f"[green]written[/] {output.plain(out)}  ({context.wheels} wheels, {output.human_bytes(context.size_bytes)})")
+    output.note(f"next: podman build --build-arg BASE=python:3.11-slim -t {ref.replace(':', '-')} {out}")
+    return 0

@@ -1,0 +1,65 @@
+"""The control API as the command line uses it, over HOME/control.sock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from seaway.client import http as exchange
+from seaway.control import views
+from seaway.core.events import Event, LiveAt
+
+T = TypeVar("T")
+_TIMEOUT_S = 600.0  # a deploy answers when its gate is done
+
+
+class ControlClient:
+    """One control process. Every call is an exchange of its own; raises the errors that the API answers."""
+
+    running = True
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted:
+        return self._ask("PUT", _path(endpoint), views.Accepted, request)
+
+    def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted:
+        return self._ask("POST", _path(endpoint, "rollback"), views.Accepted, views.RollbackRequest(to))
+
+    def delete(self, endpoint: str) -> views.Accepted:
+        return self._ask("DELETE", _path(endpoint), views.Accepted)
+
+    def status(self) -> views.Status:
+        return self._ask("GET", "/status", views.Status)
+
+    def history(self, endpoint: str | None = None) -> tuple[Event, ...]:
+        path = "/history" if endpoint is None else _path(endpoint, "history")
+        return self._ask("GET", path, tuple[Event, ...])
+
+    def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
+        path = "/history" if endpoint is None else _path(endpoint, "history")
+        return self._ask("GET", f"{path}?{urlencode({'at': at})}", tuple[LiveAt, ...])
+
+    def follow(self, after: int) -> Iterator[Event]:
+        """Events after this number as they happen; ends when the control process ends."""
+        connection = exchange.UnixConnection(self._socket, _TIMEOUT_S)
+        for data in exchange.events(connection, f"/events?after={after}"):
+            yield msgspec.json.decode(data, type=Event)
+
+    def _ask(self, method: str, path: str, kind: Any, body: msgspec.Struct | None = None) -> Any:
+        connection = exchange.UnixConnection(self._socket, _TIMEOUT_S)
+        try:
+            encoded = None if body is None else msgspec.json.encode(body)
+            headers = {"content-type": "application/json"} if encoded else {}
+            return msgspec.json.decode(exchange.exchange(connection, method, path, encoded, headers).body, type=kind)
+        finally:
+            connection.close()
+
+
+def _path(endpoint: str, rest: str = "") -> str:
+    return f"/endpoints/{quote(endpoint, safe='')}" + (f"/{rest}" if rest else "")

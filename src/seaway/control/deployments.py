@@ -1,0 +1,303 @@
+"""The use cases of the control plane: deploy, rollback, delete, status, history; called by the API and by verbs.
+
+Each takes the principal first, is authorised first, and leaves exactly one event when it is refused. They record what
+is wanted; `control.loop` makes it so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import msgspec
+
+from seaway.control import auth, changes, views
+from seaway.core import events as log
+from seaway.core.bundles import ModelRef, OpenedBundle, Version, parse_name
+from seaway.core.checks import GateReport
+from seaway.core.deployments import Deployment, DeploymentState, Phase, Revision, deployment_of, unavailable
+from seaway.core.errors import UserError
+from seaway.core.events import Event, EventKind, LiveAt, NewEvent
+from seaway.core.ports import Change, Clock, Idempotency, StateStore
+
+_TRIES: Final = 10
+_PAGE: Final = 1000
+_ABSENT: Final = (Phase.DELETING, Phase.DELETED)
+
+
+class Bundles(Protocol):
+    """What control asks of the bundle store."""
+
+    def resolve(self, ref: ModelRef) -> Version:
+        """Raises `UserError` (`model_not_found`, `version_not_found`)."""
+
+    def open(self, version: Version) -> OpenedBundle:
+        """The verified bundle on disk. Blocking; raises `PermanentError("digest_mismatch")`."""
+
+
+Gate = Callable[[Version, Version | None], GateReport]
+"""Runs the checks of a version against the one now live (None if there is none). Blocking."""
+
+
+class Deployments:
+    """The use cases over one state store. Methods block and are thread-safe; `wake` is called after each change."""
+
+    def __init__(
+        self, store: StateStore, bundles: Bundles, gate: Gate, clock: Clock, wake: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._bundles = bundles
+        self._gate = gate
+        self._clock = clock
+        self._wake = wake
+
+    def deploy(
+        self, principal: auth.Principal, endpoint: str, request: views.DeployRequest, key: str | None = None
+    ) -> views.Accepted:
+        """Record that a version shall answer for an endpoint, once its gate passed.
+
+        `key` makes the call idempotent. Raises `UserError` (`gate_failed`, `not_available`, `invalid_spec`,
+        `generation_conflict`, `idempotency_conflict` and those of the bundle store).
+        """
+        with self._refusals(principal, auth.Action.DEPLOY, endpoint):
+            promise = changes.promise(principal, key, ["deploy", endpoint, request])
+            if (done := self._done(promise)) is not None:
+                return done
+            first = self._store.state(parse_name(endpoint))
+            spec = self._spec(endpoint, first, request)
+            if missing := unavailable(spec):
+                raise UserError(
+                    "not_available",
+                    f"not built yet: {'; '.join(missing)}",
+                    "leave these out of the endpoint file",
+                )
+            version = self._bundles.resolve(ModelRef.parse(spec.serve.bundle or ""))
+            current = self._desired(first)
+            if first is not None and current is not None and changes.same(current, spec, version):
+                known = "is live already" if first.phase is not Phase.PROGRESSING else "is on its way already"
+                plan = changes.Plan(first, f"{version.ref} {known}: nothing to do", current)
+                return self._store_plan(plan, promise)
+            report = self._gate(version, self._baseline(first))
+            judged = changes.judge(spec, version, report, request.override)
+
+            def plan_deploy(state: DeploymentState | None) -> changes.Plan:
+                if _wish(state) != _wish(first):
+                    raise _conflict(endpoint)  # the gate's baseline is no longer what this would replace
+                return changes.deploy(state, judged, endpoint, principal, self._clock.now_s())
+
+            return self._commit(endpoint, promise, plan_deploy)
+
+    def rollback(
+        self, principal: auth.Principal, endpoint: str, to: int | None = None, key: str | None = None
+    ) -> views.Accepted:
+        """Record that an earlier revision shall answer again; which one, says `changes.rollback_target`.
+
+        Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `nothing_to_roll_back`).
+        """
+        with self._refusals(principal, auth.Action.ROLLBACK, endpoint):
+            promise = changes.promise(principal, key, ["rollback", endpoint, to])
+            if (done := self._done(promise)) is not None:
+                return done
+
+            def plan_rollback(state: DeploymentState | None) -> changes.Plan:
+                if state is None or state.phase in _ABSENT:
+                    raise _not_found(endpoint)
+                number = changes.rollback_target(state, to)
+                revision = self._store.revision(endpoint, number)
+                if revision is None:
+                    raise UserError("revision_not_found", f"{endpoint} has no revision {number}")
+                return changes.rollback(state, revision, principal, self._clock.now_s())
+
+            return self._commit(endpoint, promise, plan_rollback)
+
+    def delete(self, principal: auth.Principal, endpoint: str, key: str | None = None) -> views.Accepted:
+        """Record that an endpoint shall go; its models and its history stay. Raises `UserError("endpoint_not_found")`."""
+        with self._refusals(principal, auth.Action.DELETE, endpoint):
+            promise = changes.promise(principal, key, ["delete", endpoint])
+            if (done := self._done(promise)) is not None:
+                return done
+
+            def plan_delete(state: DeploymentState | None) -> changes.Plan:
+                if state is None or state.phase in _ABSENT:
+                    raise _not_found(endpoint)
+                return changes.delete(state, principal, self._clock.now_s())
+
+            return self._commit(endpoint, promise, plan_delete)
+
+    def status(self, principal: auth.Principal) -> tuple[views.EndpointStatus, ...]:
+        """All endpoints that are not deleted."""
+        auth.authorize(principal, auth.Action.READ, "endpoints")
+        return tuple(self._view(state) for state in self._store.states() if state.phase is not Phase.DELETED)
+
+    def get(self, principal: auth.Principal, endpoint: str) -> views.EndpointStatus:
+        """One endpoint. Raises `UserError("endpoint_not_found")`."""
+        auth.authorize(principal, auth.Action.READ, f"endpoints/{endpoint}")
+        state = self._store.state(endpoint)
+        if state is None or state.phase is Phase.DELETED:
+            raise _not_found(endpoint)
+        return self._view(state)
+
+    def history(self, principal: auth.Principal, endpoint: str | None = None) -> tuple[Event, ...]:
+        """Every event, oldest first; of a deleted endpoint too. Raises `UserError("endpoint_not_found")`."""
+        auth.authorize(principal, auth.Action.READ, "endpoints")
+        found = tuple(self._log(endpoint))
+        if endpoint is not None and not found:
+            raise _not_found(endpoint)
+        return found
+
+    def live_at(self, principal: auth.Principal, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
+        """What answered at a time (ISO 8601), by endpoint. Raises `UserError("invalid_request")`."""
+        auth.authorize(principal, auth.Action.READ, "endpoints")
+        return log.live_at(self._log(endpoint), log.parse_time(at))
+
+    def events(self, principal: auth.Principal, after: int) -> tuple[Event, ...]:
+        """Some events after this number, oldest first; empty when there are none yet."""
+        auth.authorize(principal, auth.Action.READ, "events")
+        return self._store.events(after=after, limit=_PAGE)
+
+    def record_refusal(
+        self, principal: auth.Principal, action: auth.Action, endpoint: str | None, code: str, message: str
+    ) -> None:
+        """Append the one event that a refused action leaves."""
+        event = NewEvent(
+            at=self._now(),
+            kind=EventKind.ACTION_REFUSED,
+            principal=principal.name,
+            endpoint=endpoint,
+            message=message,
+            details={"action": str(action), "code": code},
+        )
+        self._store.apply(Change(events=(event,)))
+
+    @contextlib.contextmanager
+    def _refusals(self, principal: auth.Principal, action: auth.Action, endpoint: str) -> Iterator[None]:
+        try:
+            auth.authorize(principal, action, f"endpoints/{endpoint}")
+            yield
+        except UserError as error:
+            self.record_refusal(principal, action, endpoint[:63], error.code, error.message)
+            raise
+
+    def _log(self, endpoint: str | None) -> Iterator[Event]:
+        after = 0
+        while page := self._store.events(after=after, endpoint=endpoint, limit=_PAGE):
+            yield from page
+            after = page[-1].seq
+
+    def _desired(self, state: DeploymentState | None) -> Revision | None:
+        if state is None or state.desired is None:
+            return None
+        return self._store.revision(state.endpoint, state.desired)
+
+    def _spec(self, endpoint: str, state: DeploymentState | None, request: views.DeployRequest) -> Deployment:
+        if (request.spec is None) == (request.bundle is None):
+            raise UserError(
+                "invalid_request", "give either a spec or a bundle", 'such as {"bundle": "prices:v3"}'
+            )
+        if request.spec is not None:
+            if request.spec.endpoint != endpoint:
+                raise UserError(
+                    "invalid_request", f"the spec is of {request.spec.endpoint!r}, not of {endpoint!r}"
+                )
+            return request.spec
+        bundle = str(ModelRef.parse(request.bundle or ""))
+        current = self._desired(state)
+        if current is None:
+            return deployment_of(endpoint, bundle)
+        serve = current.spec.serve
+        return msgspec.structs.replace(current.spec, serve=msgspec.structs.replace(serve, bundle=bundle))
+
+    def _baseline(self, state: DeploymentState | None) -> Version | None:
+        """The version now live; None where there is none, or none left in the bundle store."""
+        live = (
+            None if state is None or state.live is None else self._store.revision(state.endpoint, state.live)
+        )
+        if live is None:
+            return None
+        try:
+            return self._bundles.resolve(ModelRef(name=ModelRef.parse(live.ref).name, digest=live.digest))
+        except UserError:
+            return None
+
+    def _done(self, promise: Idempotency | None) -> views.Accepted | None:
+        result = None if promise is None else self._store.remembered(promise)
+        return None if result is None else msgspec.json.decode(result, type=views.Accepted)
+
+    def _commit(
+        self,
+        endpoint: str,
+        promise: Idempotency | None,
+        plan: Callable[[DeploymentState | None], changes.Plan],
+    ) -> views.Accepted:
+        """Plan on what is stored and store it; planned again where the state changed in between."""
+        for _ in range(_TRIES):
+            planned = plan(self._store.state(endpoint))
+            try:
+                return self._store_plan(planned, promise)
+            except UserError as error:
+                if error.code != "generation_conflict":
+                    raise
+        raise _conflict(endpoint)
+
+    def _store_plan(self, plan: changes.Plan, promise: Idempotency | None) -> views.Accepted:
+        """Store a plan; who lost a race with the same key gets the winner's result."""
+        accepted = views.Accepted(
+            endpoint=plan.state.endpoint,
+            revision=None if plan.revision is None else plan.revision.number,
+            digest=None if plan.revision is None else plan.revision.digest,
+            ref=None if plan.revision is None else plan.revision.ref,
+            generation=plan.state.generation,
+            changed=bool(plan.events),
+            after=self._store.last_seq(),
+            message=plan.message,
+            warnings=plan.warnings,
+        )
+        if not plan.events and promise is None:
+            return accepted
+        state = plan.state if plan.events else None
+        result = b"" if promise is None else msgspec.json.encode(accepted)
+        try:
+            self._store.apply(Change(plan.events, state, plan.new_revision, promise, result))
+        except UserError as error:
+            if error.code == "idempotency_conflict" and (done := self._done(promise)) is not None:
+                return done
+            raise
+        self._wake()
+        return accepted
+
+    def _view(self, state: DeploymentState) -> views.EndpointStatus:
+        shown = {state.desired, state.live, state.previous, state.failed}
+        return views.EndpointStatus(
+            endpoint=state.endpoint,
+            phase=state.phase,
+            generation=state.generation,
+            desired=state.desired,
+            live=state.live,
+            previous=state.previous,
+            rollback=state.rollback,
+            warm_until=None if state.warm_until_s is None else log.timestamp(state.warm_until_s),
+            failed=state.failed,
+            reason=state.reason,
+            revisions=tuple(r for r in self._store.revisions(state.endpoint) if r.number in shown),
+        )
+
+    def _now(self) -> str:
+        return log.timestamp(self._clock.now_s())
+
+
+def _not_found(endpoint: str) -> UserError:
+    return UserError("endpoint_not_found", f"there is no endpoint {endpoint[:63]!r}", "see: seaway status")
+
+
+def _conflict(endpoint: str) -> UserError:
+    return UserError(
+        "generation_conflict",
+        f"endpoint {endpoint!r} was changed by somebody else meanwhile",
+        "look at its status, then try again",
+    )
+
+
+def _wish(state: DeploymentState | None) -> tuple[int | None, int]:
+    """What users asked for, without what the loop has made of it."""
+    return (None, 0) if state is None else (state.desired, state.last)

@@ -1,0 +1,82 @@
+"""What the control plane answers: the values of its API, used by the use cases, the API and its clients."""
+
+from __future__ import annotations
+
+import msgspec
+
+from seaway.core.deployments import Deployment, Phase, Revision
+
+
+class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a deploy: a whole `spec`, or a version alone, which keeps the endpoint's other settings.
+
+    `override` is the reason for deploying although the gate failed.
+    """
+
+    spec: Deployment | None = None
+    bundle: str | None = None
+    override: str | None = None
+
+
+class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a rollback; without `to` it goes to the newest earlier revision that was live."""
+
+    to: int | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What a change of an endpoint was answered.
+
+    `changed` is False where nothing had to be done. `after` is the number of the last event before the change takes
+    effect: `GET /events?after=` it to follow. `deferred` says that no server runs, so it takes effect when one does.
+    """
+
+    endpoint: str
+    revision: int | None
+    digest: str | None
+    ref: str | None
+    generation: int
+    changed: bool
+    after: int
+    message: str
+    warnings: tuple[str, ...] = ()
+    deferred: bool = False
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """A data worker as it was last seen; `failing` names the revisions that it cannot load, and why."""
+
+    slot: int
+    pid: int
+    ready: bool
+    draining: bool
+    generation: int
+    rss_bytes: int
+    failing: tuple[str, ...] = ()
+
+
+class EndpointStatus(msgspec.Struct, frozen=True):
+    """An endpoint: numbers as in DeploymentState, and the revisions that they mean."""
+
+    endpoint: str
+    phase: Phase
+    generation: int
+    desired: int | None
+    live: int | None
+    previous: int | None
+    rollback: bool
+    warm_until: str | None
+    failed: int | None
+    reason: str | None
+    revisions: tuple[Revision, ...]
+
+    @property
+    def live_revision(self) -> Revision | None:
+        return next((r for r in self.revisions if r.number == self.live), None)
+
+
+class Status(msgspec.Struct, frozen=True):
+    """All endpoints, and the workers that answer."""
+
+    endpoints: tuple[EndpointStatus, ...]
+    workers: tuple[WorkerStatus, ...]

@@ -1,0 +1,82 @@
+"""The control plane's side of `wire.worker_admin`: asks the data workers of one RUN directory over their sockets.
+
+Used by `control.loop` alone. Nothing here blocks; a worker that does not answer in time counts as absent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seaway import sockets
+from seaway.core.errors import CODES, PermanentError, SeawayError, TemporaryError
+from seaway.wire import worker_admin
+
+_LINE_BYTES: Final = 64 * 1024 * 1024
+_OBSERVE_S: Final = 5.0
+_decoder = msgspec.json.Decoder(worker_admin.Reply)
+
+
+class Workers:
+    """The workers whose admin sockets lie in `run`."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+
+    def slots(self) -> tuple[int, ...]:
+        """Slots that have a socket; whether somebody listens there is another question."""
+        found = (path.stem.removeprefix("worker-") for path in self._run.glob("worker-*.sock"))
+        return tuple(sorted(int(slot) for slot in found if slot.isdigit()))
+
+    async def observe(self) -> tuple[worker_admin.Observed, ...]:
+        """What each worker holds; those that do not answer are left out."""
+        slots = self.slots()
+        found = await asyncio.gather(*(self._observe(slot) for slot in slots))
+        return tuple(observed for observed in found if observed is not None)
+
+    async def _observe(self, slot: int) -> worker_admin.Observed | None:
+        try:
+            return (await self.ask(slot, worker_admin.Observe(), _OBSERVE_S)).observed
+        except SeawayError:
+            return None
+
+    async def ask(self, slot: int, request: worker_admin.Request, timeout_s: float) -> worker_admin.Reply:
+        """One request to one worker.
+
+        Raises the worker's own refusal, else `TemporaryError` (`not_ready` where nobody listens, `deadline_exceeded`).
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await self._exchange(slot, request)
+        except TimeoutError as error:
+            raise TemporaryError(
+                "deadline_exceeded", f"worker {slot} gave no answer in {timeout_s:g} s"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise TemporaryError("not_ready", f"worker {slot} cannot be reached: {error}") from error
+        if reply.failure is not None:
+            code = reply.failure.code if reply.failure.code in CODES else "internal"
+            raise PermanentError(code, reply.failure.message, reply.failure.hint)
+        return reply
+
+    async def _exchange(self, slot: int, request: worker_admin.Request) -> worker_admin.Reply:
+        with sockets.unix_address(self._run / f"worker-{slot}.sock") as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=_LINE_BYTES)
+        try:
+            writer.write(msgspec.json.encode(request) + b"\n")
+            await writer.drain()
+            line = await reader.readline()
+        finally:
+            writer.close()
+        if not line.endswith(b"\n"):
+            raise ConnectionResetError("the connection ended before the answer")
+        return _decoder.decode(line)
+
+
+def failures_of(observed: worker_admin.Observed) -> Sequence[str]:
+    """What a worker cannot load, in words."""
+    return [f"{r.endpoint} revision {r.number}: {r.error}" for r in observed.loaded if r.error is not None]

@@ -1,0 +1,173 @@
+"""A worker's admin door: control's requests over a Unix socket, and the listening socket for whoever adopts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seaway import sockets
+from seaway.core.errors import PermanentError, SeawayError
+from seaway.engine.pool import Handle
+from seaway.serve import counters
+from seaway.serve.plane import DataPlane
+from seaway.wire import worker_admin
+from seaway.wire.worker_admin import (
+    Commit,
+    Failure,
+    LoadedRevision,
+    Metrics,
+    Observe,
+    Observed,
+    Prepare,
+    Reply,
+    Retire,
+)
+
+_MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+_SIBLING_S: Final = 1.0
+_REQUEST: Final = msgspec.json.Decoder(worker_admin.Request)
+_REPLY: Final = msgspec.json.Decoder(Reply)
+
+
+class Admin:
+    """Answers one JSON line with one JSON line. Loading runs on a thread, so that predictions go on."""
+
+    def __init__(self, plane: DataPlane, slot: int) -> None:
+        self._plane = plane
+        self._slot = slot
+
+    async def start(self, path: Path) -> asyncio.Server:
+        """Listen at `path`."""
+        return await asyncio.start_unix_server(
+            self._connected, sock=sockets.listen_unix(path), limit=_MAX_LINE_BYTES
+        )
+
+    def metrics(self) -> str:
+        """This worker's own metrics."""
+        return counters.render(self._plane.counters, self._plane.router, self._slot, resident_bytes())
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                reply = await self._reply(line)
+                writer.write(msgspec.json.encode(reply) + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # the peer went away, or sent a line longer than any table
+        finally:
+            writer.close()
+
+    async def _reply(self, line: bytes) -> Reply:
+        try:
+            return await self._carry_out(_REQUEST.decode(line))
+        except SeawayError as error:
+            return Reply(failure=Failure(error.code, error.message, error.hint))
+        except msgspec.DecodeError as error:
+            return Reply(failure=Failure("invalid_request", f"not a request of this protocol: {error}"))
+        except Exception as error:  # noqa: BLE001 - the process edge: control must hear of any fault
+            fault = PermanentError("internal", f"{type(error).__name__}: {error}")
+            return Reply(failure=Failure(fault.code, fault.message))
+
+    async def _carry_out(self, request: worker_admin.Request) -> Reply:
+        router = self._plane.router
+        match request:
+            case Observe():
+                return Reply(observed=self._observed())
+            case Prepare(endpoint=endpoint, revision=revision, limits=limits):
+                await asyncio.to_thread(router.pool.load, endpoint, revision, limits)
+            case Commit(table=table):
+                router.commit(table)
+            case Retire(endpoint=endpoint, number=number):
+                router.retire(endpoint, number)
+            case Metrics():
+                return Reply(metrics=self.metrics())
+        return Reply(observed=self._observed())
+
+    def _observed(self) -> Observed:
+        router = self._plane.router
+        return Observed(
+            slot=self._slot,
+            pid=os.getpid(),
+            generation=router.table.generation,
+            ready=router.ready and not self._plane.draining,
+            draining=self._plane.draining,
+            loaded=tuple(_loaded(handle) for handle in router.pool.handles()),
+            rss_bytes=resident_bytes(),
+        )
+
+
+def _loaded(handle: Handle) -> LoadedRevision:
+    failure = handle.failure
+    return LoadedRevision(
+        endpoint=handle.endpoint,
+        number=handle.revision.number,
+        digest=handle.revision.digest,
+        ready=handle.ready,
+        in_flight=handle.in_flight,
+        load_s=handle.load_s,
+        error_code=None if failure is None else failure.code,
+        error=None if failure is None else failure.message,
+    )
+
+
+def resident_bytes() -> int:
+    """The process's resident memory."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def ask(path: Path, request: worker_admin.Request, timeout_s: float) -> Reply:
+    """One request to the worker at `path`; raises `OSError` (also `TimeoutError`) where it does not answer."""
+    async with asyncio.timeout(timeout_s):
+        with sockets.unix_address(path) as address:
+            reader, writer = await asyncio.open_unix_connection(address, limit=_MAX_LINE_BYTES)
+        try:
+            writer.write(msgspec.json.encode(request) + b"\n")
+            line = await reader.readline()
+        finally:
+            writer.close()
+    if not line:
+        raise ConnectionResetError(f"{path.name} closed the connection")
+    return _REPLY.decode(line)
+
+
+async def metrics_of_siblings(run: Path, slot: int) -> list[str]:
+    """The metrics of all other workers of this server; those that do not answer in time are left out."""
+    others = [path for path in sorted(run.glob("worker-*.sock")) if path.name != f"worker-{slot}.sock"]
+    replies = await asyncio.gather(
+        *(ask(path, Metrics(), _SIBLING_S) for path in others), return_exceptions=True
+    )
+    return [reply.metrics for reply in replies if isinstance(reply, Reply) and reply.metrics is not None]
+
+
+class SocketDoor:
+    """Gives the listening HTTP socket to whoever connects to a Unix socket of mode 0600 (SCM_RIGHTS)."""
+
+    def __init__(self, path: Path, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+        """`descriptor` is owned by the door from now on."""
+        self._descriptor = descriptor
+        self._listener = sockets.listen_unix(path)
+        self._loop = loop
+        loop.add_reader(self._listener.fileno(), self._hand_over)
+
+    def _hand_over(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return  # the peer gave up before it was accepted
+        with connection:
+            try:
+                socket.send_fds(connection, [b"1"], [self._descriptor])
+            except OSError:
+                pass  # the peer gave up
+
+    def close(self) -> None:
+        """Hand over no more, and let go of the socket."""
+        self._loop.remove_reader(self._listener.fileno())
+        self._listener.close()
+        os.close(self._descriptor)

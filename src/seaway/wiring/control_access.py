@@ -1,0 +1,80 @@
+"""How verbs reach the control plane: through its socket while `up` runs, else the same use cases in this process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from seaway import sockets
+from seaway.client.control import ControlClient
+from seaway.control import endpoint_file, views
+from seaway.core.bundles import ModelRef, Version
+from seaway.core.deployments import Deployment
+from seaway.core.errors import UserError
+from seaway.core.events import Event, LiveAt
+from seaway.wiring.home import Home
+
+
+class Control(Protocol):
+    """The use cases as a verb calls them; who acts is found out on the other side."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a server runs, so that a change takes effect now."""
+
+    def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted: ...
+    def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted: ...
+    def delete(self, endpoint: str) -> views.Accepted: ...
+    def status(self) -> views.Status: ...
+    def history(self, endpoint: str | None = None) -> tuple[Event, ...]: ...
+    def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]: ...
+    def follow(self, after: int) -> Iterator[Event]: ...
+
+
+@contextlib.contextmanager
+def open_control(home: Home) -> Iterator[Control]:
+    """The control plane of a home. Raises `TemporaryError("control_unavailable")` where neither way is open."""
+    try:
+        sockets.connect_unix(home.paths.control_socket, timeout_s=2.0).close()
+    except OSError:
+        from seaway.wiring import local_control  # noqa: PLC0415 - the state store is imported only where no server runs
+
+        with local_control.open_local(home) as control:
+            yield control
+        return
+    yield ControlClient(home.paths.control_socket)
+
+
+def read_endpoint_file(path: Path) -> Deployment:
+    """The Deployment that a file describes. Raises `UserError` (`file_not_found`, `invalid_spec` with line and column)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError("file_not_found", f"{path} cannot be read: {error.strerror}") from error
+    return endpoint_file.parse(data, str(path))
+
+
+def endpoint_status(home: Home, endpoint: str) -> views.EndpointStatus | None:
+    """An endpoint's status; None where it does not exist."""
+    if not home.paths.control_socket.exists() and not home.paths.state.exists() and home.configuration.settings.store is None:
+        return None
+    with open_control(home) as control:
+        return next((e for e in control.status().endpoints if e.endpoint == endpoint), None)
+
+
+def live_of(home: Home, status: views.EndpointStatus | None) -> Version | None:
+    """The version that is live on an endpoint, where it is still in the bundle store."""
+    live = None if status is None else status.live_revision
+    if live is None:
+        return None
+    try:
+        return home.bundles.resolve(ModelRef(name=ModelRef.parse(live.ref).name, digest=live.digest))
+    except UserError:
+        return None
+
+
+def live_version(home: Home, endpoint: str) -> Version | None:
+    """What is live on the endpoint of this name; None where nothing is."""
+    return live_of(home, endpoint_status(home, endpoint))

@@ -1,0 +1,99 @@
+"""Packaging with its parts put in: what the verbs `package`, `diff` and `image`, and the Python API, call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from seaway.bundle import build, datafiles, environment, lineage
+from seaway.bundle import difference as differences
+from seaway.bundle.difference import Change
+from seaway.core.bundles import Task, Tolerance, Version
+from seaway.core.errors import UserError
+from seaway.core.tables import Table
+from seaway.wiring import adapters
+from seaway.wiring.home import Home
+
+
+def package_files(
+    home: Home,
+    source: Path,
+    *,
+    name: str,
+    sample: Path | None,
+    golden: Path | None,
+    target: str | None,
+    requirements: Sequence[str],
+    lineage: Mapping[str, str],
+    task: Task | None,
+    lock: bool,
+    progress: Callable[[str], None],
+) -> build.PackageResult:
+    """Package a model file with data files; see `bundle.build.package` for what it raises."""
+    if not source.exists():
+        raise UserError("file_not_found", f"{source} does not exist", "name an ONNX file or a .skops file")
+    readers = adapters.table_readers()
+    return package(
+        home,
+        source,
+        name=name,
+        sample=None if sample is None else datafiles.read_table(sample, readers),
+        golden=None if golden is None else datafiles.read_table(golden, readers),
+        target=target,
+        requirements=requirements,
+        lineage_pairs=lineage,
+        task=task,
+        tolerance=Tolerance(),
+        lock=lock,
+        progress=progress,
+    )
+
+
+def package(
+    home: Home,
+    source: object,
+    *,
+    name: str,
+    sample: Table | None,
+    golden: Table | None,
+    target: str | None,
+    requirements: Sequence[str],
+    lineage_pairs: Mapping[str, str],
+    task: Task | None,
+    tolerance: Tolerance,
+    lock: bool,
+    progress: Callable[[str], None],
+) -> build.PackageResult:
+    """Package a live model or a file as a version of this home."""
+    request = build.Package(
+        source=source,
+        name=name,
+        sample=sample,
+        golden=golden,
+        target=target,
+        requirements=requirements,
+        lineage=lineage.parse_lineage(lineage_pairs),
+        task=task,
+        tolerance=tolerance,
+    )
+    locks = home.directory / "cache" / "locks"
+    tools = build.Tools(
+        store=home.bundles,
+        runtime=home.runtime,
+        converters=adapters.converters(),
+        lock=(lambda: environment.environment_lock(locks)) if lock else None,
+    )
+    return build.package(request, tools, progress)
+
+
+def difference(home: Home, old: Version, new: Version) -> tuple[Change, ...]:
+    """What differs between two versions."""
+    return differences.difference(
+        home.bundles.manifest(old), home.bundles.manifest(new), (_lock(home, old), _lock(home, new))
+    )
+
+
+def _lock(home: Home, version: Version) -> bytes | None:
+    opened = home.bundles.open(version)
+    path = opened.manifest.environment
+    return None if path is None else (Path(opened.directory) / path).read_bytes()

@@ -1,0 +1,90 @@
+"""Builds and runs one data worker: `python -m seaway.wiring.worker --run RUN_DIR --slot N --fd FD`.
+
+The supervisor starts it with an inherited listening socket. A worker outlives its supervisor: it serves the last
+table until somebody stops it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from seaway.bundle import datafiles, oci, store
+from seaway.core import tables
+from seaway.core.bundles import OpenedBundle
+from seaway.core.errors import PermanentError, SeawayError
+from seaway.core.tensors import Tensors
+from seaway.core.traffic import RoutedRevision
+from seaway.engine.pool import Sources
+from seaway.serve import worker
+from seaway.wire import status
+from seaway.wiring import adapters
+from seaway.wiring.clock import SystemClock
+
+_WARM_ROWS = 8
+
+
+def main() -> None:
+    """The process's entry; exits 0 after a drain, 1 on a fault."""
+    parser = argparse.ArgumentParser(prog="seaway-worker")
+    parser.add_argument("--run", type=Path, required=True, help="the run directory: table, sockets")
+    parser.add_argument("--slot", type=int, required=True)
+    parser.add_argument("--fd", type=int, required=True, help="the inherited listening socket")
+    parser.add_argument("--drain", type=float, default=20.0, help="seconds to answer requests in flight")
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
+    arguments = parser.parse_args()
+    place = worker.Place(arguments.run, arguments.slot, socket.socket(fileno=arguments.fd), arguments.drain)
+    sources = Sources(open_bundle=open_bundle, runtime=adapters.runtime, sample=sample)
+    factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        try:
+            runner.run(worker.run(place, sources, SystemClock()))
+        except SeawayError as error:
+            worker.say(f"{error.code}: {error.message}")
+            sys.exit(status.STATUS[error.code].exit_code)
+        sys.stderr.flush()
+        os._exit(0)  # a model that never returns must not hold the process: its threads are not joined
+
+
+def open_bundle(revision: RoutedRevision) -> OpenedBundle:
+    """The opened bundle in the revision's directory, every file checked against its digest.
+
+    Raises `PermanentError("digest_mismatch")`, also where the directory is gone or holds no manifest.
+    """
+    directory = Path(revision.bundle)
+    try:
+        manifest = oci.parse_seaway_manifest((directory / oci.MANIFEST_FILE).read_bytes())
+    except (OSError, SeawayError) as error:
+        raise PermanentError(
+            "digest_mismatch", f"the bundle of {revision.ref} cannot be read", "deploy it again"
+        ) from error
+    bundle = OpenedBundle(
+        digest=revision.digest,
+        manifest=manifest,
+        directory=str(directory),
+        ref=revision.ref,
+        size_bytes=sum(file.size_bytes for file in manifest.files),
+    )
+    store.verify_opened(bundle)
+    return bundle
+
+
+def sample(bundle: OpenedBundle) -> Tensors | None:
+    """The first rows of the bundle's sample (JSON lines) as input tensors; None where it has none."""
+    path = bundle.manifest.sample
+    if path is None:
+        return None
+    with (Path(bundle.directory) / path).open("rb") as lines:
+        head = b"".join(itertools.islice(lines, _WARM_ROWS))
+    return tables.table_to_tensors(datafiles.read_jsonl(head, path), bundle.manifest.signature)
+
+
+if __name__ == "__main__":
+    main()

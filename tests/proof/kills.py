@@ -1,0 +1,260 @@
+"""kill -9 of the control process, a worker, the supervisor and `seaway package`, spread evenly inside operations.
+
+Each kill falls at a chosen share of a running operation's usual time. After it, everything must come back: what was
+acknowledged is there, nothing is half done, every stored byte matches its digest, and the endpoint answers with the
+revision that the state says is live.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from server import Seaway, linear_model
+
+KILLS = 200
+PHASES = 10
+VICTIMS = ("control", "worker", "supervisor", "package")
+
+
+def measure(scale: float) -> dict[str, Any]:
+    """Kill, check, count. Raises `AssertionError` at the first thing lost, half done or damaged."""
+    per_victim = max(1, round(KILLS * scale / len(VICTIMS)))
+    chance = random.Random(20261122)
+    figures: dict[str, Any] = {"kills": 0, "histogram": {}, "acknowledged_operations": 0}
+    with tempfile.TemporaryDirectory(prefix="seaway-kills-") as work:
+        home = Path(work)
+        trial = Trial(home, chance)
+        trial.prepare()
+        try:
+            for victim in VICTIMS:
+                histogram = trial.rounds(victim, per_victim)
+                figures["histogram"][victim] = histogram
+                figures["kills"] += sum(histogram)
+        finally:
+            trial.finish()
+        figures |= trial.figures()
+    return figures
+
+
+class Prober(threading.Thread):
+    """Asks without a pause, each time on a connection of its own, and keeps what failed with the time."""
+
+    def __init__(self, seaway: Seaway) -> None:
+        super().__init__(daemon=True)
+        self.seaway, self.asked, self.stopping = seaway, 0, threading.Event()
+        self.failures: list[tuple[float, str]] = []
+        self.wrong: list[str] = []
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            self.asked += 1
+            try:
+                status, headers, body = self.seaway.predict("linear", [[1.0, 1.0]])
+            except OSError as error:
+                self.failures.append((began, repr(error)))
+                continue
+            if status != 200:
+                self.failures.append((began, f"{status} {body[:200]!r}"))
+            elif headers["seaway-digest"] not in self.seaway.answers or (  # type: ignore[attr-defined]
+                json.loads(body)["predictions"] != self.seaway.answers[headers["seaway-digest"]]  # type: ignore[attr-defined]
+            ):
+                self.wrong.append(f"{headers} {body[:200]!r}")
+            time.sleep(0.005)
+
+
+class Trial:
+    """One home and one server through all kills."""
+
+    def __init__(self, home: Path, chance: random.Random) -> None:
+        self.seaway = Seaway(home)
+        self.home, self.chance = home, chance
+        self.acknowledged = 0
+        self.lost = 0
+        self.requests_failed: Counter[str] = Counter()
+        self.packaged: dict[str, str] = {}
+        self.serial = 0
+        self.usual: dict[str, float] = {}
+        self.recovery_s: dict[str, list[float]] = {}
+
+    def prepare(self) -> None:
+        """Two versions, a running server with two workers, v1 live, and how long each operation usually takes."""
+        for number, factor in ((1, 2.0), (2, 3.0)):
+            model = linear_model(self.home / f"linear-{number}.onnx", factor)
+            self.seaway.run("package", str(model), "--name", "linear", "--no-lock")
+        digests = [version["digest"] for version in self.seaway.json("versions", "linear")]
+        self.seaway.answers = dict(zip(digests, ([[4.0]], [[6.0]]), strict=True))  # type: ignore[attr-defined]
+        self.seaway.launch(workers=2)
+        self.seaway.run("deploy", "linear:v1")
+        self.next_version = 2
+        self.usual["switch"] = statistics.median(self._timed(self._switch_words()) for _ in range(3))
+        self.usual["package"] = statistics.median(self._timed(self._package_words()) for _ in range(3))
+        self.prober = Prober(self.seaway)
+        self.prober.start()
+
+    def _timed(self, words: list[str]) -> float:
+        began = time.monotonic()
+        self.seaway.run(*words)
+        self._note_acknowledged(words)
+        return time.monotonic() - began
+
+    def _switch_words(self) -> list[str]:
+        """Deploy the version that is not live, or roll back, by turns."""
+        self.serial += 1
+        if self.serial % 3 == 0:
+            return ["rollback", "linear"]
+        live = self._live()["ref"]
+        return ["deploy", "linear:v1" if live == "linear:v2" else "linear:v2"]
+
+    def _package_words(self) -> list[str]:
+        """Package a model of 16 MB that was never packaged before."""
+        self.serial += 1
+        path = linear_model(self.home / "big.onnx", float(self.serial))
+        model = onnx.load(path)
+        ballast = np.random.default_rng(self.serial).random(4_000_000, dtype=np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(ballast, "ballast"))
+        onnx.save(model, path)
+        return ["package", str(path), "--name", "big", "--no-lock"]
+
+    def _live(self) -> dict[str, Any]:
+        return next(e for e in self.seaway.json("status")["endpoints"] if e["endpoint"] == "linear")["live"]
+
+    def rounds(self, victim: str, count: int) -> list[int]:
+        """`count` kills of one victim, one in each of `count` equal slices of the operation; how many per phase."""
+        phases = min(PHASES, count)
+        histogram = [0] * phases
+        operation = "package" if victim == "package" else "switch"
+        for index in range(count):
+            share = (index + self.chance.random()) / count
+            # An operation that ended before its kill was quicker than usual: that kill proves nothing, so again.
+            while not self._kill_once(victim, operation, share):
+                pass
+            histogram[min(phases - 1, int(share * phases))] += 1
+        assert all(histogram), f"a phase without a kill: {victim} {histogram}"
+        return histogram
+
+    def _kill_once(self, victim: str, operation: str, share: float) -> bool:
+        words = self._package_words() if operation == "package" else self._switch_words()
+        before = len(self.prober.failures)
+        process = self.seaway.start(*words)
+        time.sleep(self.usual[operation] * share * 0.95)
+        hit = process.poll() is None
+        pid = process.pid if victim == "package" else self._pid_of(victim)
+        if hit:
+            os.kill(pid, signal.SIGKILL)
+        killed = time.monotonic()
+        if victim == "supervisor" and hit:
+            assert self.seaway.process is not None
+            self.seaway.process.wait()
+            self.seaway.launch(workers=2)
+        code = process.wait(timeout=120)
+        self._recover(victim)
+        if hit:
+            self.recovery_s.setdefault(victim, []).append(time.monotonic() - killed)
+        if code == 0:
+            self._note_acknowledged(words)
+        self._check(words, code)
+        failed = self.prober.failures[before:]
+        self.requests_failed[victim] += len(failed)
+        if victim != "worker":
+            assert not failed, f"requests failed although only the {victim} was killed: {failed[:3]}"
+        else:
+            assert len(failed) <= 2, f"more requests failed than were in flight: {failed}"
+        assert not self.prober.wrong, self.prober.wrong[:3]
+        return hit
+
+    def _pid_of(self, victim: str) -> int:
+        record = json.loads((self.home / "run" / "supervisor.json").read_text())
+        if victim == "supervisor":
+            return int(record["pid"])
+        if victim == "control":
+            return int(record["control_pid"])
+        return int(self.chance.choice(record["workers"])["pid"])
+
+    def _recover(self, victim: str) -> None:
+        """Until all processes answer and no endpoint is on its way."""
+        self.seaway.wait_until(self._settled, 60, f"not settled after the kill of the {victim}")
+
+    def _settled(self) -> bool:
+        if not self.seaway.alive():
+            return False
+        try:
+            status = json.loads(self.seaway.run("status", "--json", expect=None))
+        except json.JSONDecodeError:
+            return False
+        endpoints, workers = status["endpoints"], status["workers"]
+        return (
+            len(workers) == 2
+            and all(worker["ready"] for worker in workers)
+            and all(e["phase"] == "live" for e in endpoints)
+        )
+
+    def _note_acknowledged(self, words: list[str]) -> None:
+        self.acknowledged += 1
+        if words[0] == "package":
+            newest = self.seaway.json("versions", "big")[-1]
+            self.packaged[newest["digest"]] = newest["created_at"]
+
+    def _check(self, words: list[str], code: int) -> None:
+        """Everything acknowledged is there, whole; the endpoint answers as the state says."""
+        live = self._live()
+        if code == 0 and words[0] == "deploy":
+            assert live["ref"] == words[1], f"acknowledged, but not live: {words}, {live}"
+        deadline = time.monotonic() + 5
+        while True:  # both workers must give the live revision's answer
+            status, headers, body = self.seaway.predict("linear", [[1.0, 1.0]])
+            right = headers.get("seaway-revision") == str(live["number"])
+            if status == 200 and right and json.loads(body)["predictions"] == self.seaway.answers[live["digest"]]:  # type: ignore[attr-defined]
+                break
+            assert time.monotonic() < deadline, f"{live} is live, but answered was {status} {headers} {body!r}"
+        if words[0] == "package":
+            versions = self.seaway.json("versions", "big")
+            numbers = [version["number"] for version in versions]
+            assert numbers == list(range(1, len(numbers) + 1)), numbers
+            missing = set(self.packaged) - {version["digest"] for version in versions}
+            assert not missing, f"acknowledged versions are gone: {missing}"
+            self.seaway.run("verify", f"big:v{numbers[-1]}")
+
+    def finish(self) -> None:
+        """Stop the prober and the server."""
+        self.prober.stopping.set()
+        self.prober.join()
+        self.seaway.stop()
+
+    def figures(self) -> dict[str, Any]:
+        """What is left to check at the end, and the figures."""
+        problems = json.loads(self.seaway.run("verify", "--all", "--json"))["problems"]
+        assert not problems, problems
+        history = self.seaway.json("history", "linear")
+        numbers = [event["seq"] for event in history]
+        assert numbers == sorted(numbers)
+        leftovers = [p.name for p in (self.home / "models").rglob("*") if re.search(r"\.(tmp|part)", p.name)]
+        return {
+            "acknowledged_operations": self.acknowledged,
+            "acknowledged_operations_lost": 0,
+            "half_done_states": 0,
+            "digest_violations": len(problems),
+            "requests_during_kills": self.prober.asked,
+            "requests_failed_by_victim": dict(self.requests_failed),
+            "temporary_files_left_for_the_next_cleaning": len(leftovers),
+            "usual_operation_s": {name: round(value, 2) for name, value in self.usual.items()},
+            "back_after_kill_s": {
+                victim: {"median": round(statistics.median(found), 2), "max": round(max(found), 2)}
+                for victim, found in self.recovery_s.items()
+            },
+        }

@@ -1,0 +1,126 @@
+"""The command line's frame: help with an example on every verb, exit codes, errors with cause and fix."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seaway.cli import main as cli
+
+
+@pytest.mark.parametrize("words", cli.VERBS)
+def test_every_verb_has_help_with_an_example(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*words.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    verb = cli.VERBS[words]
+    assert "Example" in shown
+    assert " ".join(verb.example.split()[:3]) in " ".join(shown.split())
+    assert "--home" in shown and "--json" in shown
+
+
+@pytest.mark.parametrize("words", cli.VERBS)
+def test_every_verb_names_a_function(words: str) -> None:
+    module, _, name = cli.VERBS[words].target.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["no-such-verb"], 2, "invalid_request"),
+        (["package"], 2, "invalid_request"),
+        (["package", "m.onnx", "--name", "x", "--no-such-option"], 2, "invalid_request"),
+        (["show", "prices"], 2, "invalid_reference"),
+        (["show", "prices:v1"], 2, "model_not_found"),
+        (["versions", "Prices!"], 2, "invalid_name"),
+        (["package", "does-not-exist.onnx", "--name", "prices"], 2, "file_not_found"),
+        (["serve", "model.onnx", "--http", "nonsense"], 2, "invalid_config"),
+        (["up", "--workers", "0"], 2, "invalid_config"),
+        (["package", "m.onnx", "--name", "x", "--golden", "g.csv"], 2, "invalid_request"),
+        (["verify", "prices:v1", "--all"], 2, "invalid_request"),
+    ],
+)
+def test_bad_input_exits_with_2_and_says_why(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:8080"])
+@pytest.mark.parametrize("verb", [["up"], ["serve", "model.onnx"]])
+def test_l01_an_open_address_is_refused_with_the_fix(
+    verb: list[str], address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*verb, "--http", address]) == 2
+    shown = capsys.readouterr().err
+    assert "open_bind_refused" in shown and "--allow-open" in shown
+
+
+def test_an_open_control_address_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["up", "--control", "0.0.0.0:9000"]) == 2
+    assert "open_bind_refused" in capsys.readouterr().err
+
+
+def test_errors_are_one_json_document_with_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "prices", "--json"]) == 2
+    document = json.loads(capsys.readouterr().err)
+    assert document["code"] == "invalid_reference" and document["error"] and document["hint"]
+
+
+def test_config_show_names_the_origin_of_each_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text("workers = 3\n")
+    monkeypatch.setenv("SEAWAY_HTTP", "127.0.0.1:9999")
+    assert cli.main(["config", "show", "--json", "--home", str(tmp_path)]) == 0
+    shown = json.loads(capsys.readouterr().out)["settings"]
+    assert shown["workers"] == {"value": 3, "origin": str(tmp_path / "config.toml")}
+    assert shown["http"] == {"value": "127.0.0.1:9999", "origin": "SEAWAY_HTTP"}
+    assert shown["drain_s"]["origin"] == "default"
+
+
+def test_config_show_keeps_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEAWAY_STORE", "postgresql://u:canary-secret@localhost/db")
+    for extra in ([], ["--json"]):
+        assert cli.main(["config", "show", "--home", str(tmp_path), *extra]) == 0
+        captured = capsys.readouterr()
+        assert "canary-secret" not in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("wrokers = 3\n", "wrokers"), ("workers = [\n", "cannot be read"), ('workers = "many"\n', "workers")],
+)
+def test_a_bad_configuration_names_the_file(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    assert cli.main(["models", "--home", str(tmp_path)]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown and "config.toml" in shown
+
+
+def test_l06_a_reader_that_goes_away_is_no_error() -> None:
+    script = f"{sys.executable} -m seaway --help | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_l06_no_terminal_and_closed_stdin_are_fine(tmp_path: Path) -> None:
+    environment = {**os.environ, "TERM": "dumb", "SEAWAY_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "seaway", "models"], stdin=subprocess.DEVNULL, capture_output=True, env=environment
+    )
+    assert done.returncode == 0
