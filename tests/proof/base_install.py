@@ -39,6 +39,6 @@ def _use(program: Path, home: Path) -> None:
         with seaway.up():
             seaway.run("deploy", "linear:v1")
             status, _, body = seaway.predict("linear", [[1.0, 1.0]])
-            assert status == 200 and json.loads(body) == {"predictions": [[6.0]]}, body
+            assert status == 200 and json.loads(body) == {"predictions": [6.0]}, body
     finally:
         server.SEAWAY = kept

@@ -51,4 +51,4 @@ def _answers(seaway: Seaway) -> bool:
         status, _, body = seaway.predict("model", [[1.0, 2.0]])
     except OSError:
         return False
-    return status == 200 and json.loads(body)["predictions"] == [[6.0]]
+    return status == 200 and json.loads(body)["predictions"] == [6.0]

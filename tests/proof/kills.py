@@ -98,7 +98,7 @@ class Trial:
             model = linear_model(self.home / f"linear-{number}.onnx", factor)
             self.seaway.run("package", str(model), "--name", "linear", "--no-lock")
         digests = [version["digest"] for version in self.seaway.json("versions", "linear")]
-        self.seaway.answers = dict(zip(digests, ([[4.0]], [[6.0]]), strict=True))  # type: ignore[attr-defined]
+        self.seaway.answers = dict(zip(digests, ([4.0], [6.0]), strict=True))  # type: ignore[attr-defined]
         self.seaway.launch(workers=2)
         self.seaway.run("deploy", "linear:v1")
         self.next_version = 2
@@ -183,8 +183,8 @@ class Trial:
         if victim == "supervisor":
             return int(record["pid"])
         if victim == "control":
-            return int(record["control_pid"])
-        return int(self.chance.choice(record["workers"])["pid"])
+            return int(record["control"])
+        return int(self.chance.choice(record["workers"]))
 
     def _recover(self, victim: str) -> None:
         """Until all processes answer and no endpoint is on its way."""

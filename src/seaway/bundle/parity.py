@@ -65,6 +65,16 @@ class ParityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     candidates: tuple[CandidateParity, ...]
     parity_version: int = 1
 
+    def summary(self) -> str:
+        """One line for a person, of the chosen candidate."""
+        if self.chosen is None:
+            return f"refused: none of {len(self.candidates)} conversions answers like the source"
+        found = self.candidates[-1]
+        labels = "" if found.label_agreement is None else f", labels agree in {found.label_agreement:.2%}"
+        return (
+            f"proved on {found.rows:,} rows ({found.candidate}): largest difference {found.largest_absolute:.2g}{labels}"
+        )
+
 
 def choose_rows(sample: Table, limit: int = MAX_ROWS) -> npt.NDArray[np.int64]:
     """The rows to compare, in order: all, or `limit` of them.

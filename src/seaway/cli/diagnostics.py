@@ -37,5 +37,6 @@ def doctor(*, common: Common = COMMON) -> int:
         for finding in findings:
             output.say(f"{marks[finding.state]:<20} {output.plain(finding.subject)}: {output.plain(finding.text)}")
             if finding.fix:
-                output.say(f"         fix: {output.plain(finding.fix)}")
+                word = "next" if finding.state == "ok" else "fix"
+                output.say(f"           {word}: {output.plain(finding.fix)}")
     return 1 if any(finding.state == "broken" for finding in findings) else 0

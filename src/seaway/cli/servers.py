@@ -66,7 +66,8 @@ def _supervisor(run: Path, http: str, workers: int, allow_open: bool, drain_s: f
     if workers < 1:
         raise UserError("invalid_config", f"{workers} workers cannot serve", "use 1 or more")
     sockets.refuse_open_bind(sockets.parse_address(http)[0], allow_open=allow_open)
-    return ["--run", str(run), "--http", http, "--workers", str(workers), "--drain", str(drain_s)]
+    words = ["--run", str(run), "--http", http, "--workers", str(workers), "--drain", str(drain_s)]
+    return [*words, "--allow-open"] if allow_open else words
 
 
 def _become(arguments: list[str]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -13,7 +12,6 @@ from seaway.client import http as exchange
 from seaway.control import views
 from seaway.core.events import Event, LiveAt
 
-T = TypeVar("T")
 _TIMEOUT_S = 600.0  # a deploy answers when its gate is done
 
 
@@ -26,24 +24,24 @@ class ControlClient:
         self._socket = socket
 
     def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted:
-        return self._ask("PUT", _path(endpoint), views.Accepted, request)
+        return _accepted(self._ask("PUT", _path(endpoint), request))
 
     def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted:
-        return self._ask("POST", _path(endpoint, "rollback"), views.Accepted, views.RollbackRequest(to))
+        return _accepted(self._ask("POST", _path(endpoint, "rollback"), views.RollbackRequest(to)))
 
     def delete(self, endpoint: str) -> views.Accepted:
-        return self._ask("DELETE", _path(endpoint), views.Accepted)
+        return _accepted(self._ask("DELETE", _path(endpoint)))
 
     def status(self) -> views.Status:
-        return self._ask("GET", "/status", views.Status)
+        return msgspec.json.decode(self._ask("GET", "/status"), type=views.Status)
 
     def history(self, endpoint: str | None = None) -> tuple[Event, ...]:
         path = "/history" if endpoint is None else _path(endpoint, "history")
-        return self._ask("GET", path, tuple[Event, ...])
+        return msgspec.json.decode(self._ask("GET", path), type=tuple[Event, ...])
 
     def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
         path = "/history" if endpoint is None else _path(endpoint, "history")
-        return self._ask("GET", f"{path}?{urlencode({'at': at})}", tuple[LiveAt, ...])
+        return msgspec.json.decode(self._ask("GET", f"{path}?{urlencode({'at': at})}"), type=tuple[LiveAt, ...])
 
     def follow(self, after: int) -> Iterator[Event]:
         """Events after this number as they happen; ends when the control process ends."""
@@ -51,14 +49,18 @@ class ControlClient:
         for data in exchange.events(connection, f"/events?after={after}"):
             yield msgspec.json.decode(data, type=Event)
 
-    def _ask(self, method: str, path: str, kind: Any, body: msgspec.Struct | None = None) -> Any:
+    def _ask(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
         connection = exchange.UnixConnection(self._socket, _TIMEOUT_S)
         try:
             encoded = None if body is None else msgspec.json.encode(body)
             headers = {"content-type": "application/json"} if encoded else {}
-            return msgspec.json.decode(exchange.exchange(connection, method, path, encoded, headers).body, type=kind)
+            return exchange.exchange(connection, method, path, encoded, headers).body
         finally:
             connection.close()
+
+
+def _accepted(body: bytes) -> views.Accepted:
+    return msgspec.json.decode(body, type=views.Accepted)
 
 
 def _path(endpoint: str, rest: str = "") -> str:

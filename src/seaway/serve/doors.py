@@ -8,7 +8,6 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-import seaway
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.tensors import Signature, Tensors
 from seaway.serve import bodies
@@ -88,7 +87,7 @@ class Health:
         self._plane = plane
 
     async def server(self, request: Request) -> Response:
-        return JSONResponse({"name": "seaway", "version": seaway.__version__, "extensions": []})
+        return JSONResponse({"name": "seaway", "version": self._plane.version, "extensions": []})
 
     async def live(self, request: Request) -> Response:
         return JSONResponse({"live": True})

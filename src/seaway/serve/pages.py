@@ -8,7 +8,6 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-import seaway
 from seaway.serve.plane import DataPlane
 from seaway.wire import openapi, prometheus
 
@@ -41,7 +40,7 @@ class Pages:
             }
             for route, handle in self._plane.router.serving()
         ]
-        body = {"name": "seaway", "version": seaway.__version__, "endpoints": endpoints, "docs": "/docs"}
+        body = {"name": "seaway", "version": self._plane.version, "endpoints": endpoints, "docs": "/docs"}
         return JSONResponse(body)
 
     async def metrics(self, request: Request) -> Response:
@@ -62,7 +61,7 @@ class Pages:
             for route, handle in self._plane.router.serving()
             if handle is not None
         ]
-        return JSONResponse(openapi.document(seaway.__version__, found))
+        return JSONResponse(openapi.document(self._plane.version, found))
 
     async def docs(self, request: Request) -> Response:
         """A page that renders /openapi.json and sends its examples."""

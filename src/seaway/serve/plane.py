@@ -19,4 +19,6 @@ class DataPlane(msgspec.Struct):
     clock: Clock
     metrics: Callable[[], Awaitable[str]]
     """Prometheus text of all workers."""
+    version: str
+    """Seaway's own version, for those who ask."""
     draining: bool = False

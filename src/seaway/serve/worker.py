@@ -63,7 +63,7 @@ def load_all(pool: Pool, table: RoutingTable) -> None:
                 say(f"revision {revision.number} of {route.endpoint}: {error.code}: {error.message}")
 
 
-async def run(place: Place, sources: Sources, clock: Clock) -> None:
+async def run(place: Place, sources: Sources, clock: Clock, version: str) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over."""
     table = load_table(place.run / "table.json")
     pool = Pool(sources, clock)
@@ -72,7 +72,7 @@ async def run(place: Place, sources: Sources, clock: Clock) -> None:
     async def metrics() -> str:
         return prometheus.merge([admin.metrics(), *await admins.metrics_of_siblings(place.run, place.slot)])
 
-    plane = DataPlane(Router(pool, table), Counters(), clock, metrics)
+    plane = DataPlane(Router(pool, table), Counters(), clock, metrics, version)
     admin = Admin(plane, place.slot)
     loop = asyncio.get_running_loop()
     door_descriptor = os.dup(place.listener.fileno())

@@ -149,14 +149,24 @@ def _shape_of(value: object, part: Feature) -> tuple[int, ...]:
 
 
 def encode_predictions(tensors: Tensors, signature: Signature) -> bytes:
-    """`{"predictions": […]}`; an output of one value per row is plain, NaN and infinite values are null."""
+    """`{"predictions": […]}`; an output of one value per row is plain, NaN and infinite values are null.
+
+    Raises `UserError("invalid_request")` where the outputs are not one per row.
+    """
+    lengths = {tensors[spec.name].shape[:1] for spec in signature.outputs}
+    if len(lengths) != 1 or () in lengths:
+        raise UserError(
+            "invalid_request",
+            "this model does not answer row by row",
+            "call it by the Open Inference Protocol",
+        )
     columns = {spec.name: _per_row(tensors[spec.name]) for spec in signature.outputs}
     if len(columns) == 1:
         (rows,) = columns.values()
         return _ENCODER.encode({"predictions": rows})
     names = list(columns)
-    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return _ENCODER.encode({"predictions": rows})
+    named = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return _ENCODER.encode({"predictions": named})
 
 
 def _per_row(array: Array) -> list[object]:

@@ -17,6 +17,7 @@ from seaway import settings, sockets
 from seaway.bundle import store
 from seaway.client import predictions
 from seaway.core.errors import SeawayError, UserError
+from seaway.wiring.clock import SystemClock
 
 _EXTRAS = {"sklearn": ("sklearn", "skl2onnx", "skops"), "parquet": ("pyarrow",), "postgres": ("psycopg",)}
 _LOW_DISK_BYTES = 1 << 30
@@ -72,7 +73,7 @@ def _home(configuration: settings.Configuration) -> Iterator[Finding]:
 def _bundles(paths: settings.HomePaths) -> Iterator[Finding]:
     if not paths.models.exists():
         return
-    bundles = store.BundleStore(paths.models, paths.opened)
+    bundles = store.BundleStore(paths.models, paths.opened, SystemClock())
     problems = bundles.verify(None)
     if problems:
         for problem in problems:

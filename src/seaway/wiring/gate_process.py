@@ -11,6 +11,7 @@ import msgspec
 
 from seaway import settings
 from seaway.core.errors import SeawayError
+from seaway.validate import report as pages
 from seaway.wiring import gates
 from seaway.wiring.home import Home
 
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> int:
     except SeawayError as error:
         sys.stdout.buffer.write(msgspec.json.encode(gates.Fault(error.code, error.message, error.hint)))
         return gates.REFUSED
-    sys.stdout.buffer.write(msgspec.json.encode(report))
+    sys.stdout.buffer.write(pages.to_json(report))
     return 0
 
 

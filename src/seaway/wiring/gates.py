@@ -47,15 +47,15 @@ def run_and_keep(
         against,
         on_result=lambda result: progress(f"{result.check}: {result.verdict.value}"),
     )
-    home.bundles.attach(version, GATE, _GATE_TYPE, msgspec.json.encode(report))
-    home.bundles.attach(version, GATE_PAGE, _PAGE_TYPE, pages.html(report).encode())
+    home.bundles.attach(version, GATE, _GATE_TYPE, pages.to_json(report))
+    home.bundles.attach(version, GATE_PAGE, _PAGE_TYPE, pages.to_html(report).encode())
     return report
 
 
 def last_report(home: Home, version: Version) -> GateReport | None:
     """The newest gate report of a version; None where it was never validated."""
     kept = home.bundles.attachments(version, GATE)
-    return msgspec.json.decode(kept[-1].data, type=GateReport) if kept else None
+    return pages.from_json(kept[-1].data) if kept else None
 
 
 def parity(home: Home, version: Version) -> ParityReport | None:
@@ -99,7 +99,7 @@ def in_a_process_of_its_own(home: Home, version: Version, baseline: Version | No
         done = subprocess.run(words, capture_output=True, timeout=_GATE_TIMEOUT_S, check=False)
         reason = f"the gate's process ended with code {done.returncode}"
         if done.returncode == 0:
-            return msgspec.json.decode(done.stdout, type=GateReport)
+            return pages.from_json(done.stdout)
         if done.returncode == REFUSED:
             raise _error_of(done.stdout)
     except subprocess.TimeoutExpired:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvloop
 
+import seaway
 from seaway.bundle import datafiles, oci, store
 from seaway.core import tables
 from seaway.core.bundles import OpenedBundle
@@ -45,7 +46,7 @@ def main() -> None:
     factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
-            runner.run(worker.run(place, sources, SystemClock()))
+            runner.run(worker.run(place, sources, SystemClock(), seaway.__version__))
         except SeawayError as error:
             worker.say(f"{error.code}: {error.message}")
             sys.exit(status.STATUS[error.code].exit_code)

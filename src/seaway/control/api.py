@@ -1,0 +1,261 @@
+"""The control API: HTTP routes over the use cases, on HOME/control.sock and, if wished, on TCP.
+
+| route | body | answer |
+|---|---|---|
+| GET /healthz | | `{"status": "ok"}` |
+| GET /status | | `views.Status` |
+| GET /endpoints/NAME | | `views.EndpointStatus` |
+| PUT /endpoints/NAME | `views.DeployRequest` | `views.Accepted` |
+| POST /endpoints/NAME/rollback | `views.RollbackRequest` | `views.Accepted` |
+| DELETE /endpoints/NAME | | `views.Accepted` |
+| GET /history, /endpoints/NAME/history | | events, or with `?at=TIME` what was live |
+| GET /events?after=N | | Server-Sent Events, without end |
+
+Changes take an `Idempotency-Key`. Every route but /healthz passes `auth.authorize`; each refused change leaves one
+event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from seaway.control import auth, views, workers
+from seaway.control.auth import Action, Principal
+from seaway.control.bell import Bell
+from seaway.control.deployments import Deployments
+from seaway.control.doors import Door
+from seaway.control.effects import Effects
+from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
+from seaway.core.events import Event
+from seaway.wire import status
+
+_BODY_BYTES: Final = 1024 * 1024
+_HEARTBEAT_S: Final = 15.0
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}\Z")
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Parts(NamedTuple):
+    """What the routes work with."""
+
+    deployments: Deployments
+    effects: Effects
+    bell: Bell
+
+
+Handler = Callable[[Parts, Principal, Request], Awaitable[Response]]
+
+
+class ControlRoute(NamedTuple):
+    """One route, and what a caller must be allowed to do; None for what anybody may ask."""
+
+    method: str
+    path: str
+    action: Action | None
+    handler: Handler
+
+
+async def _healthz(_parts: Parts, _principal: Principal, _request: Request) -> Response:
+    return _json({"status": "ok"})
+
+
+async def _status(parts: Parts, principal: Principal, _request: Request) -> Response:
+    endpoints = await asyncio.to_thread(parts.deployments.status, principal)
+    seen = tuple(
+        views.WorkerStatus(
+            slot=o.slot,
+            pid=o.pid,
+            ready=o.ready,
+            draining=o.draining,
+            generation=o.generation,
+            rss_bytes=o.rss_bytes,
+            failing=tuple(workers.failures_of(o)),
+        )
+        for o in parts.effects.observed
+    )
+    return _json(views.Status(endpoints, seen))
+
+
+async def _get(parts: Parts, principal: Principal, request: Request) -> Response:
+    return _json(await asyncio.to_thread(parts.deployments.get, principal, request.path_params["name"]))
+
+
+async def _deploy(parts: Parts, principal: Principal, request: Request) -> Response:
+    body = await _body(request, views.DeployRequest)
+    name, key = request.path_params["name"], request.headers.get("idempotency-key")
+    return _accepted(await asyncio.to_thread(parts.deployments.deploy, principal, name, body, key))
+
+
+async def _rollback(parts: Parts, principal: Principal, request: Request) -> Response:
+    body = await _body(request, views.RollbackRequest)
+    name, key = request.path_params["name"], request.headers.get("idempotency-key")
+    return _accepted(await asyncio.to_thread(parts.deployments.rollback, principal, name, body.to, key))
+
+
+async def _delete(parts: Parts, principal: Principal, request: Request) -> Response:
+    name, key = request.path_params["name"], request.headers.get("idempotency-key")
+    return _accepted(await asyncio.to_thread(parts.deployments.delete, principal, name, key))
+
+
+async def _history(parts: Parts, principal: Principal, request: Request) -> Response:
+    name, at = request.path_params.get("name"), request.query_params.get("at")
+    if at is None:
+        return _json(await asyncio.to_thread(parts.deployments.history, principal, name))
+    return _json(await asyncio.to_thread(parts.deployments.live_at, principal, at, name))
+
+
+async def _events(parts: Parts, principal: Principal, request: Request) -> Response:
+    text = request.headers.get("last-event-id") or request.query_params.get("after", "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise UserError(
+            "invalid_request", f"after={text[:40]!r} is not the number of an event", "such as after=17"
+        )
+    after = int(text)
+    first = await asyncio.to_thread(parts.deployments.events, principal, after)
+    return StreamingResponse(_follow(parts, principal, after, first), media_type="text/event-stream")
+
+
+async def _follow(
+    parts: Parts, principal: Principal, after: int, page: tuple[Event, ...]
+) -> AsyncIterator[bytes]:
+    yield b": seaway events\n\n"
+    while True:
+        rings = parts.bell.rings
+        for event in page:
+            after = event.seq
+            yield b"id: %d\ndata: %b\n\n" % (after, msgspec.json.encode(event))
+        page = await asyncio.to_thread(parts.deployments.events, principal, after)
+        if not page:
+            await parts.bell.wait(rings, _HEARTBEAT_S)
+            yield b": still here\n\n"
+
+
+ROUTES: Final = (
+    ControlRoute("GET", "/healthz", None, _healthz),
+    ControlRoute("GET", "/status", Action.READ, _status),
+    ControlRoute("GET", "/history", Action.READ, _history),
+    ControlRoute("GET", "/events", Action.READ, _events),
+    ControlRoute("GET", "/endpoints/{name}", Action.READ, _get),
+    ControlRoute("PUT", "/endpoints/{name}", Action.DEPLOY, _deploy),
+    ControlRoute("DELETE", "/endpoints/{name}", Action.DELETE, _delete),
+    ControlRoute("POST", "/endpoints/{name}/rollback", Action.ROLLBACK, _rollback),
+    ControlRoute("GET", "/endpoints/{name}/history", Action.READ, _history),
+)
+
+
+def create_app(parts: Parts, door: Door) -> Starlette:
+    """The API behind one door."""
+    routes: dict[str, dict[str, ControlRoute]] = {}
+    for route in ROUTES:
+        routes.setdefault(route.path, {})[route.method] = route
+    return Starlette(
+        routes=[
+            Route(path, _endpoint(parts, door, methods), methods=list(methods))
+            for path, methods in routes.items()
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _fault},
+    )
+
+
+def _endpoint(
+    parts: Parts, door: Door, methods: dict[str, ControlRoute]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def call(request: Request) -> Response:
+        route = methods.get(request.method) or methods["GET"]  # HEAD is a GET whose body is not sent
+        try:
+            principal = await _admit(parts, door, route, request)
+            return await route.handler(parts, principal, request)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is left to read it
+        except SeawayError as error:
+            return error_response(error, request)
+
+    return call
+
+
+async def _admit(parts: Parts, door: Door, route: ControlRoute, request: Request) -> Principal:
+    """Who calls, once the door lets the call in; a change that is refused here leaves its event here."""
+    try:
+        door.admit(request)
+        if route.action is None:
+            return Principal("anybody", auth.Role.STRANGER)
+        return door.principal(request)
+    except UserError as error:
+        if route.action not in (None, Action.READ):
+            client = request.client.host if request.client else "unknown"
+            stranger = Principal(f"stranger at {client}", auth.Role.STRANGER)
+            name = request.path_params["name"][:63]
+            refusal = parts.deployments.record_refusal
+            await asyncio.to_thread(refusal, stranger, route.action, name, error.code, error.message)
+        raise
+
+
+async def _body(request: Request, kind: type[T]) -> T:
+    """The JSON body as a value. Raises `UserError` (`body_too_large`, `unsupported_media_type`, `invalid_json` …)."""
+    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise UserError("unsupported_media_type", f"{media[:100]} is not taken here", "send application/json")
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _BODY_BYTES:
+            raise UserError("body_too_large", f"the body is larger than {_BODY_BYTES} bytes")
+    try:
+        return msgspec.json.decode(data or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        code = "invalid_spec" if "`$.spec" in str(error) else "invalid_request"
+        raise UserError(code, str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError("invalid_json", f"the body is not JSON: {error}") from error
+
+
+def _accepted(accepted: views.Accepted) -> Response:
+    return _json(accepted, 202 if accepted.changed else 200)
+
+
+def _json(value: object, code: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), code, media_type="application/json")
+
+
+def error_response(error: SeawayError, request: Request) -> Response:
+    """An error in the contract's form."""
+    given = request.headers.get("x-request-id", "")
+    request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+    headers = {"x-request-id": request_id}
+    if isinstance(error, TemporaryError):
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if error.code == "unauthenticated":
+        headers["www-authenticate"] = "Bearer"
+    return Response(
+        status.error_body(error, request_id),
+        status.STATUS[error.code].http,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    method = isinstance(error, HTTPException) and error.status_code == 405
+    code = "method_not_allowed" if method else "route_not_found"
+    return error_response(UserError(code, f"there is no {request.method} {request.url.path[:100]}"), request)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    _log.error("a fault while answering %s %s", request.method, request.url.path, exc_info=error)
+    return error_response(
+        PermanentError("internal", "a fault in Seaway itself", "see the server's log"), request
+    )

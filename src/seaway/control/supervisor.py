@@ -1,0 +1,278 @@
+"""Starts the data workers and the control process, restarts them, and stops them in order.
+
+It opens one listening socket per worker slot and keeps it, so that a worker's death loses no waiting connection. It
+imports little and does little, since it must be the last to fail; when it is killed all the same, the workers go on,
+and the next supervisor takes their sockets over.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seaway import sockets
+from seaway.control import locks, orphans
+from seaway.control.orphans import Orphan
+from seaway.core.errors import UserError
+from seaway.core.ports import Clock
+from seaway.wire import worker_admin
+
+_BACKOFF_S: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_STABLE_S: Final = 10.0
+_STARTING_POLL_S: Final = 0.05
+_CONTROL_STOP_S: Final = 5.0
+_MARGIN_S: Final = 5.0
+_ASK_S: Final = 2.0
+_reply = msgspec.json.Decoder(worker_admin.Reply)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to run. `http` is HOST:PORT; `ready_fd` gets one line when all workers answer, then it is closed."""
+
+    run: Path
+    http: str
+    workers: int
+    drain_s: float
+    worker_command: Callable[[int, int], Sequence[str]]
+    control_command: Sequence[str] | None = None
+    remove_run: bool = False
+    ready_fd: int | None = None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """RUN/supervisor.json: what runs, for those who look for it."""
+
+    pid: int
+    started_at_s: float
+    http: str
+    workers: tuple[int | None, ...]
+    control: int | None
+
+
+class Child:
+    """One process that is kept running."""
+
+    def __init__(self, name: str, command: Sequence[str], descriptor: int | None = None) -> None:
+        self.name = name
+        self._command = command
+        self._descriptors = () if descriptor is None else (descriptor,)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_s = 0.0
+        self._failures = 0
+        self._due_s = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def tend(self, now_s: float) -> bool:
+        """Start it if it does not run and its backoff is over; whether anything changed."""
+        changed = self._reap(now_s)
+        if self._process is None and now_s >= self._due_s:
+            # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which stops the rest in order.
+            self._process = subprocess.Popen(
+                self._command, pass_fds=self._descriptors, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+            self._started_s = now_s
+            changed = True
+        return changed
+
+    def _reap(self, now_s: float) -> bool:
+        if self._process is None or self._process.poll() is None:
+            return False
+        self._failures = 0 if now_s - self._started_s >= _STABLE_S else self._failures + 1
+        wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+        self._due_s = now_s + wait_s
+        say(
+            f"{self.name} (process {self.pid}) {_ended(self._process.returncode)}; starting it again in {wait_s:g} s"
+        )
+        self._process = None
+        return True
+
+    def due_in_s(self, now_s: float) -> float | None:
+        """Seconds until it is to be started; None while it runs."""
+        return max(0.0, self._due_s - now_s) if self._process is None else None
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+
+def _ended(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+class Supervisor:
+    """One server on one run directory; `run` is its whole life."""
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._signals = 0
+        self._selector = selectors.DefaultSelector()
+        self._orphans: list[Orphan] = []
+        self._listeners: list[socket.socket] = []
+        self._workers: list[Child] = []
+        self._control: Child | None = None
+        self._ready = False
+
+    def run(self) -> int:
+        """Until SIGTERM, SIGINT or SIGHUP; 0 after an orderly stop, 4 when a second signal forced it.
+
+        Raises `UserError` (`already_running`, `address_in_use`).
+        """
+        self._plan.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = self._plan.run / "up.lock"
+        with locks.hold(lock, 0.0):
+            self._catch_signals()
+            self._open()
+            locks.describe(lock, f"at http://{self._address}")
+            while not self._signals:
+                self._tend()
+            return self._stop()
+
+    def _open(self) -> None:
+        host, port = sockets.parse_address(self._plan.http)
+        self._orphans = orphans.find(self._plan.run)
+        taken = orphans.take_sockets(self._plan.run, self._orphans)
+        fitting = [s for s in taken if s.getsockname()[0] == host and port in (0, s.getsockname()[1])]
+        self._listeners = fitting or sockets.listen_tcp(host, port, self._plan.workers)
+        # A socket that nobody accepts from would swallow connections: every one that was taken over gets a worker.
+        for slot in range(max(self._plan.workers, len(self._listeners))):
+            listener = self._listeners[slot % len(self._listeners)]
+            command = self._plan.worker_command(slot, listener.fileno())
+            self._workers.append(Child(f"worker {slot}", command, listener.fileno()))
+        if self._plan.control_command is not None:
+            self._control = Child("control", self._plan.control_command)
+
+    @property
+    def _address(self) -> str:
+        host, port = self._listeners[0].getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def _children(self) -> list[Child]:
+        return [*self._workers, *([] if self._control is None else [self._control])]
+
+    def _tend(self) -> None:
+        """Look after every child once, then sleep until a child ends, a restart is due or a signal comes."""
+        now_s = self._clock.monotonic_s()
+        changes = [child.tend(now_s) for child in self._children]
+        if any(changes):
+            self._record()
+        if not self._ready and all(_answers(self._plan.run, n, c.pid) for n, c in enumerate(self._workers)):
+            self._announce()
+        dues = [due for child in self._children if (due := child.due_in_s(now_s)) is not None]
+        if not self._ready:
+            dues.append(_STARTING_POLL_S)
+        self._sleep(min(dues, default=None))
+
+    def _announce(self) -> None:
+        """All workers answer: let the orphans go, and say so."""
+        self._ready = True
+        for orphan in self._orphans:
+            orphan.send(signal.SIGTERM)
+        count = f"{len(self._workers)} worker{'s' if len(self._workers) > 1 else ''}"
+        taken = f", taken over from {len(self._orphans)} that ran already" if self._orphans else ""
+        sys.stdout.write(f"seaway serves on http://{self._address} with {count}{taken}; Ctrl-C stops it\n")
+        sys.stdout.flush()
+        if self._plan.ready_fd is not None:
+            with os.fdopen(self._plan.ready_fd, "w") as ready:
+                ready.write(f"http://{self._address}\n")
+
+    def _record(self) -> None:
+        record = Record(
+            pid=os.getpid(),
+            started_at_s=self._clock.now_s(),
+            http=self._address,
+            workers=tuple(worker.pid for worker in self._workers),
+            control=None if self._control is None else self._control.pid,
+        )
+        path = self._plan.run / "supervisor.json"
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(record))
+        part.replace(path)
+
+    def _stop(self) -> int:
+        """Control first, so that nothing changes any more; then the workers drain. A second signal kills."""
+        forced = self._end([self._control] if self._control is not None else [], _CONTROL_STOP_S)
+        forced = self._end(self._workers, self._plan.drain_s + _MARGIN_S) or forced
+        for orphan in self._orphans:
+            orphan.send(signal.SIGKILL if forced else signal.SIGTERM)
+        for listener in self._listeners:
+            listener.close()
+        (self._plan.run / "supervisor.json").unlink(missing_ok=True)
+        if self._plan.remove_run:
+            shutil.rmtree(self._plan.run, ignore_errors=True)
+        return 4 if forced else 0
+
+    def _end(self, children: Sequence[Child], patience_s: float) -> bool:
+        """SIGTERM, then SIGKILL when patience or a second signal ends it; whether that was needed."""
+        for child in children:
+            child.send(signal.SIGTERM)
+        deadline_s = self._clock.monotonic_s() + patience_s
+        while any(child.running for child in children):
+            left_s = deadline_s - self._clock.monotonic_s()
+            if left_s <= 0 or self._signals > 1:
+                for child in children:
+                    child.send(signal.SIGKILL)
+                return True
+            self._sleep(left_s)
+        return False
+
+    def _catch_signals(self) -> None:
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._wakeup = (reader, writer)
+        self._selector.register(reader, selectors.EVENT_READ)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._count_signal)
+
+    def _count_signal(self, _number: int, _frame: object) -> None:
+        self._signals += 1
+
+    def _sleep(self, seconds: float | None) -> None:
+        for key, _ in self._selector.select(seconds):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.recv(4096)
+
+
+def _answers(run: Path, slot: int, pid: int | None) -> bool:
+    """Whether this very process serves: a worker opens its control socket once it accepts requests."""
+    try:
+        with sockets.connect_unix(run / f"worker-{slot}.sock", _ASK_S) as connection:
+            connection.sendall(msgspec.json.encode(worker_admin.Observe()) + b"\n")
+            with connection.makefile("rb") as lines:
+                observed = _reply.decode(lines.readline()).observed
+    except (OSError, msgspec.DecodeError):
+        return False
+    return observed is not None and observed.pid == pid
+
+
+def say(line: str) -> None:
+    """One line for the operator."""
+    sys.stderr.write(f"seaway: {line}\n")
+    sys.stderr.flush()
+
+
+def refuse(error: UserError) -> int:
+    """Tell why the server does not start; the exit code of bad input."""
+    say(f"{error.message} ({error.code})" + (f"\n  fix {error.hint}" if error.hint else ""))
+    return 2

@@ -1,0 +1,91 @@
+"""The control process: `python -m seaway.wiring.control --home HOME --parent PID [--address HOST:PORT]`.
+
+The supervisor starts it. It holds HOME/lock, since only one process opens the state store. When it ends, by whatever
+cause, the workers go on with the last table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+
+from seaway import settings, sockets
+from seaway.control import api, doors, locks, peers, server
+from seaway.control.bell import Bell
+from seaway.core.errors import SeawayError
+from seaway.wire import status
+from seaway.wiring import control_parts
+from seaway.wiring.home import Home
+
+_PR_SET_PDEATHSIG: Final = 1
+_LOCK_WAIT_S: Final = 10.0
+
+
+def main() -> int:
+    """The process's entry; ends with 0 after SIGTERM, else with the error's exit code."""
+    parser = argparse.ArgumentParser(prog="seaway-control")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True, help="the supervisor: this process ends with it")
+    parser.add_argument("--address", help="HOST:PORT of the API on TCP, beside the socket")
+    parser.add_argument("--allow-open", action="store_true")
+    arguments = parser.parse_args()
+    _end_with(arguments.parent)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="seaway control: %(message)s")
+    home = Home(settings.load(arguments.home))
+    allow_open = arguments.allow_open or home.configuration.settings.allow_open
+    try:
+        with locks.hold(home.paths.lock, _LOCK_WAIT_S), asyncio.Runner() as runner:
+            runner.run(_run(home, arguments.address, allow_open))
+            sys.stderr.flush()
+            os._exit(0)  # a gate that still runs in a thread must not hold the process, and with it the lock
+    except SeawayError as error:
+        sys.stderr.write(f"seaway control: {error.message} ({error.code})\n")
+        return status.STATUS[error.code].exit_code
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process when its parent dies, so that no second one is left behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(4)  # it died before the kernel was told
+
+
+async def _run(home: Home, address: str | None, allow_open: bool) -> None:
+    store = await asyncio.to_thread(control_parts.open_store, home)
+    try:
+        bell = Bell()
+        deployments = control_parts.deployments(home, store, bell.ring)
+        loop, effects = control_parts.loop(home, store, bell)
+        parts = api.Parts(deployments, effects, bell)
+        listener = peers.PeerSocket.adopt(sockets.listen_unix(home.paths.control_socket))
+        entrances: list[tuple[Starlette, socket.socket]] = [
+            (api.create_app(parts, doors.SocketDoor(os.geteuid())), listener)
+        ]
+        if address is not None:
+            entrances.append(_tcp(home, parts, address, allow_open))
+        await server.run(loop, effects, entrances)
+    finally:
+        home.paths.control_socket.unlink(missing_ok=True)
+        store.close()
+
+
+def _tcp(home: Home, parts: api.Parts, address: str, allow_open: bool) -> tuple[Starlette, socket.socket]:
+    host, port = sockets.parse_address(address)
+    sockets.refuse_open_bind(host, allow_open=allow_open)
+    token = doors.read_token(home.paths.token)
+    (listener,) = sockets.listen_tcp(host, port)
+    return api.create_app(parts, doors.TcpDoor(host, listener.getsockname()[1], token)), listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

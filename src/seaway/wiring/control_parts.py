@@ -1,0 +1,45 @@
+"""Puts the control plane together: the same parts for the control process and for a verb that finds no server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from seaway.control.bell import Bell
+from seaway.control.deployments import Deployments
+from seaway.control.effects import Effects
+from seaway.control.loop import Loop
+from seaway.control.workers import Workers
+from seaway.core.bundles import Version
+from seaway.core.checks import GateReport
+from seaway.core.ports import StateStore
+from seaway.wiring import adapters, gates
+from seaway.wiring.home import Home
+
+_STORE = "seaway.adapters.stores.sql:open_store"
+
+
+class _OpenStore(Protocol):
+    def __call__(self, url: str) -> StateStore: ...
+
+
+def open_store(home: Home) -> StateStore:
+    """The home's state store; only the holder of HOME/lock calls this. Raises as `core.ports.StateStore` says."""
+    opener: _OpenStore = adapters.attribute(_STORE)  # type: ignore[assignment]
+    return opener(home.configuration.settings.store or f"sqlite:///{home.directory / 'state.db'}")
+
+
+def deployments(home: Home, store: StateStore, wake: Callable[[], None]) -> Deployments:
+    """The use cases, with the gate in a process of its own."""
+
+    def gate(version: Version, baseline: Version | None) -> GateReport:
+        return gates.in_a_process_of_its_own(home, version, baseline)
+
+    return Deployments(store, home.bundles, gate, home.clock, wake)
+
+
+def loop(home: Home, store: StateStore, bell: Bell) -> tuple[Loop, Effects]:
+    """The control loop and what it acts with; made on the event loop that runs it."""
+    workers = Workers(home.paths.run)
+    effects = Effects(store, home.bundles, workers, home.paths.table, home.clock, bell.ring)
+    return Loop(effects, bell), effects

@@ -1,0 +1,87 @@
+"""The control plane inside a verb, for a home on which no server runs: the same use cases and the same loop.
+
+A change is stored and the routing table written, so that the next `seaway up` starts with it; workers that outlived
+their supervisor are brought up to date at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from seaway.control import locks, peers, views, workers
+from seaway.control.bell import Bell
+from seaway.control.deployments import Deployments
+from seaway.control.effects import PREPARE_S
+from seaway.core.events import Event, LiveAt
+from seaway.core.ports import StateStore
+from seaway.wiring import control_parts
+from seaway.wiring.home import Home
+
+# A control process that is starting holds the lock before its socket answers; a verb before us, for moments.
+_LOCK_WAIT_S = 15.0
+
+
+class LocalControl:
+    """`wiring.control_access.Control` in this process; the caller holds HOME/lock."""
+
+    running = False
+
+    def __init__(self, home: Home, store: StateStore) -> None:
+        self._home = home
+        self._store = store
+        self._deployments: Deployments = control_parts.deployments(home, store, lambda: None)
+        self._principal = peers.principal_of(os.geteuid(), os.geteuid())
+
+    def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted:
+        return self._settle(self._deployments.deploy(self._principal, endpoint, request))
+
+    def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted:
+        return self._settle(self._deployments.rollback(self._principal, endpoint, to))
+
+    def delete(self, endpoint: str) -> views.Accepted:
+        return self._settle(self._deployments.delete(self._principal, endpoint))
+
+    def status(self) -> views.Status:
+        return views.Status(self._deployments.status(self._principal), ())
+
+    def history(self, endpoint: str | None = None) -> tuple[Event, ...]:
+        return self._deployments.history(self._principal, endpoint)
+
+    def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
+        return self._deployments.live_at(self._principal, at, endpoint)
+
+    def follow(self, after: int) -> Iterator[Event]:
+        """The events there are: with no loop running, none will follow."""
+        yield from self._deployments.events(self._principal, after)
+
+    def _settle(self, accepted: views.Accepted) -> views.Accepted:
+        if not accepted.changed:
+            return accepted
+        served = asyncio.run(asyncio.wait_for(self._drive(), PREPARE_S))
+        return accepted if served else msgspec.structs.replace(accepted, deferred=True)
+
+    async def _drive(self) -> bool:
+        """Run the loop until nothing is left to do; whether any worker was there to take it."""
+        bell = Bell()
+        loop, effects = control_parts.loop(self._home, self._store, bell)
+        try:
+            await loop.settle()
+            return bool(await workers.Workers(self._home.paths.run).observe())
+        finally:
+            await effects.close()
+
+
+@contextlib.contextmanager
+def open_local(home: Home) -> Iterator[LocalControl]:
+    """The control plane of a home without a server. Raises `UserError("already_running")` where the lock is kept."""
+    with locks.hold(home.directory / "lock", _LOCK_WAIT_S):
+        store = control_parts.open_store(home)
+        try:
+            yield LocalControl(home, store)
+        finally:
+            store.close()

@@ -1,0 +1,77 @@
+"""The supervisor process: `python -m seaway.wiring.supervisor --run RUN --http HOST:PORT --workers N [--home HOME --control]`.
+
+`seaway up` and `seaway serve` become this process. It imports neither engines nor databases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seaway import sockets
+from seaway.control import orphans, supervisor
+from seaway.core.errors import UserError
+from seaway.wiring.clock import SystemClock
+
+_CONTROL_MODULE = "seaway.wiring.control"
+
+
+def main() -> int:
+    """The process's entry; 0 after an orderly stop, 2 where it refuses to start, 4 when it was forced to stop."""
+    parser = argparse.ArgumentParser(prog="seaway-supervisor")
+    parser.add_argument("--run", type=Path, required=True, help="sockets, routing table and process records")
+    parser.add_argument("--http", required=True, help="HOST:PORT of the data plane")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--drain", type=float, default=20.0, help="seconds that a stopping worker may take")
+    parser.add_argument("--remove-run", action="store_true", help="remove the run directory at the end")
+    parser.add_argument("--ready-fd", type=int, help="gets one line when all workers answer")
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--control", action="store_true", help="run the control process of --home")
+    parser.add_argument("--control-address", help="HOST:PORT of the control API on TCP, beside its socket")
+    parser.add_argument("--allow-open", action="store_true", help="allow addresses beyond loopback")
+    arguments = parser.parse_args()
+    run = arguments.run.absolute()
+
+    def worker_command(slot: int, descriptor: int) -> Sequence[str]:
+        words = ["-m", orphans.WORKER_MODULE, "--run", str(run), "--slot", str(slot), "--fd", str(descriptor)]
+        return [sys.executable, *words, "--drain", str(arguments.drain)]
+
+    control = None
+    if arguments.control:
+        if arguments.home is None:
+            parser.error("--control needs --home")
+        control = [
+            sys.executable,
+            "-m",
+            _CONTROL_MODULE,
+            "--home",
+            str(arguments.home),
+            "--parent",
+            str(os.getpid()),
+        ]
+        control += ["--address", arguments.control_address] if arguments.control_address else []
+        control += ["--allow-open"] if arguments.allow_open else []
+    plan = supervisor.Plan(
+        run=run,
+        http=arguments.http,
+        workers=arguments.workers,
+        drain_s=arguments.drain,
+        worker_command=worker_command,
+        control_command=control,
+        remove_run=arguments.remove_run,
+        ready_fd=arguments.ready_fd,
+    )
+    try:
+        for address in (arguments.http, arguments.control_address):
+            if address is not None:
+                sockets.refuse_open_bind(sockets.parse_address(address)[0], allow_open=arguments.allow_open)
+        return supervisor.Supervisor(plan, SystemClock()).run()
+    except UserError as error:
+        return supervisor.refuse(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Models that do what a test tells them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from seaway.core.bundles import Digest, Manifest, OpenedBundle, Source, Task
+from seaway.core.errors import PermanentError
+from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
+from seaway.core.traffic import RoutedRevision
+from seaway.engine.pool import Sources
+
+SIGNATURE = Signature((TensorSpec("x", DType.FP32, (-1,)),), (TensorSpec("y", DType.FP32, (-1,)),))
+
+
+class FakeClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.at_s = 1000.0
+
+    def now_s(self) -> float:
+        return self.at_s
+
+    def monotonic_s(self) -> float:
+        return self.at_s
+
+
+class FakeModel:
+    """Doubles its input; negative rows make it fail; waits for `gate` where one is set."""
+
+    signature = SIGNATURE
+
+    def __init__(self, answer: Callable[[Tensors], Tensors] | None = None) -> None:
+        self.answer = answer
+        self.gate: threading.Event | None = None
+        self.entered = threading.Semaphore(0)
+        self.calls: list[tuple[Tensors, float | None]] = []
+        self.closed = False
+
+    def predict(self, inputs: Tensors, timeout_s: float | None = None) -> Tensors:
+        self.calls.append((inputs, timeout_s))
+        self.entered.release()
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        if (np.asarray(inputs["x"]) < 0).any():  # type: ignore[operator]
+            raise PermanentError("execution_failed", "a negative row")
+        if self.answer is not None:
+            return self.answer(inputs)
+        return {"y": np.asarray(inputs["x"]) * np.float32(2)}  # type: ignore[operator]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeRuntime:
+    """Remembers every model that it loads."""
+
+    formats = ("onnx",)
+
+    def __init__(self, answer: Callable[[Tensors], Tensors] | None = None) -> None:
+        self.models: list[FakeModel] = []
+        self.answer = answer
+
+    def load(self, bundle: OpenedBundle) -> FakeModel:
+        model = FakeModel(self.answer)
+        self.models.append(model)
+        return model
+
+
+def digest(letter: str) -> Digest:
+    return Digest("sha256:" + letter * 64)
+
+
+def revision(number: int, letter: str = "a", percent: float = 100.0) -> RoutedRevision:
+    return RoutedRevision(number, digest(letter), f"/bundles/{letter}", f"m:v{number}", percent)
+
+
+def sources(runtime: FakeRuntime, sample: Tensors | None = None, damaged: str = "-") -> Sources:
+    def open_bundle(wanted: RoutedRevision) -> OpenedBundle:
+        if wanted.digest == digest(damaged[0]):
+            raise PermanentError("digest_mismatch", "one bit is flipped")
+        manifest = Manifest("m", Task.OTHER, "model.onnx", SIGNATURE, Source("onnx"), ())
+        return OpenedBundle(wanted.digest, manifest, wanted.bundle, wanted.ref, 1)
+
+    return Sources(open_bundle=open_bundle, runtime=lambda _: runtime, sample=lambda _: sample)
