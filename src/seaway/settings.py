@@ -146,3 +146,9 @@ class HomePaths(msgspec.Struct, frozen=True):
 def flag(variable: str) -> bool:
     """Whether an environment variable is set to something true; for switches that belong to no home."""
     return os.environ.get(variable, "").lower() in ("1", "true", "yes")
+
+
+def environment_without_pip_configuration() -> dict[str, str]:
+    """This process's environment, but pip sees none of the machine's indexes and link directories."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}

@@ -25,13 +25,17 @@ HEAVY = {
 
 def test_importing_the_command_line_loads_no_engine_or_server_library() -> None:
     code = "import sys, seaway.cli.main as m; m.build_app(); print(*sorted({n.partition('.')[0] for n in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not HEAVY & set(loaded)
 
 
 def test_import_seaway_loads_nothing_from_outside() -> None:
     code = "import sys, seaway; print(*sorted({n.partition('.')[0] for n in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not (HEAVY | {"numpy", "msgspec", "rich", "cyclopts"}) & set(loaded)
 
 
@@ -52,7 +56,10 @@ def test_public_functions_and_classes_have_docstrings(path: Path) -> None:
         if isinstance(node, ast.Module | ast.ClassDef):
             private_class = isinstance(node, ast.ClassDef) and node.name.startswith("_")
             for item in node.body:
-                if not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or private_class:
+                if (
+                    not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+                    or private_class
+                ):
                     continue
                 # One line that returns or passes, such as a property of a value, says what it is by its name.
                 short = isinstance(item, ast.FunctionDef) and len(item.body) == 1

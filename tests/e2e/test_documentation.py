@@ -91,7 +91,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 def readme_lines(directory: Path) -> list[str]:
     """README's shell lines in order; its Python blocks are written to the files that their first line names."""
     lines: list[str] = []
-    for language, block in re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S):
+    for language, block in re.findall(
+        r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S
+    ):
         if language == "python":
             name = re.match(r"# (\S+\.py)\n", block)
             assert name, f"a Python block of README names no file: {block[:60]!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -176,3 +177,37 @@ def test_chosen_outputs_come_in_the_order_asked(worker: WorkerProcess) -> None:
         ("same", "BYTES", ["n"]),
         ("word", "BYTES", ["one"]),
     ]
+
+
+@pytest.mark.outside
+def test_the_page_sends_its_example_in_a_browser(worker: WorkerProcess) -> None:
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("chromium is not installed")
+    quiet = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=quiet)
+        page = browser.new_page()
+        asked: list[str] = []
+        complaints: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"http://127.0.0.1:{worker.port}/docs")
+        page.click("summary >> nth=0")
+        page.click("button >> nth=0")
+        page.wait_for_function("document.querySelector('pre').textContent.includes('predictions')")
+        shown = page.inner_text("pre >> nth=0")
+        browser.close()
+    assert "HTTP 200" in shown
+    assert "seaway-revision: 2" in shown
+    assert complaints == []
+    assert all(url.startswith(f"http://127.0.0.1:{worker.port}/") for url in asked)

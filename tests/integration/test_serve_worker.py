@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -242,6 +243,32 @@ def test_f05_a_worker_serves_on_when_its_parent_is_gone_and_hands_its_socket_ove
             assert adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
     finally:
         os.kill(pid, signal.SIGTERM)
+
+
+def test_f05_a_log_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    table = RoutingTable(1, (route("words", revision(1, tiny_models.lookup(tmp_path / "w"))),))
+    (run / "table.json").write_bytes(msgspec.json.encode(table))
+    (listener,) = sockets.listen_tcp("127.0.0.1", 0)
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "seaway.wiring.worker", "--run", str(run), "--slot", "0"]
+    process = subprocess.Popen(
+        [*command, "--fd", str(listener.fileno())], pass_fds=[listener.fileno()], stderr=writer
+    )
+    os.close(writer)
+    os.close(reader)
+    try:
+        for _ in range(3):
+            connection = http.client.HTTPConnection(*listener.getsockname(), timeout=10)
+            connection.request("POST", "/predict/words", b'[[99,"n"]]', JSON)
+            answer = Answer(connection.getresponse())
+            connection.close()
+            assert (answer.status, answer.json["code"]) == (500, "execution_failed")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        listener.close()
 
 
 def test_metrics_are_added_up_over_workers(tmp_path: Path, started) -> None:

@@ -21,7 +21,14 @@ def measure(scale: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         environment = Path(work) / "venv"
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [
+            str(environment / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, str(ROOT)], check=True)
         size_mb = sum(p.lstat().st_size for p in environment.rglob("*")) / 1e6
         assert size_mb < LIMIT_MB, f"the base install weighs {size_mb:.0f} MB"

@@ -13,7 +13,6 @@ import random
 import re
 import signal
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
 from server import Seaway, linear_model
 
 KILLS = 200
@@ -219,9 +219,15 @@ class Trial:
         while True:  # both workers must give the live revision's answer
             status, headers, body = self.seaway.predict("linear", [[1.0, 1.0]])
             right = headers.get("seaway-revision") == str(live["number"])
-            if status == 200 and right and json.loads(body)["predictions"] == self.seaway.answers[live["digest"]]:  # type: ignore[attr-defined]
+            if (
+                status == 200
+                and right
+                and json.loads(body)["predictions"] == self.seaway.answers[live["digest"]]
+            ):  # type: ignore[attr-defined]
                 break
-            assert time.monotonic() < deadline, f"{live} is live, but answered was {status} {headers} {body!r}"
+            assert time.monotonic() < deadline, (
+                f"{live} is live, but answered was {status} {headers} {body!r}"
+            )
         if words[0] == "package":
             versions = self.seaway.json("versions", "big")
             numbers = [version["number"] for version in versions]

@@ -25,7 +25,11 @@ PROOFS = ("base_install", "cold_start", "switching", "kills", "real_data")
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     model = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.machine(),
     )
     memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
@@ -40,7 +44,9 @@ def machine() -> dict[str, Any]:
 
 def git(*words: str) -> str:
     """What git says of the checkout."""
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def prove(name: str) -> None:
@@ -52,7 +58,9 @@ def prove(name: str) -> None:
         "proof": name,
         "command": f"python tests/proof/prove.py {name}",
         "commit": git("rev-parse", "HEAD"),
-        "changed_files": [line for line in git("status", "--porcelain", "--", "src", "tests").splitlines() if line],
+        "changed_files": [
+            line for line in git("status", "--porcelain", "--", "src", "tests").splitlines() if line
+        ],
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "took_s": round(time.time() - started, 1),
         "machine": machine(),

@@ -13,19 +13,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pandas as pd
 import tritonclient.http as triton
-from electricity import models as electricity
-from server import Seaway
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+import datasets
 import seaway
+from electricity import models as electricity
+from server import Seaway
 
 ROWS = 2000
 TOLERANCE = 1e-4
@@ -34,9 +34,12 @@ TOLERANCE = 1e-4
 def _pipeline(model: Any, numbers: list[str], words: list[str]) -> Pipeline:
     number = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     word = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="", missing_values=None), OneHotEncoder(handle_unknown="ignore")
+        SimpleImputer(strategy="constant", fill_value="", missing_values=None),
+        OneHotEncoder(handle_unknown="ignore"),
     )
-    return Pipeline([("encode", ColumnTransformer([("n", number, numbers), ("w", word, words)])), ("model", model)])
+    return Pipeline(
+        [("encode", ColumnTransformer([("n", number, numbers), ("w", word, words)])), ("model", model)]
+    )
 
 
 def _elec2() -> tuple[Any, pd.DataFrame]:
@@ -132,7 +135,11 @@ def _curl(server: Seaway, name: str, rows: pd.DataFrame) -> dict[str, np.ndarray
     url = f"http://127.0.0.1:{server.port}/predict/{name}"
     command = ["curl", "-sS", "--fail-with-body", url, "-H", "content-type: application/json", "-d", "@-"]
     done = subprocess.run(
-        command, input=json.dumps({"instances": records}), capture_output=True, text=True, env=dict(os.environ)
+        command,
+        input=json.dumps({"instances": records}),
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return _columns(json.loads(done.stdout)["predictions"])
@@ -152,7 +159,8 @@ def _triton(server: Seaway, name: str, rows: pd.DataFrame) -> dict[str, np.ndarr
         tensor.set_data_from_numpy(array, binary_data=False)
         inputs.append(tensor)
     wanted = [
-        triton.InferRequestedOutput(o["name"], binary_data=False) for o in client.get_model_metadata(name)["outputs"]
+        triton.InferRequestedOutput(o["name"], binary_data=False)
+        for o in client.get_model_metadata(name)["outputs"]
     ]
     answer = client.infer(name, inputs, outputs=wanted)
     found = {o["name"]: answer.as_numpy(o["name"]) for o in answer.get_response()["outputs"]}

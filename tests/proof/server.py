@@ -65,7 +65,9 @@ class Seaway:
 
     def run(self, *words: str, expect: int | None = 0) -> str:
         """Run a command to its end; `expect` is its exit code (None: any)."""
-        done = subprocess.run([SEAWAY, *words], capture_output=True, text=True, env=self.environment, timeout=120)
+        done = subprocess.run(
+            [SEAWAY, *words], capture_output=True, text=True, env=self.environment, timeout=120
+        )
         if expect is not None and done.returncode != expect:
             raise AssertionError(f"seaway {words}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
@@ -129,7 +131,10 @@ class Seaway:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request(
-                "POST", f"/predict/{endpoint}", json.dumps({"instances": rows}), {"content-type": "application/json"}
+                "POST",
+                f"/predict/{endpoint}",
+                json.dumps({"instances": rows}),
+                {"content-type": "application/json"},
             )
             answer = connection.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()

@@ -6,18 +6,6 @@ answer differently, so an answer tells which of them gave it: each is checked ag
 
 from __future__ import annotations
 
-import asyncio
-import json
-import tempfile
-import threading
-import time
-from pathlib import Path
-from typing import Any
-
-from server import Seaway, linear_model
-
-from seaway.testing import load
-
 REQUESTS = 20_000
 SWITCHES = 50
 RATE_PER_S = 200.0

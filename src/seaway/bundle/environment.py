@@ -21,6 +21,7 @@ from packaging.pylock import Pylock, PylockValidationError
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from seaway import settings
 from seaway.bundle import blobs
 from seaway.core.errors import PermanentError, TemporaryError
 
@@ -44,7 +45,12 @@ def environment_lock(cache: Path) -> bytes:
         return path.read_bytes()
     with blobs.disk_errors(cache), tempfile.TemporaryDirectory(prefix="seaway-lock-") as scratch:
         cache.mkdir(parents=True, exist_ok=True)
-        encoded = canonical_lock(_pip_lock(pins, Path(scratch)), pins)
+        try:
+            encoded = canonical_lock(_pip_lock(pins, Path(scratch)), pins)
+        except PermanentError:
+            # A mirror on this machine's disk: what others can install comes from the index that pip asks by itself.
+            public = settings.environment_without_pip_configuration()
+            encoded = canonical_lock(_pip_lock(pins, Path(scratch), public), pins)
         blobs.replace_file(path, encoded)
         blobs.sync_directory(cache)
     return encoded
@@ -88,10 +94,7 @@ def canonical_lock(found: Mapping[str, Any], pins: Mapping[str, str]) -> bytes:
     for package in found.get("packages", ()):
         kept = {key: package[key] for key in _KEPT if key in package}
         files = [*kept.get("wheels", ()), *([kept["sdist"]] if "sdist" in kept else ())]
-        if (
-            any("path" in file or not file.get("hashes") or _local(file.get("url", "")) for file in files)
-            or not files
-        ):
+        if not files or not all(file.get("hashes") and file.get("name") for file in files):
             raise PermanentError(
                 "lock_unavailable",
                 f"{kept.get('name')} was not installed from a package index, so others could not install it",
@@ -99,6 +102,10 @@ def canonical_lock(found: Mapping[str, Any], pins: Mapping[str, str]) -> bytes:
             )
         for file in files:
             file.pop("upload-time", None)
+            if "path" in file or _local(file.get("url", "")):
+                # a local mirror's location says nothing elsewhere: the file is named, and its hash decides
+                file.pop("url", None)
+                file["path"] = f"wheels/{file['name']}"
         packages.append(kept)
     packages.sort(key=lambda package: str(package["name"]))
     locked = {canonicalize_name(p["name"]): p["version"] for p in packages}
@@ -120,7 +127,19 @@ def canonical_lock(found: Mapping[str, Any], pins: Mapping[str, str]) -> bytes:
     return encoded.encode()
 
 
-def _pip_lock(pins: Mapping[str, str], scratch: Path) -> dict[str, Any]:
+def hashed_requirements(lock: bytes) -> str:
+    """A lock as pip's hash-checked requirements, which install the same files from any index or folder of wheels."""
+    lines = []
+    for package in tomllib.loads(lock.decode("utf-8"))["packages"]:
+        files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]
+        hashes = "".join(f" --hash={name}:{digest}" for file in files for name, digest in file["hashes"].items())
+        lines.append(f"{package['name']}=={package['version']}{hashes}\n")
+    return "".join(lines)
+
+
+def _pip_lock(
+    pins: Mapping[str, str], scratch: Path, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     wanted, output = scratch / "requirements.txt", scratch / LOCK_FILE
     wanted.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()), "utf-8")
     command = [
@@ -129,7 +148,9 @@ def _pip_lock(pins: Mapping[str, str], scratch: Path) -> dict[str, Any]:
     ]  # fmt: skip
     hint = "try again where a package index answers, or package with --no-lock"
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False, cwd=scratch)
+        done = subprocess.run(
+            command, capture_output=True, timeout=_TIMEOUT_S, check=False, cwd=scratch, env=environment
+        )
     except subprocess.TimeoutExpired as error:
         raise TemporaryError(
             "lock_unavailable",

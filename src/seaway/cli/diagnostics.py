@@ -21,7 +21,9 @@ def config_show(*, common: Common = COMMON) -> int:
         )
         return 0
     output.say(f"home  {output.plain(configuration.home)}")
-    output.table(None, ("setting", "value", "origin"), [(n, "-" if v is None else str(v), o) for n, v, o in rows])
+    output.table(
+        None, ("setting", "value", "origin"), [(n, "-" if v is None else str(v), o) for n, v, o in rows]
+    )
     return 0
 
 
@@ -35,7 +37,9 @@ def doctor(*, common: Common = COMMON) -> int:
     else:
         marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red]broken[/]"}
         for finding in findings:
-            output.say(f"{marks[finding.state]:<20} {output.plain(finding.subject)}: {output.plain(finding.text)}")
+            output.say(
+                f"{marks[finding.state]:<20} {output.plain(finding.subject)}: {output.plain(finding.text)}"
+            )
             if finding.fix:
                 word = "next" if finding.state == "ok" else "fix"
                 output.say(f"           {word}: {output.plain(finding.fix)}")

@@ -28,7 +28,9 @@ def deploy(
     file: Annotated[Path | None, Parameter(name=["--file", "-f"], help="An endpoint.yaml.")] = None,
     endpoint: Annotated[str | None, Parameter(help="The endpoint; else the model's name.")] = None,
     plan: Annotated[bool, Flag, Parameter(help="Only say what would change and what would be done.")] = False,
-    override: Annotated[str | None, Parameter(help="Deploy although the gate failed, for this recorded reason.")] = None,
+    override: Annotated[
+        str | None, Parameter(help="Deploy although the gate failed, for this recorded reason.")
+    ] = None,
     wait: Wait = True,
     common: Common = COMMON,
 ) -> int:
@@ -40,14 +42,19 @@ def deploy(
 
     home = Home(common.configuration())
     if (ref is None) == (file is None):
-        raise UserError("invalid_request", "name either a version or a file", "seaway deploy NAME:v3, or -f endpoint.yaml")
+        raise UserError(
+            "invalid_request", "name either a version or a file", "seaway deploy NAME:v3, or -f endpoint.yaml"
+        )
     if file is not None:
         spec = control_access.read_endpoint_file(file)
         if endpoint is not None:
             raise UserError("invalid_request", "the file names the endpoint already", "leave --endpoint out")
         name, request = spec.endpoint, views.DeployRequest(spec=spec, override=override)
     else:
-        name, request = endpoint or ModelRef.parse(ref or "").name, views.DeployRequest(bundle=ref, override=override)
+        name, request = (
+            endpoint or ModelRef.parse(ref or "").name,
+            views.DeployRequest(bundle=ref, override=override),
+        )
     if plan:
         return _plan(home, name, request, common)
     with control_access.open_control(home) as control, output.progress(common.json) as progress:
@@ -108,7 +115,9 @@ def predict(
     endpoint: Annotated[str, Parameter(help="The endpoint.")],
     /,
     *,
-    data: Annotated[str, Parameter(help="CSV, JSON lines or Parquet; - reads CSV or JSON lines from standard input.")],
+    data: Annotated[
+        str, Parameter(help="CSV, JSON lines or Parquet; - reads CSV or JSON lines from standard input.")
+    ],
     url: Annotated[str | None, Parameter(help="The server's address; else the one of this home.")] = None,
     common: Common = COMMON,
 ) -> int:
@@ -145,7 +154,10 @@ def rollback(
     from seaway.wiring import control_access
     from seaway.wiring.home import Home
 
-    with control_access.open_control(Home(common.configuration())) as control, output.progress(common.json) as progress:
+    with (
+        control_access.open_control(Home(common.configuration())) as control,
+        output.progress(common.json) as progress,
+    ):
         return _finish(control, control.rollback(endpoint, to), wait, common, progress)
 
 
@@ -180,5 +192,8 @@ def delete(
     from seaway.wiring import control_access
     from seaway.wiring.home import Home
 
-    with control_access.open_control(Home(common.configuration())) as control, output.progress(common.json) as progress:
+    with (
+        control_access.open_control(Home(common.configuration())) as control,
+        output.progress(common.json) as progress,
+    ):
         return _finish(control, control.delete(endpoint), wait, common, progress)

@@ -61,7 +61,9 @@ def print_accepted(accepted: views.Accepted, *, waited: bool) -> None:
     for warning in accepted.warnings:
         output.say(f"[yellow]warning[/] {output.plain(warning)}")
     if accepted.deferred:
-        output.say(f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, so it is live with: seaway up")
+        output.say(
+            f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, so it is live with: seaway up"
+        )
     elif not accepted.changed:
         output.say(output.plain(accepted.message))
     elif accepted.revision is None:
@@ -104,7 +106,13 @@ def print_status(status: views.Status, endpoint: str | None, running: bool) -> N
     if status.workers:
         output.say("")
         workers = [
-            (f"worker {w.slot}", w.pid, "ready" if w.ready else "not ready", output.human_bytes(w.rss_bytes), "; ".join(w.failing))
+            (
+                f"worker {w.slot}",
+                w.pid,
+                "ready" if w.ready else "not ready",
+                output.human_bytes(w.rss_bytes),
+                "; ".join(w.failing),
+            )
             for w in status.workers
         ]
         output.table(None, ("", "pid", "state", "memory", "failing"), workers)
@@ -112,7 +120,11 @@ def print_status(status: views.Status, endpoint: str | None, running: bool) -> N
 
 def _live(status: views.EndpointStatus) -> tuple[object, ...]:
     live = status.live_revision
-    return (None, None, None, None) if live is None else (live.number, live.ref, live.digest[:19], live.created_by)
+    return (
+        (None, None, None, None)
+        if live is None
+        else (live.number, live.ref, live.digest[:19], live.created_by)
+    )
 
 
 def _coming(status: views.EndpointStatus) -> str:
@@ -131,7 +143,9 @@ def print_history(found: Sequence[Event] | Sequence[LiveAt], at: str | None) -> 
         if not found:
             output.say(f"nothing was live at {output.plain(at)}")
             return
-        rows = [(e.endpoint, e.revision, e.ref, e.digest, e.since, e.by) for e in found if isinstance(e, LiveAt)]
+        rows = [
+            (e.endpoint, e.revision, e.ref, e.digest, e.since, e.by) for e in found if isinstance(e, LiveAt)
+        ]
         output.table(f"live at {at}", ("endpoint", "revision", "version", "digest", "since", "by"), rows)
         return
     events = [event for event in found if isinstance(event, Event)]
@@ -166,7 +180,9 @@ def print_plan(plan: Plan) -> None:
         output.say(f"[bold]{plan.endpoint}[/] has nothing live: {plan.new_ref} would be its first version")
     else:
         _print_change(plan.change)
-    output.say(f"\ngate of {plan.new_ref}: [bold]{plan.gate.verdict.value}[/]" + _names(plan.gate.failed_checks))
+    output.say(
+        f"\ngate of {plan.new_ref}: [bold]{plan.gate.verdict.value}[/]" + _names(plan.gate.failed_checks)
+    )
     output.say("\n[bold]What will be done[/]")
     for number, step in enumerate(plan.steps, 1):
         output.say(f"  {number}. {output.plain(step)}")
@@ -197,7 +213,13 @@ def _print_change(change: ChangeReport) -> None:
         if change.moved:
             output.say("  rows that move most")
             rows = [
-                (f"  {m.row}", m.old, m.new, m.truth, ", ".join(f"{k}={_short(v)}" for k, v in list(m.values.items())[:6]))
+                (
+                    f"  {m.row}",
+                    m.old,
+                    m.new,
+                    m.truth,
+                    ", ".join(f"{k}={_short(v)}" for k, v in list(m.values.items())[:6]),
+                )
                 for m in change.moved
             ]
             output.table(None, ("  row", "old", "new", "truth", "values"), rows)
@@ -206,7 +228,9 @@ def _print_change(change: ChangeReport) -> None:
         output.say(
             f"  one row alone: p50 {t.old_p50_ms:.3g} → {t.new_p50_ms:.3g} ms, p99 {t.old_p99_ms:.3g} → {t.new_p99_ms:.3g} ms (n={t.n})"
         )
-    output.say(f"  size: {output.human_bytes(change.old_size_bytes)} → {output.human_bytes(change.new_size_bytes)}")
+    output.say(
+        f"  size: {output.human_bytes(change.old_size_bytes)} → {output.human_bytes(change.new_size_bytes)}"
+    )
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -223,6 +247,6 @@ def _print_slice(word: str, found: SliceChange | None, examined: int) -> None:
         return
     sure = "certain" if found.certain else "not certain"
     output.say(
-        f"  {word}: {output.plain(found.column)} {output.plain(found.where)}, {found.rows} rows, {found.gain:+.3g} per row "
+        f"  {word}: {output.plain(found.where)}, {found.rows} rows, {found.gain:+.3g} per row "
         f"({found.low:+.3g} … {found.high:+.3g}, {sure}; {examined} slices looked at)"
     )

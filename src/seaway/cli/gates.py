@@ -16,7 +16,9 @@ def validate(
     ref: Annotated[str, Parameter(help="NAME:v3")],
     /,
     *,
-    baseline: Annotated[str | None, Parameter(help="Compare with this version; else with the one that is live.")] = None,
+    baseline: Annotated[
+        str | None, Parameter(help="Compare with this version; else with the one that is live.")
+    ] = None,
     common: Common = COMMON,
 ) -> int:
     """Run a version's checks, print what they found, keep the report; exits 3 where the gate does not pass."""
@@ -38,10 +40,13 @@ def validate(
 
 def print_report(report: GateReport, page: Path | None) -> None:
     """The table of checks, the verdict, and where the readable page is."""
-    rows = []
-    for result in report.results:
-        rows.append((result.check, result.verdict.value, "\n".join(map(measured, result.measurements)), result.reason))
-    title = f"gate of {report.ref}" + (f", compared with {report.baseline_ref}" if report.baseline_ref else "")
+    rows = [
+        (result.check, result.verdict.value, "\n".join(map(measured, result.measurements)), result.reason)
+        for result in report.results
+    ]
+    title = f"gate of {report.ref}" + (
+        f", compared with {report.baseline_ref}" if report.baseline_ref else ""
+    )
     output.table(title, ("check", "verdict", "measured", "why"), rows)
     colour = {"passed": "green", "inconclusive": "yellow"}.get(report.verdict.value, "red")
     output.say(f"\ngate: [bold {colour}]{report.verdict.value}[/]")
@@ -54,7 +59,11 @@ def measured(measurement: Measurement) -> str:
     if measurement.value is None:
         return f"{measurement.metric} -"
     unit = {"": "", "percent": " %", "bytes": ""}.get(measurement.unit, f" {measurement.unit}")
-    value = output.human_bytes(int(measurement.value)) if measurement.unit == "bytes" else f"{measurement.value:.4g}"
+    value = (
+        output.human_bytes(int(measurement.value))
+        if measurement.unit == "bytes"
+        else f"{measurement.value:.4g}"
+    )
     interval = ""
     if measurement.low is not None and measurement.high is not None:
         interval = f" [{measurement.low:.4g}, {measurement.high:.4g}]"

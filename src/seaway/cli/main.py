@@ -35,14 +35,20 @@ VERBS: Final[dict[str, Verb]] = {
     "models": Verb("seaway.cli.models:models", "List the models of this home.", "seaway models"),
     "versions": Verb("seaway.cli.models:versions", "List the versions of a model.", "seaway versions prices"),
     "show": Verb(
-        "seaway.cli.models:show", "Show what a version is made of and what its checks found.", "seaway show prices:v3"
+        "seaway.cli.models:show",
+        "Show what a version is made of and what its checks found.",
+        "seaway show prices:v3",
     ),
-    "diff": Verb("seaway.cli.models:diff", "Say what differs between two versions.", "seaway diff prices:v2 prices:v3"),
+    "diff": Verb(
+        "seaway.cli.models:diff", "Say what differs between two versions.", "seaway diff prices:v2 prices:v3"
+    ),
     "verify": Verb(
         "seaway.cli.models:verify", "Check every stored byte against its digest.", "seaway verify prices:v3"
     ),
     "validate": Verb(
-        "seaway.cli.gates:validate", "Run a version's checks and keep the report.", "seaway validate prices:v3"
+        "seaway.cli.gates:validate",
+        "Run a version's checks and keep the report.",
+        "seaway validate prices:v3",
     ),
     "up": Verb(
         "seaway.cli.servers:up",
@@ -54,19 +60,27 @@ VERBS: Final[dict[str, Verb]] = {
         "Put a version behind an endpoint, once its gate passed.",
         "seaway deploy prices:v3 --plan",
     ),
-    "status": Verb("seaway.cli.endpoints:status", "Show what is live, and how the workers are.", "seaway status prices"),
+    "status": Verb(
+        "seaway.cli.endpoints:status", "Show what is live, and how the workers are.", "seaway status prices"
+    ),
     "predict": Verb(
-        "seaway.cli.endpoints:predict", "Send rows of a file to an endpoint.", "seaway predict prices --data rows.csv"
+        "seaway.cli.endpoints:predict",
+        "Send rows of a file to an endpoint.",
+        "seaway predict prices --data rows.csv",
     ),
     "rollback": Verb(
-        "seaway.cli.endpoints:rollback", "Take an endpoint back to an earlier revision.", "seaway rollback prices"
+        "seaway.cli.endpoints:rollback",
+        "Take an endpoint back to an earlier revision.",
+        "seaway rollback prices",
     ),
     "history": Verb(
         "seaway.cli.endpoints:history",
         "Say who did what when, or what was live at a time.",
         "seaway history prices --at 2026-11-22T09:00:00Z",
     ),
-    "delete": Verb("seaway.cli.endpoints:delete", "Delete an endpoint; its models stay.", "seaway delete prices"),
+    "delete": Verb(
+        "seaway.cli.endpoints:delete", "Delete an endpoint; its models stay.", "seaway delete prices"
+    ),
     "serve": Verb(
         "seaway.cli.servers:serve",
         "Serve one model, the data plane alone.",
@@ -78,10 +92,14 @@ VERBS: Final[dict[str, Verb]] = {
         "seaway image prices:v3 -o ./prices-image",
     ),
     "config show": Verb(
-        "seaway.cli.diagnostics:config_show", "Show every setting and where it came from.", "seaway config show"
+        "seaway.cli.diagnostics:config_show",
+        "Show every setting and where it came from.",
+        "seaway config show",
     ),
     "doctor": Verb(
-        "seaway.cli.diagnostics:doctor", "Check this machine and this home, and say what to mend.", "seaway doctor"
+        "seaway.cli.diagnostics:doctor",
+        "Check this machine and this home, and say what to mend.",
+        "seaway doctor",
     ),
 }
 
@@ -127,7 +145,9 @@ def main(arguments: list[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except CycloptsError as error:
-        output.print_error(UserError("invalid_request", str(error), "seaway VERB --help shows the options"), as_json)
+        output.print_error(
+            UserError("invalid_request", str(error), "seaway VERB --help shows the options"), as_json
+        )
         return 2
     except SeawayError as error:
         output.print_error(error, as_json)
@@ -145,10 +165,15 @@ def main(arguments: list[str]) -> int:
 
 def _internal_fault(error: Exception, as_json: bool) -> int:
     if isinstance(error, OSError) and error.errno == 28:
-        output.print_error(PermanentError("disk_full", "no space left on the disk", "free some space, then try again"), as_json)
+        output.print_error(
+            PermanentError("disk_full", "no space left on the disk", "free some space, then try again"),
+            as_json,
+        )
         return status.STATUS["disk_full"].exit_code
     output.print_error(
-        PermanentError("internal", f"{type(error).__name__}: {error}", "run again with SEAWAY_TRACEBACK=1 and report it"),
+        PermanentError(
+            "internal", f"{type(error).__name__}: {error}", "run again with SEAWAY_TRACEBACK=1 and report it"
+        ),
         as_json,
     )
     if output.wants_traceback():

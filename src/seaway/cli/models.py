@@ -19,14 +19,24 @@ def package(
     *,
     name: Annotated[str, Parameter(help="The model's name; the version is its next number.")],
     sample: Annotated[Path | None, Parameter(help="Rows of inputs: CSV, JSON lines or Parquet.")] = None,
-    golden: Annotated[Path | None, Parameter(help="Rows of inputs with the truth in column --target.")] = None,
+    golden: Annotated[
+        Path | None, Parameter(help="Rows of inputs with the truth in column --target.")
+    ] = None,
     target: Annotated[str | None, Parameter(help="The golden set's column that holds the truth.")] = None,
-    require: Annotated[tuple[str, ...], Many, Parameter(help="A threshold for the gate: 'accuracy>=0.80'.")] = (),
-    lineage: Annotated[
-        tuple[str, ...], Many, Parameter(help="KEY=VALUE: data=FILE, code=REVISION, param.X=…, metric.X=…, or any other.")
+    require: Annotated[
+        tuple[str, ...], Many, Parameter(help="A threshold for the gate: 'accuracy>=0.80'.")
     ] = (),
-    task: Annotated[Task | None, Parameter(help="What the golden metrics measure; else taken from the outputs.")] = None,
-    lock: Annotated[bool, Parameter(negative="--no-lock", help="Lock the environment with hashes (PEP 751).")] = True,
+    lineage: Annotated[
+        tuple[str, ...],
+        Many,
+        Parameter(help="KEY=VALUE: data=FILE, code=REVISION, param.X=…, metric.X=…, or any other."),
+    ] = (),
+    task: Annotated[
+        Task | None, Parameter(help="What the golden metrics measure; else taken from the outputs.")
+    ] = None,
+    lock: Annotated[
+        bool, Parameter(negative="--no-lock", help="Lock the environment with hashes (PEP 751).")
+    ] = True,
     common: Common = COMMON,
 ) -> int:
     """Package a trained model as a new immutable version. The same input gives the same version again."""
@@ -35,7 +45,9 @@ def package(
     from seaway.wiring.home import Home
 
     if (golden is None) != (target is None):
-        raise UserError("invalid_request", "--golden and --target belong together", "--golden FILE --target COLUMN")
+        raise UserError(
+            "invalid_request", "--golden and --target belong together", "--golden FILE --target COLUMN"
+        )
     with output.progress(common.json) as progress:
         result = packaging.package_files(
             Home(common.configuration()),
@@ -55,7 +67,9 @@ def package(
         return 0
     version = result.version
     done = "packaged" if result.created else "already there:"
-    output.say(f"[green]{done}[/] [bold]{version.ref}[/]  {version.digest}  {output.human_bytes(version.size_bytes)}")
+    output.say(
+        f"[green]{done}[/] [bold]{version.ref}[/]  {version.digest}  {output.human_bytes(version.size_bytes)}"
+    )
     if result.parity is not None:
         output.say(f"parity  {output.plain(result.parity.summary())}")
     output.note(f"next: seaway validate {version.ref}")
@@ -93,12 +107,22 @@ def versions(name: Annotated[str, Parameter(help="The model.")], /, *, common: C
     for version in found:
         report = gates.last_report(home, version)
         gate = "not validated" if report is None else report.verdict.value
-        rows.append((str(version.ref), version.created_at, output.human_bytes(version.size_bytes), gate, version.digest))
+        rows.append(
+            (
+                str(version.ref),
+                version.created_at,
+                output.human_bytes(version.size_bytes),
+                gate,
+                version.digest,
+            )
+        )
     output.table(None, ("version", "packaged", "size", "gate", "digest"), rows)
     return 0
 
 
-def show(ref: Annotated[str, Parameter(help="NAME:v3 or NAME@sha256:….")], /, *, common: Common = COMMON) -> int:
+def show(
+    ref: Annotated[str, Parameter(help="NAME:v3 or NAME@sha256:….")], /, *, common: Common = COMMON
+) -> int:
     """What a version takes and gives, what it was made of, and what its checks found."""
     from seaway.cli import versions_view
     from seaway.wiring import gates
@@ -159,7 +183,9 @@ def verify(
         output.print_json({"verified": [str(version.ref) for version in chosen], "problems": problems})
     else:
         for problem in problems:
-            output.say(f"[red]damaged[/] {problem.ref}: {output.plain(problem.message)}  [dim]({problem.code})[/]")
+            output.say(
+                f"[red]damaged[/] {problem.ref}: {output.plain(problem.message)}  [dim]({problem.code})[/]"
+            )
         damaged = {problem.ref for problem in problems}
         output.say(f"{len(chosen)} versions verified, {len(damaged)} damaged")
     return 1 if problems else 0
@@ -182,6 +208,8 @@ def image(
     if common.json:
         output.print_json(context)
         return 0
-    output.say(f"[green]written[/] {output.plain(out)}  ({context.wheels} wheels, {output.human_bytes(context.size_bytes)})")
+    output.say(
+        f"[green]written[/] {output.plain(out)}  ({context.wheels} wheels, {output.human_bytes(context.size_bytes)})"
+    )
     output.note(f"next: podman build --build-arg BASE=python:3.11-slim -t {ref.replace(':', '-')} {out}")
     return 0

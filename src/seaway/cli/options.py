@@ -16,7 +16,9 @@ from seaway import settings
 class Common:
     """Where the home is, and how to print."""
 
-    home: Annotated[Path | None, Parameter(help="Seaway's home directory; else SEAWAY_HOME, else ~/.seaway.")] = None
+    home: Annotated[
+        Path | None, Parameter(help="Seaway's home directory; else SEAWAY_HOME, else ~/.seaway.")
+    ] = None
     json: Annotated[bool, Parameter(negative="", help="Print one JSON document instead of text.")] = False
 
     def configuration(self) -> settings.Configuration:

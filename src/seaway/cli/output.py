@@ -21,7 +21,8 @@ def console() -> Console:
     """Standard output: colours only on a terminal, no wrapping in a pipe."""
     out = Console(highlight=False)
     if not out.is_terminal:
-        out = Console(highlight=False, width=max(out.width, 160), soft_wrap=True)
+        # 80 is rich's word for "unknown": a pipe has no width, so tables get room; COLUMNS is taken as it is.
+        out = Console(highlight=False, width=160 if out.width == 80 else out.width, soft_wrap=True)
     return out
 
 
@@ -42,11 +43,14 @@ def note(text: str) -> None:
 
 def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; numbers are right-aligned, verdicts coloured."""
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    shown = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)
+    )
     rows = [list(row) for row in rows]
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        last = index == len(columns) - 1  # the one that gives way where the terminal is narrow
+        shown.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=not last)
     for row in rows:
         shown.add_row(*(_cell(cell) for cell in row))
     console().print(shown)

@@ -20,7 +20,9 @@ def up(
     http: Annotated[str | None, Parameter(help="HOST:PORT of the endpoints.")] = None,
     control: Annotated[str | None, Parameter(help="HOST:PORT of the control API, beside its socket.")] = None,
     workers: Annotated[int | None, Parameter(help="Data workers; one per core is a good number.")] = None,
-    allow_open: Annotated[bool, Flag, Parameter(help="Allow an address that other machines can reach.")] = False,
+    allow_open: Annotated[
+        bool, Flag, Parameter(help="Allow an address that other machines can reach.")
+    ] = False,
     common: Common = COMMON,
 ) -> int:
     """Start the server and stay; SIGTERM or Ctrl-C drains and stops it."""
@@ -28,12 +30,18 @@ def up(
     chosen = configuration.settings
     paths = settings.HomePaths(configuration.home)
     arguments = _supervisor(
-        paths.run, http or chosen.http, workers or chosen.workers, allow_open or chosen.allow_open, chosen.drain_s
+        paths.run,
+        http or chosen.http,
+        workers or chosen.workers,
+        allow_open or chosen.allow_open,
+        chosen.drain_s,
     )
     arguments += ["--home", str(configuration.home), "--control"]
     control = control or chosen.control
     if control is not None:
-        sockets.refuse_open_bind(sockets.parse_address(control)[0], allow_open=allow_open or chosen.allow_open)
+        sockets.refuse_open_bind(
+            sockets.parse_address(control)[0], allow_open=allow_open or chosen.allow_open
+        )
         arguments += ["--control-address", control]
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     return _become(arguments)
@@ -46,7 +54,9 @@ def serve(
     name: Annotated[str | None, Parameter(help="The endpoint's name; else made from the source's.")] = None,
     http: Annotated[str | None, Parameter(help="HOST:PORT to listen on.")] = None,
     workers: Annotated[int, Parameter(help="Data workers.")] = 1,
-    allow_open: Annotated[bool, Flag, Parameter(help="Allow an address that other machines can reach.")] = False,
+    allow_open: Annotated[
+        bool, Flag, Parameter(help="Allow an address that other machines can reach.")
+    ] = False,
     common: Common = COMMON,
 ) -> int:
     """Serve one model without a control process; SIGTERM or Ctrl-C drains and stops it."""
@@ -54,7 +64,9 @@ def serve(
 
     configuration = common.configuration()
     chosen = configuration.settings
-    arguments = _supervisor(Path(), http or chosen.http, workers, allow_open or chosen.allow_open, chosen.drain_s)
+    arguments = _supervisor(
+        Path(), http or chosen.http, workers, allow_open or chosen.allow_open, chosen.drain_s
+    )
     run, endpoint = standalone.prepare(configuration, source, name)
     arguments[arguments.index("--run") + 1] = str(run)
     output.note(f"serving [bold]{output.plain(source)}[/] as endpoint [bold]{endpoint}[/]")

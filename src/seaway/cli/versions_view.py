@@ -14,7 +14,11 @@ from seaway.core.tensors import TensorSpec, describe
 
 
 def show(
-    version: Version, manifest: Manifest, report: GateReport | None, parity: ParityReport | None, page: Path | None
+    version: Version,
+    manifest: Manifest,
+    report: GateReport | None,
+    parity: ParityReport | None,
+    page: Path | None,
 ) -> None:
     """Identity, Signature, origin, what it promises, and the last gate."""
     output.say(f"[bold]{version.ref}[/]  {version.digest}")
@@ -54,7 +58,7 @@ def _lineage(manifest: Manifest) -> list[tuple[str, object]]:
     if lineage.code:
         facts.append(("code", lineage.code))
     named = {**lineage.parameters, **{k: f"{v:g}" for k, v in lineage.metrics.items()}, **lineage.extra}
-    return facts + [(key, value) for key, value in named.items()]
+    return [*facts, *named.items()]
 
 
 def _spec(spec: TensorSpec) -> tuple[str, str, str]:

@@ -41,7 +41,9 @@ class ControlClient:
 
     def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
         path = "/history" if endpoint is None else _path(endpoint, "history")
-        return msgspec.json.decode(self._ask("GET", f"{path}?{urlencode({'at': at})}"), type=tuple[LiveAt, ...])
+        return msgspec.json.decode(
+            self._ask("GET", f"{path}?{urlencode({'at': at})}"), type=tuple[LiveAt, ...]
+        )
 
     def follow(self, after: int) -> Iterator[Event]:
         """Events after this number as they happen; ends when the control process ends."""

@@ -72,7 +72,9 @@ def events(connection: http.client.HTTPConnection, path: str) -> Iterator[bytes]
         connection.request("GET", path, headers={"accept": "text/event-stream"})
         answer = connection.getresponse()
         if answer.status >= 400:
-            raise_error(Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()))
+            raise_error(
+                Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+            )
         for line in answer:
             if line.startswith(b"data:"):
                 yield line[5:].strip()
@@ -87,9 +89,13 @@ def unreachable(connection: http.client.HTTPConnection, error: Exception) -> Sea
     if isinstance(error, socket.timeout | TimeoutError):
         return TemporaryError("deadline_exceeded", f"no answer within {connection.timeout} s")
     if isinstance(connection, UnixConnection):
-        return TemporaryError("control_unavailable", f"the control process does not answer: {error}", "start it: seaway up")
+        return TemporaryError(
+            "control_unavailable", f"the control process does not answer: {error}", "start it: seaway up"
+        )
     return TemporaryError(
-        "control_unavailable", f"no server answers at {connection.host}:{connection.port}: {error}", "start it: seaway up"
+        "control_unavailable",
+        f"no server answers at {connection.host}:{connection.port}: {error}",
+        "start it: seaway up",
     )
 
 
@@ -103,6 +109,8 @@ def raise_error(response: Response) -> NoReturn:
     code = body.code if body.code in CODES else "internal"
     if response.status in (429, 503, 504):
         wait_s = response.headers.get("retry-after", "1")
-        raise TemporaryError(code, body.error, body.hint, retry_after_s=float(wait_s) if wait_s.isdigit() else 1.0)
+        raise TemporaryError(
+            code, body.error, body.hint, retry_after_s=float(wait_s) if wait_s.isdigit() else 1.0
+        )
     family: Any = PermanentError if response.status >= 500 else UserError
     raise family(code, body.error, body.hint)

@@ -42,10 +42,14 @@ class Client:
     `~/.seaway`). A request is never sent twice unless the server closed an idle connection before reading it.
     """
 
-    def __init__(self, url: str | None = None, *, home: str | Path | None = None, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str | None = None, *, home: str | Path | None = None, timeout_s: float = 30.0
+    ) -> None:
         parts = urlsplit(url or f"http://{server_address(settings.load(home))}")
         if parts.scheme != "http" or not parts.hostname:
-            raise UserError("invalid_config", f"{url!r} is not the address of a server", "such as http://127.0.0.1:8080")
+            raise UserError(
+                "invalid_config", f"{url!r} is not the address of a server", "such as http://127.0.0.1:8080"
+            )
         self._host, self._port, self._timeout_s = parts.hostname, parts.port or 80, timeout_s
         self._local = threading.local()
 

@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
 import msgspec
 
 from seaway.control import auth
 from seaway.core import events as log
+from seaway.core import reconciliation as core
 from seaway.core.bundles import Version
 from seaway.core.checks import GateReport, Verdict
 from seaway.core.deployments import Deployment, DeploymentState, Phase, Revision
 from seaway.core.errors import UserError
 from seaway.core.events import EventKind, NewEvent
 from seaway.core.ports import Idempotency
+
+ACTOR: Final = "seaway"
+"""Who acts in the events of the loop."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -138,6 +143,40 @@ def delete(state: DeploymentState, by: auth.Principal, at_s: float) -> Plan:
         message=message,
     )
     return Plan(new, message, None, (event,))
+
+
+def settle(
+    action: core.Stored,
+    state: DeploymentState,
+    revision: Revision | None,
+    now_s: float,
+) -> tuple[DeploymentState, NewEvent]:
+    """What the loop found to be true, as the new state and its event; `revision` is the one it is about."""
+    match action:
+        case core.MarkLive(number=number) if revision is not None:
+            replaced = state.live if state.live not in (None, number) else None
+            new = msgspec.structs.replace(
+                state,
+                phase=Phase.LIVE,
+                live=number,
+                previous=state.previous if replaced is None else replaced,
+                warm_until_s=state.warm_until_s if replaced is None else now_s + revision.spec.rollout.bake_s,
+                proven=tuple(sorted({*state.proven, number})),
+            )
+            message = f"revision {number} ({revision.ref}) answers"
+            return new, about(EventKind.REVISION_LIVE, revision, ACTOR, now_s, message)
+        case core.MarkFailed(number=number, reason=reason, stay=stay) if revision is not None:
+            phase = Phase.FAILED if stay in (None, state.live) else Phase.PROGRESSING
+            new = msgspec.structs.replace(state, phase=phase, desired=stay, failed=number, reason=reason)
+            return new, about(EventKind.REVISION_FAILED, revision, ACTOR, now_s, reason)
+        case core.MarkDeleted(endpoint=endpoint):
+            new = msgspec.structs.replace(state, phase=Phase.DELETED)
+            return new, NewEvent(log.timestamp(now_s), EventKind.ENDPOINT_DELETED, ACTOR, endpoint)
+        case core.EndBake() if revision is not None:
+            new = msgspec.structs.replace(state, warm_until_s=None)
+            message = f"revision {revision.number} need not stay loaded any longer"
+            return new, about(EventKind.REVISION_COOLED, revision, ACTOR, now_s, message)
+    raise AssertionError(f"{action} does not fit {state}")
 
 
 def same(current: Revision, spec: Deployment, version: Version) -> bool:

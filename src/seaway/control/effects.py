@@ -17,19 +17,16 @@ import msgspec
 from seaway.control import changes, table_file
 from seaway.control.deployments import Bundles
 from seaway.control.workers import Workers
-from seaway.core import events as log
 from seaway.core import reconciliation as core
 from seaway.core.bundles import Digest, ModelRef
-from seaway.core.deployments import DeploymentState, Phase, Revision
+from seaway.core.deployments import Phase, Revision
 from seaway.core.errors import SeawayError, UserError
-from seaway.core.events import EventKind, NewEvent
 from seaway.core.ports import Change, Clock, StateStore
 from seaway.core.traffic import RoutingTable
 from seaway.wire import worker_admin
 
 PREPARE_S: Final = 600.0
 _ASK_S: Final = 30.0
-_ACTOR: Final = "seaway"
 _log = logging.getLogger(__name__)
 
 
@@ -172,7 +169,7 @@ class Effects:
         now_s = self._clock.now_s()
         number = getattr(action, "number", state.previous)
         revision = None if number is None else self._store.revision(action.endpoint, number)
-        new, event = _marked(action, state, revision, now_s)
+        new, event = changes.settle(action, state, revision, now_s)
         new = msgspec.structs.replace(new, generation=state.generation + 1)
         try:
             self._store.apply(Change(events=(event,), state=new))
@@ -186,36 +183,3 @@ class Effects:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _marked(
-    action: core.Stored,
-    state: DeploymentState,
-    revision: Revision | None,
-    now_s: float,
-) -> tuple[DeploymentState, NewEvent]:
-    match action:
-        case core.MarkLive(number=number) if revision is not None:
-            replaced = state.live if state.live not in (None, number) else None
-            new = msgspec.structs.replace(
-                state,
-                phase=Phase.LIVE,
-                live=number,
-                previous=state.previous if replaced is None else replaced,
-                warm_until_s=state.warm_until_s if replaced is None else now_s + revision.spec.rollout.bake_s,
-                proven=tuple(sorted({*state.proven, number})),
-            )
-            message = f"revision {number} ({revision.ref}) answers"
-            return new, changes.about(EventKind.REVISION_LIVE, revision, _ACTOR, now_s, message)
-        case core.MarkFailed(number=number, reason=reason, stay=stay) if revision is not None:
-            phase = Phase.FAILED if stay in (None, state.live) else Phase.PROGRESSING
-            new = msgspec.structs.replace(state, phase=phase, desired=stay, failed=number, reason=reason)
-            return new, changes.about(EventKind.REVISION_FAILED, revision, _ACTOR, now_s, reason)
-        case core.MarkDeleted(endpoint=endpoint):
-            new = msgspec.structs.replace(state, phase=Phase.DELETED)
-            return new, NewEvent(log.timestamp(now_s), EventKind.ENDPOINT_DELETED, _ACTOR, endpoint)
-        case core.EndBake() if revision is not None:
-            new = msgspec.structs.replace(state, warm_until_s=None)
-            message = f"revision {revision.number} need not stay loaded any longer"
-            return new, changes.about(EventKind.REVISION_COOLED, revision, _ACTOR, now_s, message)
-    raise AssertionError(f"{action} does not fit {state}")

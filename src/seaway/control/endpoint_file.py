@@ -26,7 +26,6 @@ _TAG: Final = "tag:yaml.org,2002:"
 _PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`\Z")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
-_REGEX: Final = re.compile(r"matching regex '(.*)'")
 
 Path = tuple[str | int, ...]
 
@@ -41,7 +40,7 @@ def parse(data: bytes, name: str) -> Deployment:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of endpoint.yaml, version 1, for editors; `shipped_schema` is the same as text."""
-    schema = _schema()
+    schema = msgspec.json.schema(Deployment, schema_hook=_anything)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "endpoint.yaml, version 1",
@@ -98,11 +97,10 @@ class _Reader:
         if node.anchor is not None or id(node) in self._seen:
             raise self._error("anchors and aliases (& and *) are not taken", node, hint="write the value out")
         self._seen.add(id(node))
-        if isinstance(node, MappingNode):
+        if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, path)
-        if isinstance(node, SequenceNode):
+        if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
             return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
-        assert isinstance(node, ScalarNode)
         return self._scalar(node)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
@@ -118,7 +116,7 @@ class _Reader:
             found[name] = self._value(value, (*path, name))
         return found
 
-    def _scalar(self, node: ScalarNode) -> object:
+    def _scalar(self, node: Node) -> object:
         text = str(node.value)
         try:
             match str(node.tag).removeprefix(_TAG):
@@ -148,12 +146,9 @@ class _Reader:
             return self._error(
                 f"unknown key {_dotted((*path, key))!r}", self._keys.get((*path, key)), hint=nearest
             )
-        hint = None
-        if pattern := _REGEX.search(said):
-            hint = _descriptions().get(pattern.group(1))
+        hint = None if "missing required field" in said else _wanted(path)
+        if "matching regex" in said:
             said = "the value is not of the form that is wanted"
-        elif "missing required field" not in said:
-            hint = _described(path)
         where = f"{_dotted(path)}: " if path else ""
         return self._error(where + said[:1].lower() + said[1:], self._nearest(path), hint=hint)
 
@@ -199,12 +194,16 @@ def _known_keys(path: Path) -> list[str]:
     ]
 
 
-def _described(path: Path) -> str | None:
-    """What is wanted at `path`, where its type says so."""
-    for kind in _kinds(path, plain=False):
+def _wanted(path: Path) -> str | None:
+    """What may stand at `path`, where its type says so."""
+    kinds = _kinds(path, plain=False)
+    for kind in kinds:
         if isinstance(kind, inspect.Metadata) and kind.extra_json_schema:
-            return f"wanted: {kind.extra_json_schema['description']}"
-    return None
+            return f"write {kind.extra_json_schema['description']}"
+    choices = [
+        value for kind in _flat(kinds) if isinstance(kind, inspect.LiteralType) for value in kind.values
+    ]
+    return f"one of: {', '.join(map(str, choices))}" if choices else None
 
 
 def _kinds(path: Path, *, plain: bool = True) -> list[inspect.Type]:
@@ -233,29 +232,7 @@ def _flat(kinds: list[inspect.Type]) -> list[inspect.Type]:
     return flat
 
 
-def _schema() -> dict[str, Any]:
-    return msgspec.json.schema(Deployment, schema_hook=_anything)
-
-
 def _anything(kind: type) -> dict[str, Any]:
     """The options of what is not built yet may be any value."""
     assert kind is object
     return {"description": "any value"}
-
-
-def _descriptions() -> dict[str, str]:
-    """Pattern → what it wants, from the types themselves."""
-    found: dict[str, str] = {}
-
-    def look(schema: object) -> None:
-        if isinstance(schema, dict):
-            if "pattern" in schema and "description" in schema:
-                found[schema["pattern"]] = f"write {schema['description']}"
-            for value in schema.values():
-                look(value)
-        elif isinstance(schema, list):
-            for value in schema:
-                look(value)
-
-    look(_schema())
-    return found

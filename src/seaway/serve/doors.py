@@ -51,6 +51,7 @@ class Predictions:
         self._decode = decode
 
     async def answer(self, request: Request) -> Response:
+        """Read, pick a revision, decode, predict, encode; no await between picking and counting the request in."""
         context = contexts.of(request.scope)
         context.door = self._door
         router = self._plane.router
@@ -87,9 +88,11 @@ class Health:
         self._plane = plane
 
     async def server(self, request: Request) -> Response:
+        """The server's name and version."""
         return JSONResponse({"name": "seaway", "version": self._plane.version, "extensions": []})
 
     async def live(self, request: Request) -> Response:
+        """Whether the process answers: it does."""
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
@@ -101,6 +104,7 @@ class Health:
         return JSONResponse({"ready": True})
 
     async def model(self, request: Request) -> Response:
+        """Inputs, outputs and revisions of an endpoint."""
         router = self._plane.router
         route = router.route(request.path_params["endpoint"])
         handle = router.pick(route.endpoint, contexts.of(request.scope).request_id, version(request))
@@ -108,6 +112,7 @@ class Health:
         return JSONResponse(oip_json.model_metadata(route.endpoint, numbers, handle.signature))
 
     async def model_ready(self, request: Request) -> Response:
+        """Whether an endpoint, or one revision of it, can answer."""
         name = request.path_params["endpoint"]
         self._plane.router.pick(name, contexts.of(request.scope).request_id, version(request))
         return JSONResponse({"name": name, "ready": True})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Final
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError
 from seaway.core.ports import Clock
 from seaway.serve import context as contexts
+from seaway.serve import log
 from seaway.serve.context import Context
 from seaway.serve.counters import Counters, Key
 from seaway.wire import status
@@ -111,7 +111,7 @@ class Envelope:
         if cause is not None:
             line["error.type"] = type(cause).__name__
             line["error.stack_trace"] = "".join(traceback.format_exception(cause))
-        sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
+        log.write_line(msgspec.json.encode(line).decode())
 
 
 def response(error: SeawayError, request_id: str) -> Response:

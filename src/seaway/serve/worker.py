@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from seaway.core.traffic import RoutingTable
 from seaway.engine.pool import Pool, Sources
 from seaway.engine.router import Router
 from seaway.serve import admin as admins
+from seaway.serve import log
 from seaway.serve.admin import Admin, SocketDoor
 from seaway.serve.app import create_app
 from seaway.serve.counters import Counters
@@ -60,7 +60,9 @@ def load_all(pool: Pool, table: RoutingTable) -> None:
             try:
                 pool.load(route.endpoint, revision, route.limits)
             except SeawayError as error:
-                say(f"revision {revision.number} of {route.endpoint}: {error.code}: {error.message}")
+                log.write_line(
+                    f"seaway: revision {revision.number} of {route.endpoint}: {error.code}: {error.message}"
+                )
 
 
 async def run(place: Place, sources: Sources, clock: Clock, version: str) -> None:
@@ -84,7 +86,9 @@ async def run(place: Place, sources: Sources, clock: Clock, version: str) -> Non
         door = SocketDoor(place.run / f"worker-{place.slot}.fd", door_descriptor, loop)
         server.on_stop = door.close
         control = await admin.start(place.run / f"worker-{place.slot}.sock")
-        say(f"worker {place.slot} serves {len(table.routes)} endpoints, generation {table.generation}")
+        log.write_line(
+            f"seaway: worker {place.slot} serves {len(table.routes)} endpoints, generation {table.generation}"
+        )
         await serving
         control.close()
 
@@ -150,9 +154,3 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Itera
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def say(line: str) -> None:
-    """One line to the worker's log."""
-    sys.stderr.write(f"seaway: {line}\n")
-    sys.stderr.flush()

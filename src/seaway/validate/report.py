@@ -59,7 +59,8 @@ def to_html(report: GateReport) -> str:
     return _template().render(
         report=report,
         words=_WORDS[report.verdict],
-        number=_number,
+        name=_name,
+        interval=_interval,
         measured=_measured,
         bar=_bar,
         reliability=_reliability(figures) if figures else (),
@@ -87,13 +88,25 @@ def _others(results: Sequence[CheckResult]) -> list[CheckResult]:
     return sorted(results, key=lambda result: rank.index(result.verdict))
 
 
-def _number(value: float | None) -> str:
-    """Four digits that count, and thousands kept apart."""
+def _number(value: float | None, digits: int = 4) -> str:
+    """The digits that count, thousands kept apart, and a real minus sign."""
     if value is None:
         return "–"
-    if abs(value) >= 10_000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}g}"
+    return text.replace("-", "−") if "e" not in text else text
+
+
+def _name(measurement: Measurement) -> str:
+    """Such as `log loss, change`."""
+    base = measurement.metric.removesuffix("_difference")
+    changed = ", change" if base != measurement.metric else ""
+    return base.removesuffix(f"_{measurement.unit.lower()}").replace("_", " ") + changed
+
+
+def _interval(measurement: Measurement) -> str:
+    if measurement.low is None or measurement.high is None:
+        return ""
+    return f"{_number(measurement.low, 3)} to {_number(measurement.high, 3)}"
 
 
 def _measured(measurement: Measurement) -> str:

@@ -42,7 +42,8 @@ class SliceChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def gain(old: Judged, new: Judged) -> Floats:
     """Per row, what the new version does better: right instead of wrong (+1), or by how much less it errs."""
     if isinstance(old, ClassAnswers) and isinstance(new, ClassAnswers):
-        return np.subtract(new.predicted == new.truth, old.predicted == old.truth, dtype=np.float64)
+        gained: Floats = np.subtract(new.predicted == new.truth, old.predicted == old.truth, dtype=np.float64)
+        return gained
     if isinstance(old, ValueAnswers) and isinstance(new, ValueAnswers):
         return np.abs(old.predicted - old.truth) - np.abs(new.predicted - new.truth)
     raise ValueError("labels and numbers cannot be compared")

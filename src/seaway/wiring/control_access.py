@@ -58,7 +58,11 @@ def read_endpoint_file(path: Path) -> Deployment:
 
 def endpoint_status(home: Home, endpoint: str) -> views.EndpointStatus | None:
     """An endpoint's status; None where it does not exist."""
-    if not home.paths.control_socket.exists() and not home.paths.state.exists() and home.configuration.settings.store is None:
+    if (
+        not home.paths.control_socket.exists()
+        and not home.paths.state.exists()
+        and home.configuration.settings.store is None
+    ):
         return None
     with open_control(home) as control:
         return next((e for e in control.status().endpoints if e.endpoint == endpoint), None)

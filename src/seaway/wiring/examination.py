@@ -62,7 +62,9 @@ def _home(configuration: settings.Configuration) -> Iterator[Finding]:
         yield Finding("home", "ok", f"{home} does not exist yet; the first package makes it")
         return
     if not os.access(home, os.W_OK | os.X_OK):
-        yield Finding("home", "broken", f"{home} cannot be written", f"chown or chmod {home}, or choose another --home")
+        yield Finding(
+            "home", "broken", f"{home} cannot be written", f"chown or chmod {home}, or choose another --home"
+        )
     else:
         yield Finding("home", "ok", str(home))
     free = shutil.disk_usage(home).free
@@ -77,7 +79,9 @@ def _bundles(paths: settings.HomePaths) -> Iterator[Finding]:
     problems = bundles.verify(None)
     if problems:
         for problem in problems:
-            yield Finding("bundles", "broken", str(problem), "package the version again, or restore it from a copy")
+            yield Finding(
+                "bundles", "broken", str(problem), "package the version again, or restore it from a copy"
+            )
     else:
         count = sum(len(bundles.versions(name)) for name in bundles.models())
         yield Finding("bundles", "ok", f"{count} versions, every byte matches its digest")
@@ -90,7 +94,9 @@ def _server(configuration: settings.Configuration, paths: settings.HomePaths) ->
         return
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
-            yield Finding("server", "broken", f"{paths.control_socket}: {error.strerror}", "look at who owns the socket")
+            yield Finding(
+                "server", "broken", f"{paths.control_socket}: {error.strerror}", "look at who owns the socket"
+            )
             return
     try:
         host, port = sockets.parse_address(configuration.settings.http)

@@ -97,7 +97,10 @@ def in_a_process_of_its_own(home: Home, version: Version, baseline: Version | No
     began_s = home.clock.now_s()
     try:
         done = subprocess.run(words, capture_output=True, timeout=_GATE_TIMEOUT_S, check=False)
-        reason = f"the gate's process ended with code {done.returncode}"
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = f"the gate's process ended with code {done.returncode}" + (
+            f": {said[-1][:300]}" if said else ""
+        )
         if done.returncode == 0:
             return pages.from_json(done.stdout)
         if done.returncode == REFUSED:

@@ -32,7 +32,9 @@ class Plan(msgspec.Struct, frozen=True):
 def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Callable[[str], None]) -> Plan:
     """Look at everything that the deploy would look at, and change nothing but the kept gate report. Blocking."""
     if request.spec is not None and (missing := unavailable(request.spec)):
-        raise UserError("not_available", f"not built yet: {'; '.join(missing)}", "leave these out of the endpoint file")
+        raise UserError(
+            "not_available", f"not built yet: {'; '.join(missing)}", "leave these out of the endpoint file"
+        )
     text = request.bundle or (request.spec.serve.bundle if request.spec else None) or ""
     new = home.bundles.resolve(ModelRef.parse(text))
     status = control_access.endpoint_status(home, endpoint)
@@ -64,7 +66,9 @@ def _steps(
 ) -> tuple[str, ...]:
     if refused:
         names = ", ".join(report.failed_checks)
-        return (f"nothing: the gate refuses {new.ref} ({names}); --override 'REASON' would pass over it, on record",)
+        return (
+            f"nothing: the gate refuses {new.ref} ({names}); --override 'REASON' would pass over it, on record",
+        )
     if old is not None and old.digest == new.digest:
         return (f"nothing: {new.ref} is live already",)
     number = 1 + max((r.number for r in status.revisions), default=0) if status else 1
@@ -74,5 +78,7 @@ def _steps(
         "swap the routing table: new requests go to it, those in flight finish where they are",
     ]
     if old is not None:
-        steps.append(f"keep {old.ref} warm for the bake time, so that `seaway rollback {endpoint}` is immediate; then retire it")
+        steps.append(
+            f"keep {old.ref} warm for the bake time, so that `seaway rollback {endpoint}` is immediate; then retire it"
+        )
     return tuple(steps)

@@ -61,7 +61,9 @@ def _golden(inputs: object, truth: object) -> tuple[Table, str]:
     table = frames.table_from(inputs)
     target = str(getattr(truth, "name", None) or "target")
     if target in table.columns:
-        raise UserError("invalid_data", f"the truth is named {target!r}, like an input", "rename it: y.rename('truth')")
+        raise UserError(
+            "invalid_data", f"the truth is named {target!r}, like an input", "rename it: y.rename('truth')"
+        )
     column = frames.column_from(target, truth)
     if len(column) != table.rows:
         raise UserError("invalid_data", f"golden has {table.rows} rows of inputs and {len(column)} of truth")
@@ -74,4 +76,6 @@ def _task(task: str | None) -> Task | None:
     try:
         return Task(task)
     except ValueError as error:
-        raise UserError("invalid_request", f"{task!r} is no task", f"one of {[t.value for t in Task]}") from error
+        raise UserError(
+            "invalid_request", f"{task!r} is no task", f"one of {[t.value for t in Task]}"
+        ) from error

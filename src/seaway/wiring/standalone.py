@@ -11,7 +11,7 @@ import msgspec
 from seaway import settings
 from seaway.bundle import oci, sources
 from seaway.core.bundles import parse_name
-from seaway.core.traffic import RoutedRevision, Route, RoutingTable
+from seaway.core.traffic import Route, RoutedRevision, RoutingTable
 from seaway.wiring.home import Home
 
 

@@ -24,7 +24,7 @@ from seaway.core.errors import PermanentError, SeawayError
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import RoutedRevision
 from seaway.engine.pool import Sources
-from seaway.serve import worker
+from seaway.serve import log, worker
 from seaway.wire import status
 from seaway.wiring import adapters
 from seaway.wiring.clock import SystemClock
@@ -48,9 +48,8 @@ def main() -> None:
         try:
             runner.run(worker.run(place, sources, SystemClock(), seaway.__version__))
         except SeawayError as error:
-            worker.say(f"{error.code}: {error.message}")
+            log.write_line(f"seaway: {error.code}: {error.message}")
             sys.exit(status.STATUS[error.code].exit_code)
-        sys.stderr.flush()
         os._exit(0)  # a model that never returns must not hold the process: its threads are not joined
 
 

@@ -121,6 +121,9 @@ def test_l06_a_reader_that_goes_away_is_no_error() -> None:
 def test_l06_no_terminal_and_closed_stdin_are_fine(tmp_path: Path) -> None:
     environment = {**os.environ, "TERM": "dumb", "SEAWAY_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "seaway", "models"], stdin=subprocess.DEVNULL, capture_output=True, env=environment
+        [sys.executable, "-m", "seaway", "models"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment,
     )
     assert done.returncode == 0

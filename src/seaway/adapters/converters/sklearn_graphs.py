@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 from skl2onnx.operator_converters.imputer_op import convert_sklearn_imputer
 from skl2onnx.operator_converters.random_forest import (
@@ -109,18 +109,3 @@ def _rename(graph: Any, old: str, new: str) -> None:
             for i, name in enumerate(field):
                 if name == old:
                     field[i] = new
-
-
-def round_tree_inputs(model: onnx.ModelProto) -> None:
-    """Round what trees compare to float32 and back, since scikit-learn's trees cast X to float32 first."""
-    nodes = []
-    for at, node in enumerate(model.graph.node):
-        if node.op_type.startswith("TreeEnsemble"):
-            narrow, wide = f"seaway_narrow_{at}", f"seaway_wide_{at}"
-            nodes.append(helper.make_node("Cast", [node.input[0]], [narrow], to=TensorProto.FLOAT))
-            nodes.append(helper.make_node("Cast", [narrow], [wide], to=TensorProto.DOUBLE))
-            node.input[0] = wide
-        nodes.append(node)
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)

@@ -108,6 +108,7 @@ class OnnxModel:
         return self._signature
 
     def predict(self, inputs: Tensors, timeout_s: float | None = None) -> Tensors:
+        """As the port says. A deadline takes effect between two operators, not inside one."""
         session = self._session
         if session is None:
             raise PermanentError("execution_failed", "the model was closed")
