@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,13 +56,19 @@ class WorkerProcess:
     """`python -m seaway.wiring.worker` on a port of its own."""
 
     def __init__(
-        self, run: Path, table: RoutingTable, slot: int = 0, drain_s: float = 5.0, log: Path | None = None
+        self,
+        run: Path,
+        table: RoutingTable,
+        slot: int = 0,
+        drain_s: float = 5.0,
+        listener: socket.socket | None = None,
     ) -> None:
+        """`listener` is shared with whoever made it; without one the worker gets its own."""
         run.mkdir(parents=True, exist_ok=True)
         (run / "table.json").write_bytes(msgspec.json.encode(table))
         self.run, self.slot = run, slot
-        self.log = log or run / f"worker-{slot}.log"
-        (self.listener,) = sockets.listen_tcp("127.0.0.1", 0)
+        self.log = run / f"worker-{slot}.log"
+        self.listener = listener or sockets.listen_tcp("127.0.0.1", 0)[0]
         self.port: int = self.listener.getsockname()[1]
         command = [sys.executable, "-m", "seaway.wiring.worker", "--run", str(run), "--slot", str(slot)]
         command += ["--fd", str(self.listener.fileno()), "--drain", str(drain_s)]

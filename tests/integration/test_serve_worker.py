@@ -211,6 +211,46 @@ def test_f08_connections_that_wait_while_a_worker_stops_go_to_its_successor(tmp_
             assert successor.wait(10) == 0
 
 
+def test_f08_sigterm_under_load_loses_no_request(tmp_path: Path, started) -> None:
+    table = table_of(1, revision(1, tiny_models.linear(tmp_path / "m", 1.0)))
+    stays = started(table, slot=0)
+    goes = started(table, slot=1, listener=stays.listener)
+    stop = threading.Event()
+    wrong: list[str] = []
+    answered: list[int] = []
+
+    def load(keep_alive: bool) -> None:
+        connection = stays.connect()
+        count = 0
+        while not stop.is_set():
+            headers = JSON if keep_alive else JSON | {"connection": "close"}
+            try:
+                connection.request("POST", "/predict/prices", json.dumps([[count, 0, 0]]), headers)
+                answer = Answer(connection.getresponse())
+            except OSError as error:
+                wrong.append(repr(error))
+                return
+            if (answer.status, answer.json["predictions"]) != (200, [count + 1.0]):
+                wrong.append(f"{answer.status} {answer.body!r}")
+                return
+            count += 1
+        connection.close()
+        answered.append(count)
+
+    threads = [threading.Thread(target=load, args=(n % 2 == 0,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    label = 'seaway_requests_total{door="predict",endpoint="prices",revision="1",code="200"}'
+    until(lambda: label in (goes.ask(Metrics()).metrics or ""))  # both get their share
+    goes.process.send_signal(signal.SIGTERM)
+    assert goes.process.wait(10) == 0
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert wrong == []
+    assert min(answered) > 0
+
+
 def test_f05_a_worker_serves_on_when_its_parent_is_gone_and_hands_its_socket_over(tmp_path: Path) -> None:
     bundle = tiny_models.linear(tmp_path / "m", 1.0)
     code = (

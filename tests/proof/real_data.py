@@ -33,10 +33,7 @@ TOLERANCE = 1e-4
 
 def _pipeline(model: Any, numbers: list[str], words: list[str]) -> Pipeline:
     number = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    word = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="", missing_values=None),
-        OneHotEncoder(handle_unknown="ignore"),
-    )
+    word = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
     return Pipeline(
         [("encode", ColumnTransformer([("n", number, numbers), ("w", word, words)])), ("model", model)]
     )
@@ -50,7 +47,7 @@ def _elec2() -> tuple[Any, pd.DataFrame]:
 def _bikeshare() -> tuple[Any, pd.DataFrame]:
     frame = pd.read_csv(datasets.fetch("bikeshare")).dropna(subset=["cnt"])
     numbers, words = ["temp", "atemp", "hum", "windspeed"], ["season", "hr", "weekday", "weathersit"]
-    frame[words] = frame[words].astype(object).where(frame[words].notna(), None)
+    frame[words] = frame[words].astype(object)
     model = _pipeline(HistGradientBoostingRegressor(max_iter=50, random_state=0), numbers, words)
     # One-hot output is sparse, and this estimator wants it dense.
     model.named_steps["encode"].sparse_threshold = 0
@@ -61,7 +58,7 @@ def _bikeshare() -> tuple[Any, pd.DataFrame]:
 def _titanic() -> tuple[Any, pd.DataFrame]:
     frame = pd.read_csv(datasets.fetch("titanic"))
     numbers, words = ["Pclass", "Age", "SibSp", "Parch", "Fare"], ["Sex", "Embarked"]
-    frame[words] = frame[words].astype(object).where(frame[words].notna(), None)
+    frame[words] = frame[words].astype(object)
     frame[numbers] = frame[numbers].astype(float)
     model = _pipeline(GradientBoostingClassifier(n_estimators=40, random_state=0), numbers, words)
     return model.fit(frame[numbers + words][:500], frame["Survived"][:500]), frame[numbers + words]

@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +36,9 @@ class Orphan(msgspec.Struct, frozen=True):
 
     @property
     def alive(self) -> bool:
-        return not select.select([self.pidfd], [], [], 0)[0]
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return not poller.poll(0)
 
     def send(self, number: signal.Signals) -> None:
         """Signal it; one that is gone is fine."""
@@ -77,33 +79,47 @@ def _slot(process: Path, run: Path) -> int | None:
 
 
 def take_sockets(run: Path, orphans: Iterable[Orphan]) -> list[socket.socket]:
-    """The listening sockets of the orphans, in the order of their slots.
+    """The listening sockets of the orphans, each once, in the order of their slots.
 
-    An orphan that still starts is given some seconds to open its door; one that never does is killed, since it would
-    hold the port without answering. A draining one has closed its socket and is left to end. Blocks.
+    Where a slot has several orphans (a supervisor died while it took over), they share one socket. A slot that still
+    starts is given some seconds to open its door; workers that never do are killed, since they would hold the port
+    without answering. A draining one has closed its socket and is left to end. Blocks.
     """
-    taken = []
+    slots: dict[int, list[Orphan]] = {}
     for orphan in orphans:
-        deadline = time.monotonic() + _STARTING_S
-        while orphan.alive:
-            listener = _take(run / f"worker-{orphan.slot}.fd", orphan.pid)
-            if listener is not None:
-                taken.append(listener)
-                break
-            if _is_draining(run, orphan):
-                break
-            if time.monotonic() > deadline:
+        slots.setdefault(orphan.slot, []).append(orphan)
+    taken: dict[int, socket.socket] = {}
+    for slot, holders in sorted(slots.items()):
+        listener = _take_slot(run, slot, holders)
+        if listener is not None:
+            inode = os.fstat(listener.fileno()).st_ino
+            if inode in taken:
+                listener.close()
+            else:
+                taken[inode] = listener
+    return list(taken.values())
+
+
+def _take_slot(run: Path, slot: int, holders: Sequence[Orphan]) -> socket.socket | None:
+    deadline = time.monotonic() + _STARTING_S
+    while alive := [orphan for orphan in holders if orphan.alive]:
+        pids = {orphan.pid for orphan in alive}
+        listener = _take(run / f"worker-{slot}.fd", pids)
+        if listener is not None or _peer(run / f"worker-{slot}.sock") in pids:
+            return listener
+        if time.monotonic() > deadline:
+            for orphan in alive:
                 orphan.send(signal.SIGKILL)
-                break
-            time.sleep(_POLL_S)
-    return taken
+            break
+        time.sleep(_POLL_S)
+    return None
 
 
-def _take(path: Path, pid: int) -> socket.socket | None:
+def _take(path: Path, pids: Set[int]) -> socket.socket | None:
+    """The socket that one of these processes hands out at `path`."""
     try:
         with sockets.connect_unix(path, _ASK_S) as connection:
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            if _UCRED.unpack(credentials)[0] != pid:
+            if _pid(connection) not in pids:
                 return None
             _, descriptors, _, _ = socket.recv_fds(connection, 16, 1)
     except OSError:
@@ -115,11 +131,16 @@ def _take(path: Path, pid: int) -> socket.socket | None:
     return listener
 
 
-def _is_draining(run: Path, orphan: Orphan) -> bool:
-    """Whether it answers control but no longer hands its socket over."""
+def _peer(path: Path) -> int | None:
+    """Who listens at `path`; a worker that listens for control but hands out no socket is draining."""
     try:
-        with sockets.connect_unix(run / f"worker-{orphan.slot}.sock", _ASK_S) as connection:
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            return bool(_UCRED.unpack(credentials)[0] == orphan.pid)
+        with sockets.connect_unix(path, _ASK_S) as connection:
+            return _pid(connection)
     except OSError:
-        return False
+        return None
+
+
+def _pid(connection: socket.socket) -> int:
+    """The process that listened at the other end."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[0])

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from seaway.bundle import build, datafiles, environment, lineage
 from seaway.bundle import difference as differences
+from seaway.bundle import image as images
 from seaway.bundle.difference import Change
+from seaway.bundle.image import ImageContext
 from seaway.core.bundles import Task, Tolerance, Version
 from seaway.core.errors import UserError
 from seaway.core.tables import Table
@@ -90,6 +92,17 @@ def difference(home: Home, old: Version, new: Version) -> tuple[Change, ...]:
     """What differs between two versions."""
     return differences.difference(
         home.bundles.manifest(old), home.bundles.manifest(new), (_lock(home, old), _lock(home, new))
+    )
+
+
+def image(home: Home, version: Version, out: Path, progress: Callable[[str], None]) -> ImageContext:
+    """The build context of a version; a version that was packaged without a lock gets that of this environment."""
+    lock = _lock(home, version)
+    if lock is None:
+        progress("locking the environment")
+        lock = environment.environment_lock(home.directory / "cache" / "locks")
+    return images.write_context(
+        home.bundles.open(version), lock, out, home.directory / "cache" / "wheels", progress
     )
 
 

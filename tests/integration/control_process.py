@@ -1,0 +1,196 @@
+"""A whole server as `seaway up` runs it, on a home with three packaged versions."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from seaway.client.control import ControlClient
+from seaway.control import orphans, views
+from seaway.core.errors import SeawayError
+from seaway.core.events import EventKind
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("SEAWAY_")}
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Poll until the condition holds; fail after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition never held"
+        time.sleep(0.01)
+
+
+def make_home(home: Path) -> None:
+    """Three versions of `prices`, which multiply the sum of three numbers by 1, 2 and 3."""
+    home.mkdir()
+    for factor in (1, 2, 3):
+        weight = numpy_helper.from_array(np.full((3, 1), factor, dtype=np.float32), "w")
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
+            [weight],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        path = home / f"m{factor}.onnx"
+        onnx.save(model, path)
+        words = [sys.executable, "-m", "seaway", "package", str(path), "--name", "prices", "--no-lock"]
+        subprocess.run([*words, "--home", str(home)], check=True, capture_output=True, env=ENVIRONMENT)
+
+
+def command(home: Path, *more: str, http_address: str = "127.0.0.1:0", workers: int = 2) -> list[str]:
+    words = [
+        sys.executable,
+        "-m",
+        "seaway.wiring.supervisor",
+        "--run",
+        str(home / "run"),
+        "--http",
+        http_address,
+    ]
+    return [*words, "--workers", str(workers), "--home", str(home), "--control", *more]
+
+
+class Server:
+    """`seaway up` on a home; `up` again after a kill."""
+
+    def __init__(self, home: Path, workers: int = 2, drain_s: float = 5.0) -> None:
+        self.home, self.run, self.workers, self.drain_s = home, home / "run", workers, drain_s
+        self.address = ("127.0.0.1", 0)
+        self.client = ControlClient(home / "control.sock")
+
+    def up(self, *more: str) -> None:
+        reader, writer = os.pipe()
+        address = f"{self.address[0]}:{self.address[1]}"
+        words = command(
+            self.home, "--drain", str(self.drain_s), *more, http_address=address, workers=self.workers
+        )
+        with (self.home / "up.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*words, "--ready-fd", str(writer)],
+                pass_fds=[writer],
+                stdout=log,
+                stderr=log,
+                env=ENVIRONMENT,
+            )
+        os.close(writer)
+        assert select.select([reader], [], [], 30)[0], self.log()
+        with os.fdopen(reader) as ready:
+            line = ready.readline().strip()
+        assert line, self.log()
+        self.address = ("127.0.0.1", int(line.rpartition(":")[2]))
+        until(self.control_answers)
+
+    def worker_pids(self) -> list[int]:
+        """Every process that is a worker of this server, whoever started it."""
+        found = orphans.find(self.run)
+        for one in found:
+            os.close(one.pidfd)
+        return sorted(one.pid for one in found)
+
+    def log(self) -> str:
+        return (self.home / "up.log").read_text()
+
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.run / "supervisor.json").read_text())
+
+    def control_answers(self) -> bool:
+        try:
+            self.client.status()
+        except SeawayError:
+            return False
+        return True
+
+    def deploy(self, number: int) -> None:
+        """Deploy a version and wait until it is live."""
+        accepted = self.client.deploy("prices", views.DeployRequest(bundle=f"prices:v{number}"))
+        self.wait(accepted)
+
+    def rollback(self) -> None:
+        self.wait(self.client.rollback("prices"))
+
+    def wait(self, accepted: views.Accepted) -> None:
+        if accepted.changed:
+            for event in self.client.follow(accepted.after):
+                assert event.kind is not EventKind.REVISION_FAILED, event
+                if event.kind is EventKind.REVISION_LIVE and event.revision == accepted.revision:
+                    return
+
+    def live(self) -> int | None:
+        (endpoint,) = self.client.status().endpoints
+        return endpoint.live
+
+    def predict(self) -> float:
+        connection = http.client.HTTPConnection(*self.address, timeout=10)
+        with contextlib.closing(connection):
+            connection.request(
+                "POST", "/predict/prices", b"[[1, 2, 3]]", {"content-type": "application/json"}
+            )
+            answer = connection.getresponse()
+            body = answer.read()
+            assert answer.status == 200, body
+            return float(np.ravel(json.loads(body)["predictions"])[0])
+
+    def down(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def clean(self) -> None:
+        """End whatever is left, each process by its own descriptor."""
+        if self.process.poll() is None:
+            self.down()
+        for orphan in orphans.find(self.run):
+            orphan.send(signal.SIGKILL)
+            until(lambda orphan=orphan: not orphan.alive)  # type: ignore[misc]
+            os.close(orphan.pidfd)
+
+
+class Prober(threading.Thread):
+    """Predicts without a pause, each time on a new connection, never again for a request that failed."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(daemon=True)
+        self._server, self._over = server, threading.Event()
+        self.answers: list[float] = []
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Prober:
+        self.start()
+        until(lambda: self.answers)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(20)
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.answers.append(self._server.predict())
+            except (OSError, AssertionError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended (a zombie that its parent has not read yet counts)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

@@ -1,0 +1,257 @@
+"""Supervisor, control process and workers as real processes, killed in every way (F05, F08, L01, S01)."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from control_process import ENVIRONMENT, Prober, Server, command, gone, make_home, until
+
+from seaway.control import views
+from seaway.core.errors import SeawayError
+
+pytestmark = pytest.mark.slow
+KILLS = 10
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("packaged") / "home"
+    make_home(home)
+    return home
+
+
+@pytest.fixture
+def home(packaged: Path, tmp_path: Path) -> Path:
+    shutil.copytree(packaged, tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[Server]:
+    server = Server(home)
+    server.up()
+    yield server
+    server.clean()
+
+
+def test_deploys_and_rollbacks_lose_no_request(server: Server) -> None:
+    server.deploy(1)
+    with Prober(server) as prober:
+        for number in (2, 3):
+            server.deploy(number)
+        server.rollback()
+        server.rollback()
+        until(lambda: prober.answers[-1] == 6.0)
+    assert prober.failures == []
+    assert {6.0, 12.0, 18.0} == set(prober.answers)
+    history = server.client.history("prices")
+    assert [e.principal for e in history if e.kind == "rollback_requested"] == [
+        history[0].principal,
+        history[0].principal,
+    ]
+
+
+def test_f05_kill_9_of_the_supervisor_and_a_new_up_lose_no_request(server: Server) -> None:
+    server.deploy(1)
+    record = server.record()
+    with Prober(server) as prober:
+        server.process.kill()
+        server.process.wait()
+        until(lambda: gone(record["control"]))  # the kernel ended it with its parent
+        count = len(prober.answers)
+        until(lambda: len(prober.answers) > count + 20)  # serving goes on with nobody above
+        server.up()
+        until(lambda: all(gone(pid) for pid in record["workers"]))
+        count = len(prober.answers)
+        until(lambda: len(prober.answers) > count + 20)
+        server.deploy(2)
+        until(lambda: prober.answers[-1] == 12.0)
+    assert prober.failures == []
+    assert server.worker_pids() == sorted(server.record()["workers"])
+
+
+def test_f05_kill_9_of_the_supervisor_while_workers_start(home: Path) -> None:
+    server = Server(home)
+    server.up()
+    try:
+        for wait_s in (0.0, 0.05, 0.3):
+            server.process.kill()
+            server.process.wait()
+            words = command(home, http_address=f"127.0.0.1:{server.address[1]}")
+            half = subprocess.Popen(
+                words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            time.sleep(wait_s)  # somewhere in its start, whatever it is doing then
+            half.kill()
+            half.wait()
+            server.up()
+        until(lambda: server.worker_pids() == sorted(server.record()["workers"]))
+        assert len(server.worker_pids()) == 2
+    finally:
+        server.clean()
+
+
+def test_f05_kill_9_of_control_changes_nothing_for_callers(server: Server) -> None:
+    server.deploy(2)
+    with Prober(server) as prober:
+        for _ in range(3):
+            control = server.record()["control"]
+            os.kill(control, signal.SIGKILL)
+            until(lambda control=control: server.record()["control"] not in (None, control))  # type: ignore[misc]
+            until(server.control_answers)
+        assert server.live() == 1
+        server.deploy(3)
+    assert prober.failures == []
+
+
+def test_a_killed_worker_comes_back_with_the_table(server: Server) -> None:
+    server.deploy(2)
+    (first, second) = server.record()["workers"]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: server.record()["workers"][0] not in (None, first))
+    until(lambda: sorted(w.pid for w in server.client.status().workers) == sorted(server.record()["workers"]))
+    assert server.record()["workers"][1] == second
+    assert {server.predict() for _ in range(20)} == {12.0}
+    assert len({worker.generation for worker in server.client.status().workers}) == 1
+
+
+def test_a_second_up_is_refused_with_pid_and_address(server: Server) -> None:
+    done = subprocess.run(command(server.home), capture_output=True, text=True, env=ENVIRONMENT, timeout=20)
+    assert done.returncode == 2
+    assert "already_running" in done.stderr
+    assert str(server.process.pid) in done.stderr
+    assert f"127.0.0.1:{server.address[1]}" in done.stderr
+
+
+def test_f08_sigterm_ends_everything_in_order(server: Server) -> None:
+    server.deploy(1)
+    record = server.record()
+    assert server.down() == 0
+    assert all(gone(pid) for pid in [*record["workers"], record["control"]])
+    assert not (server.home / "control.sock").exists()
+    server.up()
+    assert server.predict() == 6.0
+
+
+def test_f08_a_second_sigterm_forces(home: Path) -> None:
+    server = Server(home, workers=1, drain_s=60.0)
+    server.up()
+    try:
+        server.deploy(1)
+        with socket.create_connection(server.address) as stuck:
+            stuck.sendall(b"POST /predict/prices HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
+            stuck.sendall(b"content-length: 50\r\n\r\n[[1,")
+            record = server.record()
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: gone(record["control"]))
+            until(lambda: not _listens(server.address))
+            assert server.process.poll() is None  # it waits for the request that is on its way
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 4
+        assert all(gone(pid) for pid in record["workers"])
+    finally:
+        server.clean()
+
+
+def _listens(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("words", "http_address"),
+    [([], "0.0.0.0:0"), ([], "[::]:0"), (["--control-address", "0.0.0.0:0"], "127.0.0.1:0")],
+)
+def test_l01_open_addresses_are_refused(tmp_path: Path, words: list[str], http_address: str) -> None:
+    words = command(tmp_path, *words, http_address=http_address)
+    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=20)
+    assert done.returncode == 2
+    assert "open_bind_refused" in done.stderr and "--allow-open" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_in_use_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = command(tmp_path, http_address=f"127.0.0.1:{taken.getsockname()[1]}")
+        done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=20)
+    assert done.returncode == 2
+    assert "address_in_use" in done.stderr
+
+
+def test_c01_the_tcp_door_of_a_running_server(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Server(home, workers=1)
+    server.up("--control-address", f"127.0.0.1:{port}")
+    try:
+        token = (home / "token").read_text().strip()
+        statuses = []
+        for headers in (
+            {},
+            {"authorization": f"Bearer {token}"},
+            {"authorization": f"Bearer {token}", "host": "evil"},
+        ):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/status", headers=headers)
+            statuses.append(connection.getresponse().status)
+            connection.close()
+        assert statuses == [401, 200, 403]
+    finally:
+        server.clean()
+
+
+def test_s01_kill_9_of_control_loses_nothing_acknowledged(server: Server) -> None:
+    """Kills at random moments of deploys and rollbacks; what was acknowledged must be there and take effect."""
+    chance = random.Random(20261122)
+    server.deploy(1)
+    server.deploy(2)
+    acknowledged: list[views.Accepted] = []
+    for kill in range(KILLS):
+        control = server.record()["control"]
+        killer = threading.Timer(chance.uniform(0.0, 0.5), os.kill, (control, signal.SIGKILL))
+        killer.start()
+        try:
+            if kill % 2:
+                acknowledged.append(server.client.rollback("prices"))
+            else:
+                request = views.DeployRequest(bundle=f"prices:v{kill % 3 + 1}")
+                acknowledged.append(server.client.deploy("prices", request))
+        except SeawayError:
+            pass  # not acknowledged: it may have happened or not
+        killer.join()
+        until(lambda control=control: server.record()["control"] not in (None, control))  # type: ignore[misc]
+        until(server.control_answers)
+        _check_whole(server, acknowledged)
+    until(lambda: server.client.status().endpoints[0].phase == "live")
+    endpoint = server.client.status().endpoints[0]
+    assert endpoint.live == endpoint.desired
+    assert server.predict() == 6.0 * int(endpoint.live_revision.ref[-1])  # type: ignore[union-attr]
+
+
+def _check_whole(server: Server, acknowledged: list[views.Accepted]) -> None:
+    """Each change has its event, its revision and its generation, and none stands alone."""
+    events = server.client.history("prices")
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    (endpoint,) = server.client.status().endpoints
+    changes = [e for e in events if e.kind != "action_refused"]
+    assert endpoint.generation == len(changes)
+    deployed = [e.revision for e in events if e.kind == "deploy_requested"]
+    assert deployed == list(range(1, len(deployed) + 1))
+    for accepted in acknowledged:
+        kinds = ("deploy_requested", "rollback_requested", "delete_requested")
+        asked = [e for e in events if e.seq > accepted.after and e.kind in kinds]
+        assert not accepted.changed or asked[0].revision == accepted.revision

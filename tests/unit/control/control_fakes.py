@@ -1,0 +1,158 @@
+"""A control plane on fakes, and a client that calls its app without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+
+from seaway.control import api, auth, doors
+from seaway.control.bell import Bell
+from seaway.control.deployments import Deployments
+from seaway.control.effects import Effects
+from seaway.control.workers import Workers
+from seaway.core.bundles import Digest, Manifest, ModelRef, OpenedBundle, Source, Task, Version
+from seaway.core.checks import CheckResult, GateReport, Verdict, overall
+from seaway.core.errors import UserError
+from seaway.core.tensors import Signature
+from seaway.testing.clock import VirtualClock
+from seaway.testing.state_store import MemoryStateStore
+
+OWNER = auth.Principal("ada", auth.Role.OWNER)
+STRANGER = auth.Principal("eve", auth.Role.STRANGER)
+
+
+def digest_of(name: str, number: int) -> Digest:
+    return Digest(f"sha256:{hashlib.sha256(f'{name}{number}'.encode()).hexdigest()}")
+
+
+class FakeBundles:
+    """Versions v1 to v9 of every model but `nothing`."""
+
+    def resolve(self, ref: ModelRef) -> Version:
+        for number in range(1, 10):
+            digest = digest_of(ref.name, number)
+            if ref.name != "nothing" and (ref.number == number or ref.digest == digest):
+                return Version(ref.name, number, digest, 1, "2026-11-22T09:00:00Z")
+        raise UserError("version_not_found", f"{ref} does not exist")
+
+    def open(self, version: Version) -> OpenedBundle:
+        manifest = Manifest(version.name, Task.OTHER, "m.onnx", Signature((), ()), Source("onnx"), ())
+        return OpenedBundle(version.digest, manifest, f"/bundles/{version.digest}", str(version.ref), 1)
+
+
+class FakeGate:
+    """Passes but for the versions in `verdicts`; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.before_answer = threading.Event()
+        self.before_answer.set()
+        self.arrived = threading.Semaphore(0)
+
+    def __call__(self, version: Version, baseline: Version | None) -> GateReport:
+        self.asked.append((str(version.ref), None if baseline is None else str(baseline.ref)))
+        self.arrived.release()
+        self.before_answer.wait(10)
+        verdict = self.verdicts.get(str(version.ref), Verdict.PASSED)
+        results = (
+            CheckResult("loads", Verdict.PASSED, "it loads"),
+            CheckResult("golden", verdict, "as it is"),
+        )
+        return GateReport(
+            version.digest, str(version.ref), overall(r.verdict for r in results), results, "now"
+        )
+
+
+class Plane:
+    """The use cases on fakes."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStateStore()
+        self.clock = VirtualClock()
+        self.gate = FakeGate()
+        self.bundles = FakeBundles()
+        self.woken = 0
+        self.deployments = Deployments(self.store, self.bundles, self.gate, self.clock, self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def kinds(self) -> list[str]:
+        return [str(event.kind) for event in self.store.events()]
+
+
+class Answer(msgspec.Struct):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, object]:
+        return msgspec.json.decode(self.body, type=dict[str, object])
+
+
+def call(
+    plane: Plane,
+    door: doors.Door,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    client: tuple[str, int] = ("0", 1),
+) -> Answer:
+    """One request to the API, on an event loop of its own."""
+
+    async def run() -> Answer:
+        bell = Bell()
+        effects = Effects(
+            plane.store,
+            plane.bundles,
+            Workers(Path("/nonexistent")),
+            Path("/nonexistent/table"),
+            plane.clock,
+            bell.ring,
+        )
+        app = api.create_app(api.Parts(plane.deployments, effects, bell), door)
+        return await _exchange(app, method, path, body, headers or {}, client)
+
+    return asyncio.run(run())
+
+
+async def _exchange(
+    app: Starlette, method: str, path: str, body: bytes, headers: Mapping[str, str], client: tuple[str, int]
+) -> Answer:
+    path, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+        "client": client,
+        "server": ("localhost", 80),
+        "scheme": "http",
+    }
+    parts: list[bytes] = []
+    start: dict[str, object] = {}
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+        else:
+            parts.append(message.get("body", b""))  # type: ignore[arg-type]
+
+    await app(scope, receive, send)  # type: ignore[arg-type]
+    found = {k.decode(): v.decode() for k, v in start["headers"]}  # type: ignore[attr-defined]
+    return Answer(int(start["status"]), found, b"".join(parts))  # type: ignore[call-overload]

@@ -1,0 +1,254 @@
+"""The use cases: what they record, what they refuse, and what a refusal leaves."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+from control_fakes import OWNER, STRANGER, Plane, digest_of
+
+from seaway.control import changes, views
+from seaway.core import reconciliation as core
+from seaway.core.bundles import ModelRef
+from seaway.core.checks import GateReport, Verdict
+from seaway.core.deployments import Backend, Deployment, LimitsSection, Phase, Replicas
+from seaway.core.errors import SeawayError, UserError
+from seaway.core.ports import Change
+
+
+@pytest.fixture
+def plane() -> Plane:
+    return Plane()
+
+
+def bundle(ref: str, override: str | None = None) -> views.DeployRequest:
+    return views.DeployRequest(bundle=ref, override=override)
+
+
+def make_live(plane: Plane, endpoint: str = "prices") -> None:
+    """What the loop does when every worker has the desired revision."""
+    state = plane.store.state(endpoint)
+    assert state is not None and state.desired is not None
+    revision = plane.store.revision(endpoint, state.desired)
+    action = core.MarkLive(endpoint, state.generation, state.desired)
+    new, event = changes.settle(action, state, revision, plane.clock.now_s())
+    plane.store.apply(Change((event,), msgspec.structs.replace(new, generation=state.generation + 1)))
+
+
+def deploy_live(plane: Plane, *numbers: int) -> None:
+    for number in numbers:
+        plane.deployments.deploy(OWNER, "prices", bundle(f"prices:v{number}"))
+        make_live(plane)
+        plane.clock.advance(60)
+
+
+def code_of(call: object) -> str:
+    with pytest.raises(SeawayError) as caught:
+        call()  # type: ignore[operator]
+    return caught.value.code
+
+
+def test_a_deploy_records_a_revision_and_wakes_the_loop(plane: Plane) -> None:
+    accepted = plane.deployments.deploy(OWNER, "prices", bundle("prices:v1"))
+    assert (accepted.revision, accepted.changed, accepted.after) == (1, True, 0)
+    assert accepted.digest == digest_of("prices", 1)
+    state = plane.store.state("prices")
+    assert state is not None
+    assert (state.phase, state.desired, state.live, state.generation) == (Phase.PROGRESSING, 1, None, 1)
+    revision = plane.store.revision("prices", 1)
+    assert revision is not None
+    assert (revision.created_by, revision.gate, revision.override) == ("ada", Verdict.PASSED, None)
+    assert plane.woken == 1
+    assert plane.kinds() == ["deploy_requested"]
+
+
+def test_the_gate_compares_with_what_is_live(plane: Plane) -> None:
+    deploy_live(plane, 1)
+    plane.deployments.deploy(OWNER, "prices", bundle("prices:v2"))
+    assert plane.gate.asked == [("prices:v1", None), ("prices:v2", "prices:v1")]
+
+
+def test_deploying_what_is_live_changes_nothing(plane: Plane) -> None:
+    deploy_live(plane, 1)
+    before = plane.store.events()
+    by_digest = bundle(f"prices@{digest_of('prices', 1)}")
+    for request in (bundle("prices:v1"), by_digest):
+        accepted = plane.deployments.deploy(OWNER, "prices", request)
+        assert not accepted.changed
+        assert "live already" in accepted.message
+    assert plane.store.events() == before
+    assert len(plane.store.revisions("prices")) == 1
+
+
+def test_the_same_version_with_other_settings_is_a_new_revision(plane: Plane) -> None:
+    deploy_live(plane, 1)
+    spec = Deployment(1, "prices", Backend(bundle="prices:v1"), limits=LimitsSection(deadline="2s"))
+    accepted = plane.deployments.deploy(OWNER, "prices", views.DeployRequest(spec=spec))
+    assert (accepted.revision, accepted.changed) == (2, True)
+    make_live(plane)
+    assert plane.deployments.deploy(OWNER, "prices", bundle("prices:v2")).revision == 3
+    newest = plane.store.revision("prices", 3)
+    assert newest is not None
+    assert newest.spec.limits.deadline == "2s"  # a bare version keeps the endpoint's settings
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.ERRORED])
+def test_a_failed_gate_refuses_and_leaves_one_event(plane: Plane, verdict: Verdict) -> None:
+    plane.gate.verdicts["prices:v1"] = verdict
+    with pytest.raises(UserError) as caught:
+        plane.deployments.deploy(OWNER, "prices", bundle("prices:v1"))
+    assert caught.value.code == "gate_failed"
+    assert "golden" in caught.value.message and "loads" not in caught.value.message
+    assert plane.store.states() == ()
+    (event,) = plane.store.events()
+    assert (event.kind, event.principal, event.details["code"]) == ("action_refused", "ada", "gate_failed")
+
+
+def test_an_override_is_recorded_in_revision_and_event(plane: Plane) -> None:
+    plane.gate.verdicts["prices:v1"] = Verdict.FAILED
+    assert (
+        code_of(lambda: plane.deployments.deploy(OWNER, "prices", bundle("prices:v1", "  "))) == "gate_failed"
+    )
+    accepted = plane.deployments.deploy(OWNER, "prices", bundle("prices:v1", "the fair is tomorrow"))
+    assert "overridden" in accepted.warnings[0]
+    revision = plane.store.revision("prices", 1)
+    assert revision is not None
+    assert (revision.override, revision.failed_checks) == ("the fair is tomorrow", ("golden",))
+    event = plane.store.events()[-1]
+    assert event.details["override"] == "the fair is tomorrow"
+    assert event.details["failed_checks"] == "golden"
+
+
+def test_an_override_that_was_not_needed_is_not_recorded_as_one(plane: Plane) -> None:
+    plane.deployments.deploy(OWNER, "prices", bundle("prices:v1", "just in case"))
+    revision = plane.store.revision("prices", 1)
+    assert revision is not None and revision.override is None
+
+
+def test_an_inconclusive_gate_passes_with_a_recorded_warning(plane: Plane) -> None:
+    plane.gate.verdicts["prices:v1"] = Verdict.INCONCLUSIVE
+    accepted = plane.deployments.deploy(OWNER, "prices", bundle("prices:v1"))
+    assert accepted.warnings == ("golden is inconclusive: as it is",)
+    assert "inconclusive" in plane.store.events()[-1].details["warnings"]
+
+
+def test_what_is_not_built_yet_is_refused_by_name(plane: Plane) -> None:
+    spec = Deployment(1, "prices", Backend(bundle="prices:v1", replicas=Replicas(0, 3)))
+    with pytest.raises(UserError) as caught:
+        plane.deployments.deploy(OWNER, "prices", views.DeployRequest(spec=spec))
+    assert caught.value.code == "not_available"
+    assert "serve.replicas.min: 0" in caught.value.message and "serve.replicas.max: 3" in caught.value.message
+
+
+def test_rollback_goes_down_the_revisions_that_were_live(plane: Plane) -> None:
+    deploy_live(plane, 1, 2, 3)
+    for expected in (2, 1):
+        assert plane.deployments.rollback(OWNER, "prices").revision == expected
+        state = plane.store.state("prices")
+        assert state is not None and state.rollback and state.desired == expected
+        make_live(plane)
+    assert code_of(lambda: plane.deployments.rollback(OWNER, "prices")) == "nothing_to_roll_back"
+    assert plane.deployments.rollback(OWNER, "prices", to=3).revision == 3
+
+
+def test_rollback_of_a_rollout_on_its_way_goes_to_what_is_live(plane: Plane) -> None:
+    deploy_live(plane, 1, 2)
+    plane.deployments.deploy(OWNER, "prices", bundle("prices:v3"))
+    assert plane.deployments.rollback(OWNER, "prices").revision == 2
+    again = plane.deployments.rollback(OWNER, "prices")
+    assert (again.revision, again.changed) == (2, False)  # begun is begun: it does not go one further
+
+
+def test_rollback_takes_only_what_was_live(plane: Plane) -> None:
+    deploy_live(plane, 1)
+    plane.deployments.deploy(OWNER, "prices", bundle("prices:v2"))
+    assert code_of(lambda: plane.deployments.rollback(OWNER, "prices", to=2)) == "nothing_to_roll_back"
+    assert code_of(lambda: plane.deployments.rollback(OWNER, "prices", to=9)) == "revision_not_found"
+    assert code_of(lambda: plane.deployments.rollback(OWNER, "other")) == "endpoint_not_found"
+    assert plane.kinds().count("action_refused") == 3
+
+
+def test_delete_keeps_history_and_numbers(plane: Plane) -> None:
+    deploy_live(plane, 1)
+    plane.deployments.delete(OWNER, "prices")
+    assert code_of(lambda: plane.deployments.delete(OWNER, "prices")) == "endpoint_not_found"
+    assert plane.deployments.deploy(OWNER, "prices", bundle("prices:v1")).revision == 2
+    assert "delete_requested" in [str(event.kind) for event in plane.deployments.history(OWNER, "prices")]
+
+
+def test_history_says_what_was_live_when(plane: Plane) -> None:
+    deploy_live(plane, 1, 2)
+    at = [event.at for event in plane.store.events() if event.kind == "revision_live"]
+    (first,) = plane.deployments.live_at(OWNER, at[0])
+    (second,) = plane.deployments.live_at(OWNER, "2099-01-01")
+    assert (first.revision, first.digest, first.by) == (1, digest_of("prices", 1), "ada")
+    assert (second.revision, second.since) == (2, at[1])
+    assert plane.deployments.live_at(OWNER, "2001-01-01T00:00:00+02:00") == ()
+    assert code_of(lambda: plane.deployments.live_at(OWNER, "yesterday")) == "invalid_request"
+
+
+def test_a_change_that_nobody_saw_makes_a_deploy_start_again(plane: Plane) -> None:
+    """The gate compared with what was live; if another deploy came in between, its verdict says nothing."""
+    deploy_live(plane, 1)
+    plane.gate.before_answer.clear()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(plane.deployments.deploy, OWNER, "prices", bundle("prices:v2"))
+        assert plane.gate.arrived.acquire(timeout=10) and plane.gate.arrived.acquire(timeout=10)
+        spec = Deployment(1, "prices", Backend(bundle="prices:v3"))
+        report = GateReport(digest_of("prices", 3), "prices:v3", Verdict.PASSED, (), "now")
+        judged = changes.judge(spec, plane.bundles.resolve(ModelRef("prices", 3)), report, None)
+        other = changes.deploy(plane.store.state("prices"), judged, "prices", OWNER, plane.clock.now_s())
+        plane.store.apply(Change(other.events, other.state, other.new_revision))
+        plane.gate.before_answer.set()
+        assert code_of(slow.result) == "generation_conflict"
+
+
+def test_the_loop_may_go_on_while_a_gate_runs(plane: Plane) -> None:
+    plane.deployments.deploy(OWNER, "prices", bundle("prices:v1"))
+    plane.gate.before_answer.clear()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(plane.deployments.deploy, OWNER, "prices", bundle("prices:v2"))
+        assert plane.gate.arrived.acquire(timeout=10) and plane.gate.arrived.acquire(timeout=10)
+        make_live(plane)
+        plane.gate.before_answer.set()
+        assert slow.result().revision == 2
+
+
+def test_c07_the_same_key_gives_the_same_result_once(plane: Plane) -> None:
+    first = plane.deployments.deploy(OWNER, "prices", bundle("prices:v1"), key="k1")
+    assert plane.deployments.deploy(OWNER, "prices", bundle("prices:v1"), key="k1") == first
+    assert len(plane.store.events()) == 1
+    other = bundle("prices:v2")
+    assert (
+        code_of(lambda: plane.deployments.deploy(OWNER, "prices", other, key="k1")) == "idempotency_conflict"
+    )
+    assert code_of(lambda: plane.deployments.rollback(OWNER, "prices", key="k1")) == "idempotency_conflict"
+    assert len(plane.store.revisions("prices")) == 1
+
+
+def test_c07_concurrent_requests_with_one_key_have_one_effect(plane: Plane) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [
+            pool.submit(plane.deployments.deploy, OWNER, "prices", bundle("prices:v1"), "k") for _ in range(8)
+        ]
+        results = [job.result() for job in jobs]
+    assert len({result.revision for result in results}) == 1
+    assert len(plane.store.revisions("prices")) == 1
+    assert plane.kinds() == ["deploy_requested"]
+
+
+@pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
+def test_a_stranger_may_change_nothing_and_leaves_one_event(plane: Plane, verb: str) -> None:
+    deploy_live(plane, 1)
+    before = plane.store.state("prices")
+    calls = {
+        "deploy": lambda: plane.deployments.deploy(STRANGER, "prices", bundle("prices:v2")),
+        "rollback": lambda: plane.deployments.rollback(STRANGER, "prices"),
+        "delete": lambda: plane.deployments.delete(STRANGER, "prices"),
+    }
+    assert code_of(calls[verb]) == "forbidden"
+    assert plane.store.state("prices") == before
+    assert plane.kinds().count("action_refused") == 1
+    for read in (plane.deployments.status, plane.deployments.history):
+        assert code_of(lambda read=read: read(STRANGER)) == "forbidden"  # type: ignore[misc]
