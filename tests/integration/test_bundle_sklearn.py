@@ -70,7 +70,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("loader", "estimator", "task"), CASES, ids=["wine", "cancer", "diabetes", "diabetes-hgb"])
+@pytest.mark.parametrize(
+    ("loader", "estimator", "task"), CASES, ids=["wine", "cancer", "diabetes", "diabetes-hgb"]
+)
 def test_numbers_equal_scikit_learns_on_real_mixed_data(
     tools: Tools, loader: object, estimator: BaseEstimator, task: Task
 ) -> None:
@@ -89,7 +91,9 @@ def test_numbers_equal_scikit_learns_on_real_mixed_data(
     answers = parity.predict_table(loaded, opened.manifest.signature, frames.table_from(unseen))
     if task is Task.CLASSIFICATION:
         assert answers["label"].tolist() == model.predict(unseen).tolist()
-        np.testing.assert_allclose(answers["probabilities"], model.predict_proba(unseen), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            answers["probabilities"], model.predict_proba(unseen), rtol=1e-4, atol=1e-5
+        )
     else:
         np.testing.assert_allclose(answers["value"][:, 0], model.predict(unseen), rtol=1e-4, atol=1e-5)
 
@@ -124,7 +128,9 @@ def test_a_conversion_beyond_tolerance_is_refused_with_its_worst_rows(tools: Too
     random = np.random.default_rng(3)
     rows = random.normal(size=(400, 3))
     rows[::3, 1] = np.nan
-    target = rows[:, 0] + np.where(np.isnan(rows[:, 1]), 5.0, -5.0)  # skl2onnx drops where trees send missing values
+    target = rows[:, 0] + np.where(
+        np.isnan(rows[:, 1]), 5.0, -5.0
+    )  # skl2onnx drops where trees send missing values
     model = RandomForestRegressor(5, random_state=0).fit(rows, target)
     with pytest.raises(ConversionRefused) as caught:
         package(Package(model, "forest", sample=frames.table_from(rows)), tools)

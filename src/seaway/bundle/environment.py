@@ -132,7 +132,9 @@ def hashed_requirements(lock: bytes) -> str:
     lines = []
     for package in tomllib.loads(lock.decode("utf-8"))["packages"]:
         files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]
-        hashes = "".join(f" --hash={name}:{digest}" for file in files for name, digest in file["hashes"].items())
+        hashes = "".join(
+            f" --hash={name}:{digest}" for file in files for name, digest in file["hashes"].items()
+        )
         lines.append(f"{package['name']}=={package['version']}{hashes}\n")
     return "".join(lines)
 

@@ -71,9 +71,7 @@ class ParityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return f"refused: none of {len(self.candidates)} conversions answers like the source"
         found = self.candidates[-1]
         labels = "" if found.label_agreement is None else f", labels agree in {found.label_agreement:.2%}"
-        return (
-            f"proved on {found.rows:,} rows ({found.candidate}): largest difference {found.largest_absolute:.2g}{labels}"
-        )
+        return f"proved on {found.rows:,} rows ({found.candidate}): largest difference {found.largest_absolute:.2g}{labels}"
 
 
 def choose_rows(sample: Table, limit: int = MAX_ROWS) -> npt.NDArray[np.int64]:

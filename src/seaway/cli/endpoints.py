@@ -133,8 +133,7 @@ def predict(
     client = Client(url, home=common.home)
     predictions: list[object] = []
     for start in range(0, table.rows, _ROWS_PER_REQUEST):
-        rows = [table.row(index) for index in range(start, min(start + _ROWS_PER_REQUEST, table.rows))]
-        predictions += client.predict(endpoint, rows)
+        predictions += client.predict(endpoint, table.take(slice(start, start + _ROWS_PER_REQUEST)))
     if common.json:
         output.print_json({"predictions": predictions})
     else:

@@ -16,6 +16,7 @@ from seaway import settings
 from seaway.bundle import frames
 from seaway.client import http as exchange
 from seaway.core.errors import TemporaryError, UserError
+from seaway.core.tables import Table
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -29,6 +30,20 @@ class Answer(msgspec.Struct, frozen=True):
 
 class _Predictions(msgspec.Struct):
     predictions: list[Any]
+
+
+class _Columns(msgspec.Struct):
+    columns: tuple[str, ...] = ()
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: tuple[int, ...]
+    parameters: _Columns = msgspec.field(default_factory=_Columns)
+
+
+class _Metadata(msgspec.Struct):
+    inputs: tuple[_Input, ...]
 
 
 class _ServerRecord(msgspec.Struct):
@@ -56,7 +71,8 @@ class Client:
     def predict(self, endpoint: str, rows: object) -> list[Any]:
         """One prediction per row.
 
-        `rows`: a list of dicts (by feature name) or of lists, a numpy array `(batch, n_features)`, or a DataFrame.
+        `rows`: a list of dicts (by feature name) or of lists, a numpy array `(batch, n_features)`, or a DataFrame,
+        whose columns map by name (others are left out), or in order where the endpoint's features have no names.
         A prediction is a plain value where the model has one output, else a dict by output name.
         Raises `UserError` for rows that do not fit, `TemporaryError` where the server cannot answer now.
         """
@@ -64,11 +80,11 @@ class Client:
 
     def answer(self, endpoint: str, rows: object, *, request_id: str | None = None) -> Answer:
         """As `predict`, with the revision and digest that answered."""
-        body = msgspec.json.encode({"instances": _instances(rows)})
+        body = msgspec.json.encode({"instances": self._instances(endpoint, rows)})
         headers = {"content-type": "application/json"}
         if request_id is not None:
             headers["x-request-id"] = request_id
-        response = self._post(f"/predict/{quote(endpoint, safe='')}", body, headers)
+        response = self._send("POST", f"/predict/{quote(endpoint, safe='')}", body, headers)
         return Answer(
             predictions=msgspec.json.decode(response.body, type=_Predictions).predictions,
             revision=int(response.headers["seaway-revision"]),
@@ -76,7 +92,17 @@ class Client:
             request_id=response.headers["x-request-id"],
         )
 
-    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> exchange.Response:
+    def _instances(self, endpoint: str, rows: object) -> Sequence[object]:
+        if isinstance(rows, list | tuple):
+            return rows
+        if isinstance(rows, np.ndarray):
+            values: list[object] = rows.tolist()
+            return values
+        response = self._send("GET", f"/v2/models/{quote(endpoint, safe='')}", None, {})
+        inputs = msgspec.json.decode(response.body, type=_Metadata).inputs
+        return _rows_of(frames.table_from(rows), inputs)
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> exchange.Response:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         fresh = connection is None or connection.sock is None
         if connection is None:
@@ -84,22 +110,23 @@ class Client:
                 self._host, self._port, timeout=self._timeout_s
             )
         try:
-            return exchange.exchange(connection, "POST", path, body, headers)
+            return exchange.exchange(connection, method, path, body, headers)
         except TemporaryError as error:
             idle_closed = isinstance(error.__cause__, http.client.RemoteDisconnected | BrokenPipeError)
             if fresh or not idle_closed:
                 raise
-            return exchange.exchange(connection, "POST", path, body, headers)
+            return exchange.exchange(connection, method, path, body, headers)
 
 
-def _instances(rows: object) -> Sequence[object]:
-    if isinstance(rows, list | tuple):
-        return rows
-    if isinstance(rows, np.ndarray):
-        values: list[object] = rows.tolist()
-        return values
-    table = frames.table_from(rows)
-    return [table.row(index) for index in range(table.rows)]
+def _rows_of(table: Table, inputs: Sequence[_Input]) -> Sequence[object]:
+    """A table's rows as the endpoint takes them: by feature name, or in order where no name fits one (batch, k) input."""
+    columns = inputs[0].parameters.columns if len(inputs) == 1 else ()
+    features = columns or tuple(spec.name for spec in inputs)
+    rows = (table.row(index) for index in range(table.rows))
+    wide = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].shape[1] == len(table.names)
+    if wide and not set(features) & set(table.names):
+        return [list(row.values()) for row in rows]
+    return [{name: value for name, value in row.items() if name in features} for row in rows]
 
 
 def server_address(configuration: settings.Configuration) -> str:

@@ -47,6 +47,11 @@ class DType(enum.StrEnum):
     def is_integer(self) -> bool:
         return self not in (DType.BOOL, DType.BYTES) and not self.is_float
 
+    def holds(self, other: DType) -> bool:
+        """Whether every value of `other` is one of this datatype too: the same, or wider and of the same kind."""
+        same_kind = self.is_float == other.is_float and self.is_integer == other.is_integer
+        return self is other or (same_kind and bool(np.can_cast(other.numpy, self.numpy, "safe")))
+
 
 _NUMPY: dict[DType, np.dtype[np.generic]] = {
     DType.BOOL: np.dtype(np.bool_),

@@ -171,7 +171,12 @@ def signature_changes(old: Signature, new: Signature) -> tuple[tuple[str, ...], 
 
 def _input_changes(before: TensorSpec, after: TensorSpec, breaking: list[str], compatible: list[str]) -> None:
     if (after.dtype, after.shape) != (before.dtype, before.shape):
-        breaking.append(f"input {after.name} changes from {describe(before)} to {describe(after)}")
+        widened = after.shape == before.shape and after.dtype.holds(before.dtype)
+        line = f"input {after.name} changes from {describe(before)} to {describe(after)}"
+        if widened:
+            compatible.append(f"{line}; what clients send today is still taken")
+        else:
+            breaking.append(line)
     if before.columns != after.columns and before.columns and after.columns:
         breaking += [
             f"a new feature must be sent in {after.name}: {name}"

@@ -98,7 +98,7 @@ def _parameter_keys(parameters: dict[str, object] | None) -> int:
 
 def _tensor(item: _Input, spec: TensorSpec) -> Array:
     name = f"input {spec.name!r}"
-    if item.datatype != spec.dtype.value:
+    if item.datatype not in DType.__members__ or not spec.dtype.holds(DType(item.datatype)):
         raise UserError(
             "wrong_dtype", f"{name} has datatype {item.datatype[:20]!r}", f"expected {describe(spec)}"
         )
@@ -180,4 +180,8 @@ def model_metadata(endpoint: str, revisions: Sequence[int], signature: Signature
 
 
 def _describe(spec: TensorSpec) -> dict[str, object]:
-    return {"name": spec.name, "datatype": spec.dtype.value, "shape": list(spec.shape)}
+    """The protocol's three keys, and in `parameters` what a client needs to map the columns of a table."""
+    found: dict[str, object] = {"name": spec.name, "datatype": spec.dtype.value, "shape": list(spec.shape)}
+    if spec.columns:
+        found["parameters"] = {"columns": list(spec.columns)}
+    return found

@@ -31,7 +31,7 @@ def prepare(configuration: settings.Configuration, source: str, name: str | None
     if not manifest.exists():
         manifest.write_bytes(oci.canonical(opened.manifest))
     revision = RoutedRevision(
-        number=1, digest=opened.digest, bundle=opened.directory, ref=opened.ref, percent=100.0
+        number=1, digest=opened.digest, bundle=opened.directory, ref=Path(opened.ref).name, percent=100.0
     )
     table = RoutingTable(generation=1, routes=(Route(endpoint=endpoint, revisions=(revision,)),))
     (run / "table.json").write_bytes(msgspec.json.encode(table))

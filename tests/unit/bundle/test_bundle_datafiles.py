@@ -21,7 +21,14 @@ def test_csv_columns_get_their_types(tmp_path: Path) -> None:
     path.write_text('i,f,g,b,s,e\n1,1.5,,true,x,\n-2,2,1e3,False,"a,b",\n3,nan,4,TRUE,,\n', "utf-8")
     table = datafiles.read_table(path)
     assert table.names == ("i", "f", "g", "b", "s", "e")
-    assert [c.dtype.name for c in table.columns.values()] == ["int64", "float64", "float64", "bool", "object", "float64"]
+    assert [c.dtype.name for c in table.columns.values()] == [
+        "int64",
+        "float64",
+        "float64",
+        "bool",
+        "object",
+        "float64",
+    ]
     assert table.row(0) == {"i": 1, "f": 1.5, "g": None, "b": True, "s": "x", "e": None}
     assert table.row(2) == {"i": 3, "f": None, "g": 4.0, "b": True, "s": None, "e": None}
 
@@ -85,7 +92,9 @@ def test_parquet_reads_like_csv(tmp_path: Path) -> None:
 
 
 def test_tables_from_what_a_session_holds() -> None:
-    frame = pd.DataFrame({"a": [1, 2], "s": pd.Series(["x", None], dtype=object), "c": pd.Categorical(["u", "v"])})
+    frame = pd.DataFrame(
+        {"a": [1, 2], "s": pd.Series(["x", None], dtype=object), "c": pd.Categorical(["u", "v"])}
+    )
     frame["n"] = pd.array([1, None], dtype="Int64")
     table = frames.table_from(frame)
     assert table.row(0) == {"a": 1, "s": "x", "c": "u", "n": 1.0}

@@ -73,7 +73,9 @@ def refuse(path: Path) -> UserError:
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("protocol", range(6))
-def test_p02_pickles_of_every_protocol_in_every_wrapping(tmp_path: Path, wrapping: str, protocol: int) -> None:
+def test_p02_pickles_of_every_protocol_in_every_wrapping(
+    tmp_path: Path, wrapping: str, protocol: int
+) -> None:
     mark = tmp_path / "ran"
     path = tmp_path / "model.onnx"
     path.write_bytes(WRAPPINGS[wrapping](pickle.dumps(Bomb(str(mark)), protocol)))
@@ -91,7 +93,11 @@ def test_p01_the_hint_has_the_three_lines_to_type(tmp_path: Path, name: str) -> 
     assert error.code == "format_not_allowed"
     assert error.hint is not None
     lines = error.hint.splitlines()[1:]
-    assert lines == [f'model = joblib.load("{path}")', "import seaway", "seaway.package(model, name=…, sample=X)"]
+    assert lines == [
+        f'model = joblib.load("{path}")',
+        "import seaway",
+        "seaway.package(model, name=…, sample=X)",
+    ]
 
 
 @pytest.mark.parametrize("compress", [("zlib", 3), ("gzip", 3), ("bz2", 3), ("xz", 3), ("lzma", 3)])
@@ -230,7 +236,9 @@ def test_skops_is_found_and_a_pickle_inside_is_not_let_through(tmp_path: Path) -
     assert refuse(path).code == "format_not_allowed"
 
 
-@pytest.mark.parametrize("data", [b"", b"a,b\n1,2\n", struct.pack("<Q", 1 << 63), b"GGUF" + b"\0" * 60, b"{}"])
+@pytest.mark.parametrize(
+    "data", [b"", b"a,b\n1,2\n", struct.pack("<Q", 1 << 63), b"GGUF" + b"\0" * 60, b"{}"]
+)
 def test_other_files_are_of_no_known_format(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "m.bin"
     path.write_bytes(data)

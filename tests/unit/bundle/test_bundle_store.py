@@ -23,7 +23,9 @@ SIGNATURE = Signature((TensorSpec("x", DType.FP32, (-1, 3)),), (TensorSpec("y", 
 
 def bundle(data: bytes, name: str = "prices") -> tuple[dict[str, bytes | Path], Manifest]:
     files: dict[str, bytes | Path] = {"model.onnx": data, "README.md": b"# card\n"}
-    listed = tuple(BundleFile(p, oci.sha256(d), len(d)) for p, d in sorted(files.items()) if isinstance(d, bytes))
+    listed = tuple(
+        BundleFile(p, oci.sha256(d), len(d)) for p, d in sorted(files.items()) if isinstance(d, bytes)
+    )
     return files, Manifest(name, Task.OTHER, "model.onnx", SIGNATURE, Source("onnx"), listed)
 
 
@@ -57,7 +59,9 @@ def test_the_layout_is_oci_with_modelpack_types(bundle_store: BundleStore, tmp_p
     found = json.loads((home / "blobs" / "sha256" / version.digest[7:]).read_bytes())
     assert found["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
     assert found["config"]["mediaType"] == "application/vnd.cncf.model.config.v1+json"
-    layers = {layer["annotations"]["org.cncf.model.filepath"]: layer["mediaType"] for layer in found["layers"]}
+    layers = {
+        layer["annotations"]["org.cncf.model.filepath"]: layer["mediaType"] for layer in found["layers"]
+    }
     assert layers == {
         "seaway.json": "application/vnd.cncf.model.weight.config.v1.raw",
         "README.md": "application/vnd.cncf.model.doc.v1.raw",
@@ -118,7 +122,9 @@ def test_p21_a_changed_opened_file_is_refused_right_before_loading(bundle_store:
         store.verify_opened(opened)
 
 
-def test_packaging_again_repairs_a_damaged_blob_of_another_version(bundle_store: BundleStore, tmp_path: Path) -> None:
+def test_packaging_again_repairs_a_damaged_blob_of_another_version(
+    bundle_store: BundleStore, tmp_path: Path
+) -> None:
     version = add(bundle_store, b"one")
     flip(blob_of(tmp_path, version, b"# card\n"))
     add(bundle_store, b"two")
@@ -126,7 +132,16 @@ def test_packaging_again_repairs_a_damaged_blob_of_another_version(bundle_store:
 
 
 @pytest.mark.parametrize(
-    "text", ["sha256:ABC", "sha256:" + "A" * 64, "sha256:" + "a" * 63, "sha512:" + "a" * 64, "md5:1", "../../etc", ""]
+    "text",
+    [
+        "sha256:ABC",
+        "sha256:" + "A" * 64,
+        "sha256:" + "a" * 63,
+        "sha512:" + "a" * 64,
+        "md5:1",
+        "../../etc",
+        "",
+    ],
 )
 def test_p16_other_digests_are_invalid(text: str) -> None:
     with pytest.raises(UserError) as caught:
@@ -164,7 +179,10 @@ LAYER = {"mediaType": oci.WEIGHT_LAYER, "digest": "sha256:" + "0" * 64, "size": 
     ("change", "code"),
     [
         ({"layers": [{**LAYER, "annotations": {oci.FILEPATH: "seaway.json"}}]}, "blob_missing"),
-        ({"layers": [{**LAYER, "mediaType": "text/x", "annotations": {oci.FILEPATH: "seaway.json"}}]}, "manifest_invalid"),
+        (
+            {"layers": [{**LAYER, "mediaType": "text/x", "annotations": {oci.FILEPATH: "seaway.json"}}]},
+            "manifest_invalid",
+        ),
         ({"layers": [{**LAYER, "annotations": {oci.FILEPATH: "../seaway.json"}}]}, "unsafe_path"),
         ({"layers": [{**LAYER, "annotations": {oci.FILEPATH: "/seaway.json"}}]}, "unsafe_path"),
         ({"layers": [{**LAYER, "digest": "sha256:ABC"}]}, "digest_invalid"),
@@ -251,7 +269,9 @@ def test_l06_a_full_disk_is_named_and_nothing_is_left(
     assert bundle_store.versions("prices") == [version]
 
 
-def test_p20_what_a_killed_writer_left_is_cleaned_by_the_next(bundle_store: BundleStore, tmp_path: Path) -> None:
+def test_p20_what_a_killed_writer_left_is_cleaned_by_the_next(
+    bundle_store: BundleStore, tmp_path: Path
+) -> None:
     add(bundle_store, b"one")
     left = tmp_path / "home" / "models" / "prices" / "blobs" / "sha256" / f"{blobs.TEMPORARY}half.1"
     left.write_bytes(b"half")

@@ -132,8 +132,12 @@ def test_p11_unknown_opset_and_custom_domain(tmp_path: Path, linear: onnx.ModelP
     assert (error.code, "evil.ops" in error.message) == ("invalid_model", True)
 
 
-@pytest.mark.parametrize("location", ["../w.bin", "/etc/hostname", "a/../../w.bin", "", "C:\\w.bin", "link.bin", "linked/w.bin"])
-def test_p08_external_data_outside_the_directory(tmp_path: Path, linear: onnx.ModelProto, location: str) -> None:
+@pytest.mark.parametrize(
+    "location", ["../w.bin", "/etc/hostname", "a/../../w.bin", "", "C:\\w.bin", "link.bin", "linked/w.bin"]
+)
+def test_p08_external_data_outside_the_directory(
+    tmp_path: Path, linear: onnx.ModelProto, location: str
+) -> None:
     home = tmp_path / "model"
     home.mkdir()
     (tmp_path / "w.bin").write_bytes(b"\0" * 12)
@@ -154,7 +158,9 @@ def test_p08_external_data_outside_the_directory(tmp_path: Path, linear: onnx.Mo
         {"location": "absent.bin"},
     ],
 )
-def test_p10_strange_external_entries(tmp_path: Path, linear: onnx.ModelProto, entries: dict[str, str]) -> None:
+def test_p10_strange_external_entries(
+    tmp_path: Path, linear: onnx.ModelProto, entries: dict[str, str]
+) -> None:
     assert refuse(external(linear, tmp_path, **entries), tmp_path).code == "invalid_model"
 
 

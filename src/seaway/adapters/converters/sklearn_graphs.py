@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 from skl2onnx.operator_converters.imputer_op import convert_sklearn_imputer
 from skl2onnx.operator_converters.random_forest import (
@@ -109,3 +109,21 @@ def _rename(graph: Any, old: str, new: str) -> None:
             for i, name in enumerate(field):
                 if name == old:
                     field[i] = new
+
+
+def widen_tree_scores(model: onnx.ModelProto) -> None:
+    """Cast what tree ensembles give to float64, since their scores are float32 by the operator's definition.
+
+    skl2onnx 1.20 declares them float64 where the inputs are, and no runtime loads that.
+    """
+    nodes = []
+    for at, node in enumerate(model.graph.node):
+        copy = onnx.NodeProto.FromString(node.SerializeToString())
+        nodes.append(copy)
+        if node.op_type in ("TreeEnsembleClassifier", "TreeEnsembleRegressor"):
+            scores = len(node.output) - 1
+            narrow = f"seaway_scores_{at}"
+            nodes.append(helper.make_node("Cast", [narrow], [node.output[scores]], to=TensorProto.DOUBLE))
+            copy.output[scores] = narrow
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
