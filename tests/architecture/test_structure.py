@@ -17,6 +17,15 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "seaway"
 FILES = sorted(SOURCE.rglob("*.py"))
 # Files over 400 lines, each with its reason. None so far.
 LONG_FILES: dict[str, str] = {}
+PORTS = ("core/ports.py", "wiring/control_access.py", "control/doors.py")
+PORT_METHODS = {
+    item.name
+    for name in PORTS
+    for node in ast.parse((SOURCE / name).read_text("utf-8")).body
+    if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "Protocol" for base in node.bases)
+    for item in node.body
+    if isinstance(item, ast.FunctionDef)
+}
 HEAVY = {
     "onnx", "onnxruntime", "sklearn", "skl2onnx", "skops", "pandas", "pyarrow", "sqlalchemy", "alembic", "starlette",
     "uvicorn", "jinja2", "psycopg", "ruamel",
@@ -53,17 +62,15 @@ def test_a_file_stays_short_and_says_what_it_is_for(path: Path) -> None:
 def test_public_functions_and_classes_have_docstrings(path: Path) -> None:
     missing = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Module | ast.ClassDef):
-            private_class = isinstance(node, ast.ClassDef) and node.name.startswith("_")
-            for item in node.body:
-                if (
-                    not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-                    or private_class
-                ):
-                    continue
-                # One line that returns or passes, such as a property of a value, says what it is by its name.
-                short = isinstance(item, ast.FunctionDef) and len(item.body) == 1
-                if not item.name.startswith("_") and not ast.get_docstring(item) and not short:
+        if not isinstance(node, ast.Module | ast.ClassDef) or getattr(node, "name", "").startswith("_"):
+            continue
+        for item in node.body:
+            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                method = isinstance(node, ast.ClassDef)
+                # A port's method is documented at the port, and one of a line says what it is by its name.
+                told = method and (item.name in PORT_METHODS or len(item.body) == 1)
+                told = told or "testing" in path.parts  # a suite's checks are named by a sentence
+                if not item.name.startswith("_") and not ast.get_docstring(item) and not told:
                     missing.append(f"{item.name} (line {item.lineno})")
     assert not missing
 

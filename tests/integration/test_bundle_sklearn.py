@@ -126,12 +126,9 @@ def test_a_planted_float32_flip_is_reported_by_its_row_and_float64_is_taken(tool
 
 def test_a_conversion_beyond_tolerance_is_refused_with_its_worst_rows(tools: Tools) -> None:
     random = np.random.default_rng(3)
-    rows = random.normal(size=(400, 3))
-    rows[::3, 1] = np.nan
-    target = rows[:, 0] + np.where(
-        np.isnan(rows[:, 1]), 5.0, -5.0
-    )  # skl2onnx drops where trees send missing values
-    model = RandomForestRegressor(5, random_state=0).fit(rows, target)
+    rows = random.normal(size=(2000, 5)) * 1e3
+    rows[::9, 2] = np.nan  # skl2onnx drops to which side scikit-learn's trees send missing values
+    model = RandomForestRegressor(10, random_state=0).fit(rows, rows[:, 0] * 2 + rows[:, 1])
     with pytest.raises(ConversionRefused) as caught:
         package(Package(model, "forest", sample=frames.table_from(rows)), tools)
     assert caught.value.code == "conversion_refused"

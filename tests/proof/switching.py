@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from server import Seaway, linear_model
-
 from seaway.testing import load
+from server import Seaway, linear_model
 
 REQUESTS = 20_000
 SWITCHES = 50
@@ -72,7 +71,9 @@ def _drive(server: Seaway, requests: int, switches: int) -> dict[str, Any]:
     took_s = time.monotonic() - began
     sender.join()
     result = found[0]
-    refs = {str(e["revision"]): e["ref"] for e in server.json("history", "linear") if e["kind"] == "revision_live"}
+    refs = {
+        str(e["revision"]): e["ref"] for e in server.json("history", "linear") if e["kind"] == "revision_live"
+    }
     wrong = [i for i, (revision, value) in answers.items() if value != FACTORS[refs[revision]] * _total(i)]
     assert sender is not None and len(result.outcomes) == requests
     assert not result.failed, [str(outcome) for outcome in result.failed[:5]]

@@ -23,7 +23,6 @@ from typing import Final
 
 import msgspec
 
-import seaway
 from seaway import settings
 from seaway.bundle import blobs, environment, oci, sources
 from seaway.core.bundles import OpenedBundle
@@ -99,7 +98,7 @@ def own_wheel(directory: Path) -> Path:
     PyPA binary distribution format 1.0: stored, sorted, with a constant time and no bytecode.
     """
     distribution = _distribution()
-    package = Path(seaway.__file__).parent
+    package = Path(__file__).resolve().parents[1]
     info = f"{_SELF}-{distribution.version}.dist-info"
     files = {
         f"{_SELF}/{path.relative_to(package).as_posix()}": path.read_bytes()
@@ -148,7 +147,7 @@ def _copy_bundle(bundle: OpenedBundle, target: Path) -> None:
         path = target / oci.safe_path(file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file.path, path)
-    (target / oci.MANIFEST_FILE).write_bytes(oci.canonical(bundle.manifest))
+    shutil.copyfile(source / oci.MANIFEST_FILE, target / oci.MANIFEST_FILE)
     copied = sources.open_directory(target)  # checks every byte
     if copied.digest != bundle.digest:
         raise PermanentError(
@@ -266,5 +265,6 @@ ENV SEAWAY_ALLOW_OPEN=1 SEAWAY_HOME=/tmp/seaway PYTHONUNBUFFERED=1
 USER {user}:{user}
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["/opt/seaway/bin/seaway", "serve", "/bundle", "--name", "{name}", "--http", "0.0.0.0:8080"]
+ENTRYPOINT ["/opt/seaway/bin/seaway", "serve", "/bundle", "--name", "{name}"]
+CMD ["--http", "0.0.0.0:8080"]
 """

@@ -75,6 +75,7 @@ class Index(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 def sha256(data: bytes) -> Digest:
+    """The digest of some bytes."""
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 

@@ -45,6 +45,7 @@ class Refused(Exception):
 
 
 def main() -> None:
+    """The child process: limits itself, probes the file that its argument names, prints what it found."""
     request = msgspec.json.decode(sys.argv[1], type=ProbeRequest)
     resource.setrlimit(resource.RLIMIT_AS, (request.memory_bytes, request.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (request.cpu_s, request.cpu_s))

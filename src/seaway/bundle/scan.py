@@ -38,9 +38,8 @@ _SPOOL_BYTES: Final = 16 << 20
 _H5: Final = b"\x89HDF\r\n\x1a\n"
 
 _JOBLIB: Final = ('model = joblib.load("{path}")', "import seaway", "seaway.package(model, name=…, sample=X)")
-_PICKLE: Final = ('model = pickle.load(open("{path}", "rb"))', *_JOBLIB[1:])
 _ADVICE: Final[dict[str, tuple[str, ...]]] = {
-    "pickle": _PICKLE,
+    "pickle": _JOBLIB,  # joblib.load reads plain pickles too
     "joblib": _JOBLIB,
     "torch": (
         'model = torch.load("{path}", weights_only=False)',

@@ -301,6 +301,8 @@ class BundleStore:
     def _materialise(self, version: Version, files: Sequence[BundleFile], directory: Path) -> None:
         self._opened.mkdir(parents=True, exist_ok=True)
         with blobs.exclusive(self._opened / ".lock"):
+            for left in self._opened.glob(f"{blobs.TEMPORARY}*"):  # by a killed process; the lock is held
+                shutil.rmtree(left)
             if directory.is_dir() and self._same(version, files, directory):
                 return
             temporary = Path(tempfile.mkdtemp(prefix=blobs.TEMPORARY, dir=self._opened))

@@ -116,7 +116,11 @@ def predict(
     /,
     *,
     data: Annotated[
-        str, Parameter(help="CSV, JSON lines or Parquet; - reads CSV or JSON lines from standard input.")
+        str,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="CSV, JSON lines or Parquet; - reads CSV or JSON lines from standard input.",
+        ),
     ],
     url: Annotated[str | None, Parameter(help="The server's address; else the one of this home.")] = None,
     common: Common = COMMON,

@@ -32,7 +32,7 @@ def up(
     arguments = _supervisor(
         paths.run,
         http or chosen.http,
-        workers or chosen.workers,
+        chosen.workers if workers is None else workers,
         allow_open or chosen.allow_open,
         chosen.drain_s,
     )

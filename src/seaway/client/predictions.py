@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,18 @@ class Client:
             )
         self._host, self._port, self._timeout_s = parts.hostname, parts.port or 80, timeout_s
         self._local = threading.local()
+        self._connections: list[http.client.HTTPConnection] = []
+        weakref.finalize(self, _close_all, self._connections)
+
+    def close(self) -> None:
+        """Close the connections of all threads; the next call opens a new one. Also done when the client is dropped."""
+        _close_all(self._connections)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def predict(self, endpoint: str, rows: object) -> list[Any]:
         """One prediction per row.
@@ -106,9 +119,9 @@ class Client:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         fresh = connection is None or connection.sock is None
         if connection is None:
-            connection = self._local.connection = http.client.HTTPConnection(
-                self._host, self._port, timeout=self._timeout_s
-            )
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+            self._local.connection = connection
+            self._connections.append(connection)
         try:
             return exchange.exchange(connection, method, path, body, headers)
         except TemporaryError as error:
@@ -116,6 +129,11 @@ class Client:
             if fresh or not idle_closed:
                 raise
             return exchange.exchange(connection, method, path, body, headers)
+
+
+def _close_all(connections: Sequence[http.client.HTTPConnection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _rows_of(table: Table, inputs: Sequence[_Input]) -> Sequence[object]:

@@ -22,6 +22,8 @@ from seaway.core.errors import UserError
 
 _MAX_BYTES: Final = 64 * 1024
 _MAX_DEPTH: Final = 20
+_MAX_OPENERS: Final = 200
+_OPENERS: Final = ("[", "{", "- ", "? ")
 _TAG: Final = "tag:yaml.org,2002:"
 _PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`\Z")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
@@ -77,6 +79,8 @@ class _Reader:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise self._error(f"byte {error.start} is not UTF-8") from error
+        if any(sum(map(line.count, _OPENERS)) > _MAX_OPENERS for line in text.splitlines()):
+            raise self._error("it is nested too deeply")  # the parser's time grows fast with it
         try:
             node: Node | None = YAML(typ="rt", pure=True).compose(text)
         except MarkedYAMLError as error:

@@ -36,6 +36,7 @@ class Orphan(msgspec.Struct, frozen=True):
 
     @property
     def alive(self) -> bool:
+        """Whether the process still runs."""
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
         return not poller.poll(0)

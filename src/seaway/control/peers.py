@@ -34,6 +34,7 @@ class PeerSocket(socket.socket):
         return cls(fileno=listener.detach())
 
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        """As `socket.accept`; the address is (user number, process number)."""
         accepted, _ = super().accept()
         connection = _PeerConnection(fileno=accepted.detach())
         return connection, connection.getpeername()

@@ -27,7 +27,7 @@ from seaway.core.errors import UserError
 from seaway.core.ports import Clock
 from seaway.wire import worker_admin
 
-_BACKOFF_S: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_BACKOFF_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STABLE_S: Final = 10.0
 _STARTING_POLL_S: Final = 0.05
 _CONTROL_STOP_S: Final = 5.0
@@ -210,11 +210,11 @@ class Supervisor:
     def _stop(self) -> int:
         """Control first, so that nothing changes any more; then the workers drain. A second signal kills."""
         forced = self._end([self._control] if self._control is not None else [], _CONTROL_STOP_S)
+        for listener in self._listeners:
+            listener.close()  # the workers have it too: once they close it, new callers are refused at once
         forced = self._end(self._workers, self._plan.drain_s + _MARGIN_S) or forced
         for orphan in self._orphans:
             orphan.send(signal.SIGKILL if forced else signal.SIGTERM)
-        for listener in self._listeners:
-            listener.close()
         (self._plan.run / "supervisor.json").unlink(missing_ok=True)
         if self._plan.remove_run:
             shutil.rmtree(self._plan.run, ignore_errors=True)

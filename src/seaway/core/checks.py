@@ -15,6 +15,8 @@ from seaway.core.errors import UserError
 
 
 class Verdict(enum.StrEnum):
+    """What a check found: inconclusive is too little evidence, errored a broken check, which says nothing of the model."""
+
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"

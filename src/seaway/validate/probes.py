@@ -47,7 +47,7 @@ def signature(subject: Subject) -> CheckResult:
     return CheckResult(
         "signature",
         Verdict.PASSED,
-        f"names, types and shapes hold on {rows or fixed_rows(subject.signature)} rows",
+        f"names, types and shapes hold; rows asked: {rows or fixed_rows(subject.signature)}",
     )
 
 

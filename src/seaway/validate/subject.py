@@ -133,6 +133,7 @@ class Subject:
         return self._golden
 
     def truth(self) -> Array:
+        """The golden set's column of truth, `(rows,)`."""
         golden = self.manifest.golden
         if golden is None:
             raise UserError("invalid_data", "the version has no golden set", "package it with --golden")

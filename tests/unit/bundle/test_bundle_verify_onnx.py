@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from seaway.bundle.verify_onnx import ENTRY, verify_onnx
 from seaway.core.errors import UserError

@@ -207,9 +207,10 @@ class SklearnModel:
         names = [VALUE] if self.task is Task.REGRESSION else [LABEL, PROBABILITIES]
         if self.task is Task.CLASSIFICATION and not hasattr(self._model, "predict_proba"):
             names = [LABEL]
+        onnx_graphs.name_inputs(converted, inputs)
         onnx_graphs.name_outputs(converted, names)
         if dtype is DType.FP64:
-            onnx_graphs.widen_tree_scores(converted)
+            onnx_graphs.widen_scores(converted)
         return converted.SerializeToString(), Signature(
             inputs=inputs, outputs=self._outputs(converted, names)
         )

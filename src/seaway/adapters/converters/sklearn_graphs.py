@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 from skl2onnx.operator_converters.imputer_op import convert_sklearn_imputer
 from skl2onnx.operator_converters.random_forest import (
@@ -32,13 +32,24 @@ def own_conversions() -> dict[type, Callable[..., None]]:
     """Conversions that replace skl2onnx's."""
     return {
         SimpleImputer: _convert_imputer,
-        HistGradientBoostingClassifier: _with_whole_numbers(convert_sklearn_random_forest_classifier),
-        HistGradientBoostingRegressor: _with_whole_numbers(convert_sklearn_random_forest_regressor_converter),
+        HistGradientBoostingClassifier: _histogram_trees(convert_sklearn_random_forest_classifier),
+        HistGradientBoostingRegressor: _histogram_trees(convert_sklearn_random_forest_regressor_converter),
     }
 
 
-class _WholeNumbers:
-    """A container whose nodes get integers where skl2onnx 1.20 gives booleans, which onnx refuses since 1.19."""
+_NARROW = frozenset(
+    {
+        "TreeEnsembleClassifier", "TreeEnsembleRegressor", "LinearClassifier", "LinearRegressor",
+        "SVMClassifier", "SVMRegressor", "Normalizer",
+    }
+)  # fmt: skip
+
+
+class _HistogramTrees:
+    """A container that puts right what skl2onnx 1.20 gives for histogram trees.
+
+    Booleans become integers, since onnx refuses them from 1.19 on; float64 thresholds and weights stay float64.
+    """
 
     def __init__(self, container: Any) -> None:
         self._container = container
@@ -50,12 +61,15 @@ class _WholeNumbers:
         tracks = attributes.get("nodes_missing_value_tracks_true")
         if tracks is not None:
             attributes["nodes_missing_value_tracks_true"] = [int(value) for value in tracks]
+        for key, value in list(attributes.items()):
+            if isinstance(value, np.ndarray) and value.dtype == np.float64:
+                attributes[f"{key}_as_tensor"] = numpy_helper.from_array(attributes.pop(key), key)
         self._container.add_node(*args, **attributes)
 
 
-def _with_whole_numbers(convert: Callable[..., None]) -> Callable[..., None]:
+def _histogram_trees(convert: Callable[..., None]) -> Callable[..., None]:
     def converted(scope: Any, operator: Any, container: Any) -> None:
-        convert(scope, operator, _WholeNumbers(container), op_version=3)
+        convert(scope, operator, _HistogramTrees(container), op_version=3)
 
     return converted
 
@@ -111,19 +125,47 @@ def _rename(graph: Any, old: str, new: str) -> None:
                     field[i] = new
 
 
-def widen_tree_scores(model: onnx.ModelProto) -> None:
-    """Cast what tree ensembles give to float64, since their scores are float32 by the operator's definition.
+def name_inputs(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> None:
+    """Give the inputs their columns' own names, since skl2onnx writes `_` for spaces and signs in them."""
+    graph = model.graph
+    if len(graph.input) != len(specs):
+        raise NotImplementedError("the converted model takes other inputs than the sample has columns")
+    wanted = [spec.name for spec in specs]
+    moved = [
+        v.name for v, name in zip(graph.input, wanted, strict=True) if v.name != name and v.name in wanted
+    ]
+    if moved:
+        raise NotImplementedError(
+            f"the converted model takes {moved[0]!r} in another place: rename the columns"
+        )
+    for value, name in zip(graph.input, wanted, strict=True):
+        for node in graph.node:
+            for i, used in enumerate(node.input):
+                if used == value.name:
+                    node.input[i] = name
+        value.name = name
 
-    skl2onnx 1.20 declares them float64 where the inputs are, and no runtime loads that.
+
+def widen_scores(model: onnx.ModelProto) -> None:
+    """Cast to float64 what is float32 by its operator's definition, and with it the outputs.
+
+    skl2onnx 1.20 goes on as if such scores were float64 where the inputs are, and no runtime loads that.
     """
+    graph = model.graph
     nodes = []
-    for at, node in enumerate(model.graph.node):
+    for at, node in enumerate(graph.node):
         copy = onnx.NodeProto.FromString(node.SerializeToString())
         nodes.append(copy)
-        if node.op_type in ("TreeEnsembleClassifier", "TreeEnsembleRegressor"):
+        if node.op_type in _NARROW:
             scores = len(node.output) - 1
             narrow = f"seaway_scores_{at}"
             nodes.append(helper.make_node("Cast", [narrow], [node.output[scores]], to=TensorProto.DOUBLE))
             copy.output[scores] = narrow
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for value in graph.output:
+        if value.type.tensor_type.elem_type in (TensorProto.FLOAT, TensorProto.DOUBLE):
+            inner = f"{value.name}_any"
+            _rename(graph, value.name, inner)
+            graph.node.append(helper.make_node("Cast", [inner], [value.name], to=TensorProto.DOUBLE))
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
