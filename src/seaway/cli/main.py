@@ -120,6 +120,7 @@ def build_app() -> cyclopts.App:
         ),
         help_format="markdown",
         version=seaway.__version__,
+        console=output.Terminal(),
         result_action="return_value",
     )
     groups: dict[str, cyclopts.App] = {"": app}

@@ -17,12 +17,20 @@ from seaway.core.errors import SeawayError, TemporaryError
 _MARKS = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "inconclusive": "[yellow]inconclusive[/]"}
 
 
+class Terminal(Console):
+    """A console that leaves a reader that went away to `cli.main`, where it is no error."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich inside the handling of the `BrokenPipeError`."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output: colours only on a terminal, no wrapping in a pipe."""
-    out = Console(highlight=False)
+    out = Terminal(highlight=False)
     if not out.is_terminal:
         # 80 is rich's word for "unknown": a pipe has no width, so tables get room; COLUMNS is taken as it is.
-        out = Console(highlight=False, width=160 if out.width == 80 else out.width, soft_wrap=True)
+        out = Terminal(highlight=False, width=160 if out.width == 80 else out.width, soft_wrap=True)
     return out
 
 

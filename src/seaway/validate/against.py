@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from seaway.core.bundles import OpenedBundle
 from seaway.core.checks import CheckResult, Measurement, Requirement, Verdict
+from seaway.core.errors import UserError
 from seaway.core.ports import Runtime
 from seaway.validate import answers, bootstrap, metrics
 from seaway.validate.bootstrap import CONFIDENCE, Estimate
-from seaway.validate.metrics import METRICS, ClassAnswers, Judged, Metric
+from seaway.validate.metrics import METRICS, Judged, Metric
 from seaway.validate.subject import Subject
 
 FEWEST_ROWS: Final = 30
@@ -33,7 +34,7 @@ def against_baseline(baseline: OpenedBundle, runtime: Runtime) -> Callable[[Subj
         finally:
             other.close()
         found = bootstrap.differences(old, new)
-        metric = primary_metric(subject.manifest.requirements, new)
+        metric = primary_metric(subject.manifest.requirements, found)
         verdict, reason, missing = decide(metric, found[metric.name], _value(old, metric.name), new.rows)
         ordered = sorted(found, key=lambda name: name != metric.name)
         return CheckResult(
@@ -59,14 +60,16 @@ def judged_pair(old: Subject, new: Subject) -> tuple[Judged, Judged]:
     return answers.judge(old_answers, truth), answers.judge(new_answers, truth)
 
 
-def primary_metric(requirements: tuple[str, ...], judged: Judged) -> Metric:
-    """The metric that decides a comparison: the first that is required, else accuracy or RMSE."""
-    possible = metrics.values(judged)
+def primary_metric(requirements: tuple[str, ...], found: Mapping[str, Estimate]) -> Metric:
+    """The metric that decides a comparison: the first required one that both versions have, else accuracy or RMSE."""
     for text in requirements:
-        name = Requirement.parse(text).metric
-        if name in possible and math.isfinite(possible[name]):
+        try:
+            name = Requirement.parse(text).metric
+        except UserError:  # its own check says so
+            continue
+        if name in found and math.isfinite(found[name].value):
             return METRICS[name]
-    return METRICS["accuracy" if isinstance(judged, ClassAnswers) else "rmse"]
+    return METRICS["accuracy" if "accuracy" in found else "rmse"]
 
 
 def decide(metric: Metric, difference: Estimate, old: float, rows: int) -> tuple[Verdict, str, str | None]:

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from seaway.core.checks import GoldenFigures
-from seaway.core.errors import SeawayError
 from seaway.validate import metrics
 from seaway.validate.metrics import ClassAnswers, Judged
 from seaway.validate.subject import Subject
@@ -16,12 +15,9 @@ _MOST_CLASSES: Final = 12
 _MOST_POINTS: Final = 300
 
 
-def draw(subject: Subject) -> GoldenFigures | None:
-    """The figures of the golden set; None where the version could not answer it."""
-    try:
-        judged = subject.judged()
-    except SeawayError:  # the check `golden` has said why
-        return None
+def draw(subject: Subject) -> GoldenFigures:
+    """The figures of a golden set that the version has answered."""
+    judged = subject.judged()
     if isinstance(judged, ClassAnswers):
         few = len(judged.classes) <= _MOST_CLASSES
         return GoldenFigures(

@@ -211,7 +211,7 @@ def _compare(report: ChangeReport, before: Subject, after: Subject) -> ChangeRep
     )
     old, new = answers.judge(old_answers, truth), answers.judge(new_answers, truth)
     found = bootstrap.differences(old, new)
-    first = against.primary_metric(after.manifest.requirements, new).name
+    first = against.primary_metric(after.manifest.requirements, found).name
     before_values, after_values = metrics.values(old), metrics.values(new)
     examined = slices.changes(table, slices.gain(old, new))
     return msgspec.structs.replace(

@@ -9,6 +9,7 @@ import jinja2
 import msgspec
 
 from seaway.core.checks import CheckResult, GateReport, GoldenFigures, Measurement, Verdict
+from seaway.validate.metrics import METRICS
 
 _WORDS: Final = {
     Verdict.PASSED: "may take traffic",
@@ -115,9 +116,10 @@ def _measured(measurement: Measurement) -> str:
 
 
 def _bar(measurement: Measurement) -> _Bar | None:
-    """Where value and interval lie between 0 and 1; None for what has another scale."""
+    """Where value and interval lie between 0 and 1; None for a metric of another scale."""
     low, value, high = measurement.low, measurement.value, measurement.high
-    if low is None or value is None or high is None or low < 0 or high > 1 or measurement.unit:
+    known = METRICS.get(measurement.metric)
+    if low is None or value is None or high is None or known is None or not known.bounded:
         return None
     return _Bar(100 * low, 100 * high, 100 * value)
 

@@ -243,3 +243,23 @@ def test_a_model_that_refuses_zeros_is_inconclusive_not_failed(workshop: fakes.W
     assert result(report, "loads").verdict is Verdict.INCONCLUSIVE
     assert "--sample" in (result(report, "loads").missing or "")
     assert report.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_model_that_breaks_the_check_itself_is_errored_and_the_rest_is_told(
+    workshop: fakes.Workshop,
+) -> None:
+    def with_one_row_more(x: np.ndarray, kind: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.append(x, 0.5)
+
+    report = gate(workshop, workshop.bundle(with_one_row_more, fakes.rows(100), requirements=("f1>=0.5",)))
+    assert result(report, "signature").verdict is Verdict.FAILED
+    assert result(report, "golden").verdict is Verdict.ERRORED
+    assert result(report, "latency").verdict is Verdict.PASSED
+
+
+def test_a_requirement_that_cannot_be_read_does_not_stop_the_comparison(workshop: fakes.Workshop) -> None:
+    table = fakes.rows(2000)
+    old = workshop.bundle(fakes.good, table)
+    report = gate(workshop, workshop.bundle(fakes.good, table, requirements=("nonsense",)), old)
+    assert result(report, "nonsense").verdict is Verdict.ERRORED
+    assert result(report, "baseline").verdict is Verdict.PASSED
