@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from server import SEAWAY, Seaway, linear_model
 
 import seaway
 from seaway.core.errors import TemporaryError, UserError
+from server import SEAWAY, Seaway, linear_model
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,14 @@ def client(served: Seaway) -> seaway.Client:
         pd.DataFrame({"b": [2, 4], "a": [1, 3], "truth": [0, 1]}),
         pd.DataFrame({"first": [1, 3], "second": [2, 4]}),
     ],
-    ids=["dicts", "lists", "array", "frame", "frame with more columns in another order", "frame of other names"],
+    ids=[
+        "dicts",
+        "lists",
+        "array",
+        "frame",
+        "frame with more columns in another order",
+        "frame of other names",
+    ],
 )
 def test_every_form_of_rows_gives_the_same_answers(rows: object, client: seaway.Client) -> None:
     assert client.predict("linear", rows) == [6.0, 14.0]

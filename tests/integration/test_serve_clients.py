@@ -49,7 +49,8 @@ def test_tritonclient_health_and_metadata(triton) -> None:
     assert triton.get_server_metadata()["name"] == "seaway"
     found = triton.get_model_metadata("prices")
     assert found["versions"] == ["1", "2"]
-    assert found["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
+    columns = {"parameters": {"columns": ["a", "b", "c"]}}
+    assert found["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3], **columns}]
     assert found["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}]
 
 

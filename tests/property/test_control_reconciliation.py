@@ -151,7 +151,9 @@ class World:
             self.states[endpoint] = changes.delete(state, ADA, self.now_s).state
             return
         try:
-            target = changes.rollback_target(state, None)
+            target = changes.rollback_target(
+                state, [r for (name, _), r in self.revisions.items() if name == endpoint], None
+            )
         except UserError:
             return
         self.states[endpoint] = changes.rollback(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -55,12 +56,17 @@ def judge(spec: Deployment, version: Version, report: GateReport, override: str 
     if override is None or not override.strip():
         raise UserError(
             "gate_failed",
-            f"{report.ref} did not pass its gate: {names}",
+            f"{report.ref} did not pass its gate: {_reasons(report)}",
             f"see why: seaway validate {report.ref}; or deploy it with --override 'REASON', which is recorded",
         )
     return Judged(
         spec, version, report, override, (f"the gate failed ({names}) and was overridden: {override}",)
     )
+
+
+def _reasons(report: GateReport) -> str:
+    failed = (result for result in report.results if result.check in report.failed_checks)
+    return "; ".join(f"{result.check} {result.verdict.value} ({result.reason})" for result in failed)
 
 
 def deploy(
@@ -92,10 +98,11 @@ def deploy(
     return Plan(_wanted(state, revision.number), message, revision, (event,), revision, judged.warnings)
 
 
-def rollback_target(state: DeploymentState, to: int | None) -> int:
-    """Which revision a rollback means.
+def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: int | None) -> int:
+    """Which of an endpoint's `revisions` a rollback means.
 
-    Without `to`: the live one where a newer one is on its way, else the newest one below it that was live.
+    Without `to`: the live one where a newer one is on its way, else the newest one below it that was live and
+    differs from it: after v1, v2, back to v1, v2 again, a rollback means v1 and not the first v2.
     Raises `UserError` (`revision_not_found`, `nothing_to_roll_back`).
     """
     if to is not None:
@@ -111,9 +118,14 @@ def rollback_target(state: DeploymentState, to: int | None) -> int:
             return state.desired
         if state.live is not None and state.desired != state.live:
             return state.live
-    earlier = [number for number in state.proven if state.live is not None and number < state.live]
+    live = next((r for r in revisions if r.number == state.live), None)
+    earlier = [
+        r.number
+        for r in revisions
+        if live is not None and r.number in state.proven and r.number < live.number and not _alike(r, live)
+    ]
     if not earlier:
-        none = f"no earlier revision of {state.endpoint} has been live"
+        none = f"no earlier, other revision of {state.endpoint} has been live"
         raise UserError("nothing_to_roll_back", none, f"see: seaway history {state.endpoint}")
     return max(earlier)
 
@@ -181,11 +193,16 @@ def settle(
 
 def same(current: Revision, spec: Deployment, version: Version) -> bool:
     """Whether deploying this would change nothing; how the version was written does not count."""
+    return current.digest == version.digest and _bare(current.spec) == _bare(spec)
 
-    def bare(one: Deployment) -> Deployment:
-        return msgspec.structs.replace(one, serve=msgspec.structs.replace(one.serve, bundle=str(version.ref)))
 
-    return current.digest == version.digest and bare(current.spec) == bare(spec)
+def _alike(a: Revision, b: Revision) -> bool:
+    return a.digest == b.digest and _bare(a.spec) == _bare(b.spec)
+
+
+def _bare(spec: Deployment) -> Deployment:
+    """The settings without the name of the version, which can be written in two ways."""
+    return msgspec.structs.replace(spec, serve=msgspec.structs.replace(spec.serve, bundle="any:v1"))
 
 
 def about(

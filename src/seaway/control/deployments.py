@@ -103,7 +103,7 @@ class Deployments:
             def plan_rollback(state: DeploymentState | None) -> changes.Plan:
                 if state is None or state.phase in _ABSENT:
                     raise _not_found(endpoint)
-                number = changes.rollback_target(state, to)
+                number = changes.rollback_target(state, self._store.revisions(endpoint), to)
                 revision = self._store.revision(endpoint, number)
                 if revision is None:
                     raise UserError("revision_not_found", f"{endpoint} has no revision {number}")

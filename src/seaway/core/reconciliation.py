@@ -262,7 +262,9 @@ def _warm_numbers(state: DeploymentState) -> tuple[int, ...]:
 def _bring_up_to_date(table: RoutingTable, workers: tuple[WorkerView, ...]) -> Action | None:
     """Commit to the workers that are behind; one that lacks a revision of the table prepares it first.
 
-    A worker on which a revision of the table failed is left as it is: it says so in its readiness.
+    One on which a revision of the table failed follows all the same: a new revision enters no table before it is
+    ready everywhere, so this one was live before that worker started. Its endpoint answers `not_ready` there, and
+    must not keep the others from moving on.
     """
     behind = [w for w in workers if w.generation < table.generation]
     able = []
@@ -273,7 +275,7 @@ def _bring_up_to_date(table: RoutingTable, workers: tuple[WorkerView, ...]) -> A
         for route, revision, loaded in found:
             if loaded is None:
                 return Prepare((worker.slot,), route.endpoint, revision, route.limits)
-        if all(loaded is not None and loaded.ready for _, _, loaded in found):
+        if all(loaded is not None and (loaded.ready or loaded.error is not None) for _, _, loaded in found):
             able.append(worker.slot)
     return Commit(tuple(able), table) if able else None
 

@@ -1,7 +1,7 @@
 """The control plane inside a verb, for a home on which no server runs: the same use cases and the same loop.
 
-A change is stored and the routing table written, so that the next `seaway up` starts with it; workers that outlived
-their supervisor are brought up to date at once.
+A change is stored, and the next `seaway up` makes it so; workers that outlived their supervisor are brought up to
+date at once.
 """
 
 from __future__ import annotations
