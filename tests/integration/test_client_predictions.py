@@ -79,7 +79,7 @@ def test_an_answer_says_who_gave_it(client: seaway.Client) -> None:
 
 
 def test_a_wrong_row_is_the_callers_error_with_the_feature_named(client: seaway.Client) -> None:
-    with pytest.raises(UserError, match="row 1.*'b'") as caught:
+    with pytest.raises(UserError, match=r"row 1.*'b'") as caught:
         client.predict("linear", [{"a": 1, "b": 2}, {"a": 1, "b": "x"}])
     assert caught.value.code == "wrong_dtype"
 

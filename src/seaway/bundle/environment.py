@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from packaging.pylock import Pylock, PylockValidationError
 from packaging.requirements import Requirement
@@ -45,12 +46,7 @@ def environment_lock(cache: Path) -> bytes:
         return path.read_bytes()
     with blobs.disk_errors(cache), tempfile.TemporaryDirectory(prefix="seaway-lock-") as scratch:
         cache.mkdir(parents=True, exist_ok=True)
-        try:
-            encoded = canonical_lock(_pip_lock(pins, Path(scratch)), pins)
-        except PermanentError:
-            # A mirror on this machine's disk: what others can install comes from the index that pip asks by itself.
-            public = settings.environment_without_pip_configuration()
-            encoded = canonical_lock(_pip_lock(pins, Path(scratch), public), pins)
+        encoded = canonical_lock(_locked(pins, Path(scratch)), pins)
         blobs.replace_file(path, encoded)
         blobs.sync_directory(cache)
     return encoded
@@ -106,6 +102,8 @@ def canonical_lock(found: Mapping[str, Any], pins: Mapping[str, str]) -> bytes:
                 # a local mirror's location says nothing elsewhere: the file is named, and its hash decides
                 file.pop("url", None)
                 file["path"] = f"wheels/{file['name']}"
+            else:
+                file["url"] = _without_credentials(file["url"])
         packages.append(kept)
     packages.sort(key=lambda package: str(package["name"]))
     locked = {canonicalize_name(p["name"]): p["version"] for p in packages}
@@ -137,6 +135,17 @@ def hashed_requirements(lock: bytes) -> str:
         )
         lines.append(f"{package['name']}=={package['version']}{hashes}\n")
     return "".join(lines)
+
+
+def _locked(pins: Mapping[str, str], scratch: Path) -> dict[str, Any]:
+    """What pip locks, by the public index where this machine's pip would take files from a mirror on its own disk."""
+    found = _pip_lock(pins, scratch)
+    if any(_local(wheel.get("url", "")) for package in found["packages"] for wheel in package.get("wheels", ())):
+        try:
+            return _pip_lock(pins, scratch, settings.environment_without_pip_configuration())
+        except TemporaryError:
+            return found  # the mirror is all that can be reached: its files are locked by name and hash
+    return found
 
 
 def _pip_lock(
@@ -173,6 +182,11 @@ def _marker() -> str:
         f"python_version == '{version}' and sys_platform == '{sys.platform}' "
         f"and platform_machine == '{platform.machine()}'"
     )
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _local(url: str) -> bool:

@@ -27,9 +27,10 @@ from seaway.serve.counters import Counters
 from seaway.serve.plane import DataPlane
 from seaway.wire import prometheus
 
-_IDLE_GRACE_S: Final = (
-    0.5  # how long a draining worker keeps idle connections, for requests already on their way
-)
+# How long a draining worker keeps idle connections, for requests already on their way.
+_IDLE_GRACE_S: Final = 0.5
+# How long it goes on accepting: closing a socket resets the connections that wait in its queue.
+_LAST_ACCEPTS_S: Final = 0.1
 _KEEP_ALIVE_S: Final = 75
 _POLL_S: Final = 0.02
 
@@ -130,8 +131,9 @@ class _Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting; answer what was accepted, each answer closing its connection; then close idle ones."""
+        """Empty the queue, stop accepting; answer what was accepted, each answer closing its connection; then idle ones."""
         self._plane.draining = True
+        await asyncio.sleep(_LAST_ACCEPTS_S)
         for server in self.servers:
             server.close()
         self.on_stop()

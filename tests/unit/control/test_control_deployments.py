@@ -252,3 +252,12 @@ def test_a_stranger_may_change_nothing_and_leaves_one_event(plane: Plane, verb: 
     assert plane.kinds().count("action_refused") == 1
     for read in (plane.deployments.status, plane.deployments.history):
         assert code_of(lambda read=read: read(STRANGER)) == "forbidden"  # type: ignore[misc]
+
+
+def test_a_rollback_passes_over_revisions_that_are_the_same_as_the_live_one(plane: Plane) -> None:
+    deploy_live(plane, 1, 2)
+    plane.deployments.rollback(OWNER, "prices")
+    make_live(plane)
+    deploy_live(plane, 2)  # revision 3 is v2 again: going back means v1, not the v2 of revision 2
+    back = plane.deployments.rollback(OWNER, "prices")
+    assert (back.revision, back.ref) == (1, "prices:v1")
