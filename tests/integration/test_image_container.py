@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -66,11 +67,13 @@ def base_tar(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+def podman() -> Iterator[Podman]:
     """Podman with a store of its own."""
     if shutil.which("podman") is None:
         pytest.skip("podman is not installed; tests/components/install.sh installs it")
-    home = tmp_path_factory.mktemp("podman")
+    home = Path(
+        tempfile.mkdtemp(prefix="seaway-podman-")
+    )  # podman refuses a run root of more than 50 characters
     conf = home / "containers.conf"
     conf.write_text(CONTAINERS_CONF)
     where = ["podman", "--root", str(home / "store"), "--runroot", str(home / "run")]

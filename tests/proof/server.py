@@ -60,8 +60,8 @@ class Seaway:
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a command and do not wait for it."""
-        out = (self.home / "commands.log").open("ab")
-        return subprocess.Popen([SEAWAY, *words], stdout=out, stderr=out, env=self.environment)
+        with (self.home / "commands.log").open("ab") as out:
+            return subprocess.Popen([SEAWAY, *words], stdout=out, stderr=out, env=self.environment)
 
     def run(self, *words: str, expect: int | None = 0) -> str:
         """Run a command to its end; `expect` is its exit code (None: any)."""

@@ -140,7 +140,9 @@ def hashed_requirements(lock: bytes) -> str:
 def _locked(pins: Mapping[str, str], scratch: Path) -> dict[str, Any]:
     """What pip locks, by the public index where this machine's pip would take files from a mirror on its own disk."""
     found = _pip_lock(pins, scratch)
-    if any(_local(wheel.get("url", "")) for package in found["packages"] for wheel in package.get("wheels", ())):
+    if any(
+        _local(wheel.get("url", "")) for package in found["packages"] for wheel in package.get("wheels", ())
+    ):
         try:
             return _pip_lock(pins, scratch, settings.environment_without_pip_configuration())
         except TemporaryError:

@@ -54,6 +54,7 @@ def write_context(
     `UserError("image_unavailable")` where `out` holds something, `TemporaryError("image_unavailable")` where wheels
     are missing and no index answers, `PermanentError("digest_mismatch")` for a damaged bundle.
     """
+    out = out.absolute()  # pip, which collects the wheels, works in a directory of its own
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(
             "image_unavailable", f"{out} is not an empty directory", "name a new directory with -o"

@@ -211,7 +211,9 @@ class Supervisor:
         """Control first, so that nothing changes any more; then the workers drain. A second signal kills."""
         forced = self._end([self._control] if self._control is not None else [], _CONTROL_STOP_S)
         for listener in self._listeners:
-            listener.listen(0)  # no queue any more: the workers take up what waits, and nobody else gets into it
+            listener.listen(
+                0
+            )  # no queue any more: the workers take up what waits, and nobody else gets into it
             listener.close()  # the workers have it too: once they close it, new callers are refused at once
         forced = self._end(self._workers, self._plan.drain_s + _MARGIN_S) or forced
         for orphan in self._orphans:

@@ -9,13 +9,31 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from skl2onnx.operator_converters.decision_tree import (
+    convert_sklearn_decision_tree_classifier,
+    convert_sklearn_decision_tree_regressor,
+)
+from skl2onnx.operator_converters.gradient_boosting import (
+    convert_sklearn_gradient_boosting_classifier,
+    convert_sklearn_gradient_boosting_regressor,
+)
 from skl2onnx.operator_converters.imputer_op import convert_sklearn_imputer
 from skl2onnx.operator_converters.random_forest import (
     convert_sklearn_random_forest_classifier,
     convert_sklearn_random_forest_regressor_converter,
 )
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from seaway.core.tensors import DType, TensorSpec
 
@@ -34,6 +52,14 @@ def own_conversions() -> dict[type, Callable[..., None]]:
         SimpleImputer: _convert_imputer,
         HistGradientBoostingClassifier: _histogram_trees(convert_sklearn_random_forest_classifier),
         HistGradientBoostingRegressor: _histogram_trees(convert_sklearn_random_forest_regressor_converter),
+        DecisionTreeClassifier: _trees(convert_sklearn_decision_tree_classifier),
+        DecisionTreeRegressor: _trees(convert_sklearn_decision_tree_regressor),
+        RandomForestClassifier: _trees(convert_sklearn_random_forest_classifier),
+        RandomForestRegressor: _trees(convert_sklearn_random_forest_regressor_converter),
+        ExtraTreesClassifier: _trees(convert_sklearn_random_forest_classifier),
+        ExtraTreesRegressor: _trees(convert_sklearn_random_forest_regressor_converter),
+        GradientBoostingClassifier: _trees(convert_sklearn_gradient_boosting_classifier),
+        GradientBoostingRegressor: _trees(convert_sklearn_gradient_boosting_regressor),
     }
 
 
@@ -70,6 +96,26 @@ class _HistogramTrees:
 def _histogram_trees(convert: Callable[..., None]) -> Callable[..., None]:
     def converted(scope: Any, operator: Any, container: Any) -> None:
         convert(scope, operator, _HistogramTrees(container), op_version=3)
+
+    return converted
+
+
+def _trees(convert: Callable[..., None]) -> Callable[..., None]:
+    """Trees whose input is rounded to float32, as scikit-learn's own do before they compare.
+
+    What is left of a float64 conversion is what comes before them, such as scaling; skl2onnx 1.20 would write the
+    thresholds of float64 trees as float32, and rows on a threshold would take the other branch.
+    """
+
+    def converted(scope: Any, operator: Any, container: Any) -> None:
+        wide = operator.inputs[0]
+        if isinstance(wide.type, DoubleTensorType):
+            narrow = scope.declare_local_variable("tree_input", FloatTensorType(wide.type.shape))
+            container.add_node(
+                "Cast", [wide.full_name], [narrow.full_name], to=TensorProto.FLOAT, op_version=13
+            )
+            operator.inputs.set_element(0, narrow)
+        convert(scope, operator, container)
 
     return converted
 
