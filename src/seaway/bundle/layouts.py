@@ -25,6 +25,10 @@ def read_layout(path: Path) -> tuple[bytes, list[tuple[str, int, bytes | Path]]]
     inner = oci.Descriptor(oci.SETTING_LAYER, own.digest, own.size_bytes)
     manifest = oci.parse_seaway_manifest(_foreign_blob(directory, inner, oci.MAX_MANIFEST_BYTES))
     oci.check_files(manifest, {file.path: file for file in files})
+    config = _foreign_blob(directory, found.config, oci.MAX_MANIFEST_BYTES)
+    if oci.bundle_manifest(manifest, files, config) != encoded:
+        # The digest of an opened bundle is computed from its files: so its manifest must have the one form there is.
+        raise UserError("manifest_invalid", f"{path} holds a bundle that is not in Seaway's canonical form")
     contents: list[tuple[str, int, bytes | Path]] = []
     for descriptor in (found.config, *found.layers):
         blob = directory / descriptor.digest.removeprefix("sha256:")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import msgspec
 import onnx
 from onnx import TensorProto, helper
 
-from seaway.core.bundles import BundleFile, Digest, Manifest, OpenedBundle, Source, Task
+from seaway.bundle import oci, sources
+from seaway.core.bundles import BundleFile, Manifest, OpenedBundle, Source, Task
 from seaway.core.tensors import DType, Meaning, Signature, TensorSpec
 
 OPSET = 17
@@ -102,7 +102,7 @@ def endless(directory: Path) -> OpenedBundle:
 
 
 def write(directory: Path, graph: onnx.GraphProto, signature: Signature) -> OpenedBundle:
-    """A bundle of this graph in `directory`. Its digest is that of its manifest file, not of an OCI manifest."""
+    """A bundle of this graph in `directory`, whose name is the model's."""
     directory.mkdir(parents=True, exist_ok=True)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
@@ -114,12 +114,7 @@ def write(directory: Path, graph: onnx.GraphProto, signature: Signature) -> Open
         entry="model.onnx",
         signature=signature,
         source=Source("onnx"),
-        files=(BundleFile("model.onnx", _digest(model), len(model)),),
+        files=(BundleFile("model.onnx", oci.sha256(model), len(model)),),
     )
-    encoded = msgspec.json.encode(manifest)
-    (directory / "seaway.json").write_bytes(encoded)
-    return OpenedBundle(_digest(encoded), manifest, str(directory), f"{directory.name}:v1", len(model))
-
-
-def _digest(data: bytes) -> Digest:
-    return Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+    (directory / oci.MANIFEST_FILE).write_bytes(oci.canonical(manifest))
+    return msgspec.structs.replace(sources.open_directory(directory), ref=f"{directory.name}:v1")

@@ -28,8 +28,11 @@ def prepare(configuration: settings.Configuration, source: str, name: str | None
     opened = sources.open_source(source, private, store, name)
     endpoint = parse_name(name) if name else _endpoint(source, opened.manifest.name)
     manifest = Path(opened.directory) / oci.MANIFEST_FILE
-    if not manifest.exists():
+    if (
+        not manifest.exists()
+    ):  # a bare ONNX file: from here on it is a bundle like any other, with a bundle's digest
         manifest.write_bytes(oci.canonical(opened.manifest))
+        opened = msgspec.structs.replace(sources.open_directory(Path(opened.directory)), ref=opened.ref)
     revision = RoutedRevision(
         number=1, digest=opened.digest, bundle=opened.directory, ref=Path(opened.ref).name, percent=100.0
     )

@@ -14,13 +14,14 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 import seaway
-from seaway.bundle import datafiles, oci, store
+from seaway.bundle import datafiles, sources
 from seaway.core import tables
 from seaway.core.bundles import OpenedBundle
-from seaway.core.errors import PermanentError, SeawayError
+from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import RoutedRevision
 from seaway.engine.pool import Sources
@@ -54,26 +55,21 @@ def main() -> None:
 
 
 def open_bundle(revision: RoutedRevision) -> OpenedBundle:
-    """The opened bundle in the revision's directory, every file checked against its digest.
+    """The opened bundle in the revision's directory: every file checked, and the whole against the revision's digest.
 
     Raises `PermanentError("digest_mismatch")`, also where the directory is gone or holds no manifest.
     """
-    directory = Path(revision.bundle)
     try:
-        manifest = oci.parse_seaway_manifest((directory / oci.MANIFEST_FILE).read_bytes())
-    except (OSError, SeawayError) as error:
+        bundle = sources.open_directory(Path(revision.bundle))
+    except (OSError, UserError) as error:
         raise PermanentError(
             "digest_mismatch", f"the bundle of {revision.ref} cannot be read", "deploy it again"
         ) from error
-    bundle = OpenedBundle(
-        digest=revision.digest,
-        manifest=manifest,
-        directory=str(directory),
-        ref=revision.ref,
-        size_bytes=sum(file.size_bytes for file in manifest.files),
-    )
-    store.verify_opened(bundle)
-    return bundle
+    if bundle.digest != revision.digest:
+        raise PermanentError(
+            "digest_mismatch", f"the manifest of {revision.ref} has changed", "deploy it again"
+        )
+    return msgspec.structs.replace(bundle, ref=revision.ref)
 
 
 def sample(bundle: OpenedBundle) -> Tensors | None:
