@@ -13,12 +13,18 @@ import skops.io
 from sklearn import datasets
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from seaway.adapters.converters.sklearn import SklearnConverter
 from seaway.adapters.runtimes.onnxruntime import OnnxRuntime
@@ -106,6 +112,32 @@ def planted() -> tuple[Pipeline, npt.NDArray[np.float64]]:
     rows = (2.0**24 + np.arange(1001)).reshape(-1, 1)
     labels = (np.arange(1001) > FLIPPED).astype(int)
     return make_pipeline(StandardScaler(), DecisionTreeClassifier()).fit(rows, labels), rows
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        DecisionTreeClassifier(random_state=0),
+        RandomForestClassifier(10, random_state=0),
+        GradientBoostingClassifier(n_estimators=10, random_state=0),
+        DecisionTreeRegressor(random_state=0),
+        RandomForestRegressor(10, random_state=0),
+        GradientBoostingRegressor(n_estimators=10, random_state=0),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_trees_behind_a_scaler_answer_alike_in_float64(tools: Tools, estimator: BaseEstimator) -> None:
+    """Rows on a threshold: what float32 scaling sends to the other branch, float64 scaling must not."""
+    random = np.random.default_rng(3)
+    values = random.integers(0, 40, (3000, 3)) / 7.0 + 1000.0
+    truth = (
+        (values.sum(axis=1) > 3008).astype(int) if isinstance(estimator, ClassifierMixin) else values[:, 0]
+    )
+    model = make_pipeline(StandardScaler(), estimator).fit(values, truth)
+    made = package(Package(model, "trees", sample=frames.table_from(values)), tools)
+    assert made.parity is not None and made.parity.passed
+    float64 = [found for found in made.parity.candidates if found.candidate == "float64"]
+    assert all(found.rows_beyond == 0 for found in float64)
 
 
 def test_a_planted_float32_flip_is_reported_by_its_row_and_float64_is_taken(tools: Tools) -> None:

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from server import SEAWAY, Seaway, linear_model
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seaway.core import reconciliation as core
 from seaway.core.bundles import Digest
 from seaway.core.deployments import DeploymentState, Phase, Revision, deployment_of
-from seaway.core.traffic import RoutedRevision, Route, RoutingTable
+from seaway.core.traffic import Route, RoutedRevision, RoutingTable
 
 
 def _digest(letter: str) -> Digest:
