@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := .make/installed
 DATA := .make/data
-CODE := src tests examples bench
+CODE := src tests examples docs
 
 .PHONY: demo test check format test-all components prove clean
 

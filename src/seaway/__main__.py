@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seaway.cli.main import run
+from seaway.cli.entry import run
 
 if __name__ == "__main__":
     run()

@@ -7,7 +7,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -23,13 +23,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """HOST:PORT of the data plane."""
     control: str | None = None
     """HOST:PORT of the control API on TCP, beside its socket; None means the socket alone."""
-    workers: int = 1
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     """Data workers."""
     store: str | None = None
     """SQLAlchemy URL of the state store; None means SQLite in the home."""
     allow_open: bool = False
     """Whether addresses beyond loopback may be bound without authentication."""
-    drain_s: float = 20.0
+    drain_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 20.0
     """How long a stopping worker waits for requests in flight."""
     log_level: str = "info"
 

@@ -121,6 +121,7 @@ def build_app() -> cyclopts.App:
         help_format="markdown",
         version=seaway.__version__,
         console=output.Terminal(),
+        suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
     groups: dict[str, cyclopts.App] = {"": app}
@@ -180,8 +181,3 @@ def _internal_fault(error: Exception, as_json: bool) -> int:
     if output.wants_traceback():
         raise error
     return 1
-
-
-def run() -> None:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,25 @@ def test_l06_no_terminal_and_closed_stdin_are_fine(tmp_path: Path) -> None:
         env=environment,
     )
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.15, 0.3])
+def test_l06_ctrl_c_is_130_at_any_moment_and_no_traceback(delay_s: float, tmp_path: Path) -> None:
+    """Reading standard input, so that the command is still there whenever the signal comes."""
+    environment = {**os.environ, "SEAWAY_HOME": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "seaway", "predict", "prices", "--data", "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
+    )  # fmt: skip
+    assert process.stdin and process.stderr
+    # -X importtime says when the imports inside the guard begin; before that, the signal is Python's own affair.
+    for line in process.stderr:
+        if "cyclopts" in line:
+            break
+    try:
+        process.wait(timeout=delay_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said[-2000:]
+    assert "Traceback" not in said
