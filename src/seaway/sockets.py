@@ -18,7 +18,7 @@ def parse_address(text: str) -> tuple[str, int]:
     """`HOST:PORT`, with an IPv6 host in brackets. Raises `UserError("invalid_config")`."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise UserError("invalid_config", f"{text!r} is not HOST:PORT", "such as 127.0.0.1:8080")
     return host, int(port)
 
