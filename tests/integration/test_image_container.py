@@ -30,6 +30,7 @@ BASE_PACKAGES = (
     "python3.11-minimal,libpython3.11-stdlib,libstdc++6,libc-bin,dash,coreutils,base-files,ca-certificates"
 )
 # Cgroups v1 and no CAP_SYS_RESOURCE: what podman needs to know of such a machine.
+ROOT = Path(__file__).resolve().parents[2]
 CONTAINERS_CONF = """
 [containers]
 default_ulimits = ["nofile=1024:1024","nproc=4096:4096"]
@@ -44,9 +45,9 @@ Podman = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def base_tar(root: Path) -> Path:
+def base_tar() -> Path:
     """A root file system with Python, made once and kept beside the checkout's other caches."""
-    tar = root / ".cache" / "images" / "python3.11.tar"
+    tar = ROOT / ".cache" / "images" / "python3.11.tar"
     if not tar.exists():
         tar.parent.mkdir(parents=True, exist_ok=True)
         part = tar.with_suffix(f".{os.getpid()}")
