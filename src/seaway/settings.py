@@ -31,7 +31,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether addresses beyond loopback may be bound without authentication."""
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 20.0
     """How long a stopping worker waits for requests in flight."""
-    log_level: str = "info"
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -45,7 +44,7 @@ class Configuration(msgspec.Struct, frozen=True):
 def load(home: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Configuration:
     """Read the settings of `home` (else `SEAWAY_HOME`, else `~/.seaway`).
 
-    A `SEAWAY_<NAME>` variable wins over `HOME/config.toml`, which wins over the default.
+    A `SEAWAY_<NAME>` variable wins over `HOME/config.toml`, which wins over the default; an empty one is not set.
     Raises `UserError("invalid_config")` for an unknown key or a malformed value, naming its origin.
     """
     env = os.environ if environ is None else environ
@@ -57,7 +56,7 @@ def load(home: str | Path | None = None, environ: Mapping[str, str] | None = Non
         values[key], origins[key] = value, str(path)
     for name in Settings.__struct_fields__:
         variable = f"SEAWAY_{name.upper()}"
-        if variable in env:
+        if env.get(variable):
             values[name], origins[name] = env[variable], variable
     for name, value in values.items():
         try:  # one at a time, so that the error can name the origin
@@ -115,11 +114,6 @@ class HomePaths(msgspec.Struct, frozen=True):
     def lock(self) -> Path:
         """Held by the one process that opens the state store."""
         return self.home / "lock"
-
-    @property
-    def up_lock(self) -> Path:
-        """Held by the supervisor."""
-        return self.run / "up.lock"
 
     @property
     def run(self) -> Path:

@@ -13,9 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from seaway.adapters.stores import sql
-from seaway.core.ports import StateStore
-from seaway.testing.state_store import CASES, MemoryStateStore
+from seaway.adapters.stores import claims, sql
+from seaway.core.errors import SeawayError, TemporaryError
+from seaway.core.ports import Change, StateStore
+from seaway.testing.state_store import CASES, MemoryStateStore, make_event
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +90,44 @@ def postgresql(postgres: str, request: pytest.FixtureRequest) -> Iterator[StateS
 def test_state_store(kind: str, case: Callable[[StateStore], None], request: pytest.FixtureRequest) -> None:
     store: StateStore = request.getfixturevalue(kind)
     case(store)
+
+
+@pytest.mark.outside
+def test_a_database_has_one_claimer_and_a_lost_claim_stops_its_holder(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_WAIT_S", 0.2)
+    with psycopg.connect(f"host={postgres} user=seaway dbname=postgres", autocommit=True) as admin:
+        admin.execute("CREATE DATABASE claimed")
+    url = f"postgresql://seaway@/claimed?host={postgres}"
+    first, second = sql.open_store(url), sql.open_store(url)
+    first.claim()
+    with pytest.raises(SeawayError) as caught:
+        second.claim()
+    assert caught.value.code == "already_running"
+    assert "'claimed'" in caught.value.message
+
+    _end_claims(postgres)
+    first.apply(Change((make_event(),)))  # nobody else came: it is taken again
+    with pytest.raises(SeawayError):
+        second.claim()
+
+    _end_claims(postgres)
+    second.claim()
+    for call in (first.states, lambda: first.apply(Change((make_event(),)))):
+        with pytest.raises(TemporaryError) as lost:
+            call()
+        assert lost.value.code == "store_unavailable"
+    assert second.last_seq() == 1
+    second.close()
+    assert first.states() == ()
+    first.close()
+
+
+def _end_claims(postgres: str) -> None:
+    """End the sessions that hold a claim, as a lost connection would."""
+    with psycopg.connect(f"host={postgres} user=seaway dbname=postgres", autocommit=True) as admin:
+        query = (
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
+        )
+        assert admin.execute(query, (claims.CLAIM_KEY,)).fetchall() == [(True,)]

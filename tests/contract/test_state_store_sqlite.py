@@ -14,10 +14,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from seaway.adapters.stores import migrate, schema, sql
+from seaway import settings
+from seaway.adapters.stores import claims, migrate, schema, sql
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Change
 from seaway.testing.state_store import make_event, make_revision, make_state
+from seaway.wiring import control_parts
+from seaway.wiring.home import Home
 
 KILLS = 10
 WRITER = """
@@ -123,11 +126,78 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "disk_full"
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://x/y"])
-def test_an_unknown_store_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://ada:hunter2@h/y",
+        "hunter2://h/y",
+        "postgresql://ada:hunter2@h:hunter2/db",
+        "postgresql://ada:hunter2@h:99999/db",
+        "sqlite+hunter2:///x",
+        "sqlite://",
+    ],
+)
+def test_an_unknown_store_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(SeawayError) as caught:
         sql.open_store(url)
     assert caught.value.code == "invalid_config"
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "hunter2" not in f"{error}{getattr(error, 'hint', '')}"
+        error = error.__cause__
+
+
+@pytest.mark.parametrize("name", ["what?mode=memory", "100%41", "a#b", "ü x"])
+def test_a_home_of_any_name_has_its_store_in_it(tmp_path: Path, name: str) -> None:
+    home = Home(settings.load(tmp_path / name, {}))
+    store = control_parts.open_store(home)
+    store.apply(Change((make_event(),)))
+    store.close()
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["state.db", "state.db.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+CLAIMER = """
+import sys
+from seaway.adapters.stores import sql
+store = sql.open_store(sys.argv[1])
+store.claim()
+print("mine", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_file_has_one_claimer_under_whatever_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.db").symlink_to("real/state.db")
+    other = subprocess.Popen(
+        [sys.executable, "-c", CLAIMER, f"sqlite:///{tmp_path}/link.db"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None and other.stdout.readline() == "mine\n"
+    home = Home(settings.load(tmp_path / "real", {}))
+    monkeypatch.setattr(claims, "_WAIT_S", 0.2)
+    with pytest.raises(SeawayError) as caught:
+        control_parts.open_store(home)
+    assert caught.value.code == "already_running"
+    assert "real/state.db" in caught.value.message and "store" in (caught.value.hint or "")
+    other.kill()
+    other.communicate()
+    control_parts.open_store(home).close()  # the claim ended with its process
+
+
+def test_a_closed_store_lets_the_next_one_in_and_a_reader_needs_no_claim(tmp_path: Path) -> None:
+    first, second = (sql.open_store(f"sqlite:///{tmp_path}/state.db") for _ in range(2))
+    first.claim()
+    first.apply(Change((make_event(),)))
+    assert len(second.events()) == 1
+    first.close()
+    second.claim()
+    second.close()
 
 
 @pytest.mark.slow

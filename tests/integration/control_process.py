@@ -96,7 +96,7 @@ class Server:
             line = ready.readline().strip()
         assert line, self.log()
         self.address = ("127.0.0.1", int(line.rpartition(":")[2]))
-        until(self.control_answers)
+        assert self.control_answers(), self.log()  # the line promised it
 
     def worker_pids(self) -> list[int]:
         """Every process that is a worker of this server, whoever started it."""

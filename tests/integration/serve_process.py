@@ -58,14 +58,15 @@ class WorkerProcess:
     def __init__(
         self,
         run: Path,
-        table: RoutingTable,
+        table: RoutingTable | bytes,
         slot: int = 0,
         drain_s: float = 5.0,
         listener: socket.socket | None = None,
     ) -> None:
         """`listener` is shared with whoever made it; without one the worker gets its own."""
         run.mkdir(parents=True, exist_ok=True)
-        (run / "table.json").write_bytes(msgspec.json.encode(table))
+        encoded = table if isinstance(table, bytes) else msgspec.json.encode(table)
+        (run / "table.json").write_bytes(encoded)
         self.run, self.slot = run, slot
         self.log = run / f"worker-{slot}.log"
         self.listener = listener or sockets.listen_tcp("127.0.0.1", 0)[0]

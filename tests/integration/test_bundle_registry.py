@@ -22,6 +22,7 @@ from seaway.adapters.runtimes.onnxruntime import OnnxRuntime
 from seaway.bundle import environment, frames, store
 from seaway.bundle.build import Package, PackageResult, Tools, package
 from seaway.bundle.store import BundleStore
+from seaway.cli import main as cli
 from seaway.testing.clock import VirtualClock
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -73,7 +74,9 @@ def skopeo(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_skopeo_to_a_registry_and_back_gives_the_same_digest(tmp_path: Path, registry: str) -> None:
+def test_skopeo_to_a_registry_and_back_gives_the_same_digest(
+    tmp_path: Path, registry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, result = packaged(tmp_path / "home", lock=False)
     layout = tmp_path / "home" / "models" / "diabetes"
     remote = f"docker://{registry}/models/diabetes:v1"
@@ -82,9 +85,13 @@ def test_skopeo_to_a_registry_and_back_gives_the_same_digest(tmp_path: Path, reg
     skopeo("--insecure-policy", "copy", "--src-tls-verify=false", remote, f"oci:{back}:v1")
     head = json.loads((back / "index.json").read_bytes())["manifests"][0]
     assert head["digest"] == result.version.digest
+    arguments = ["package", str(back), "--name", "diabetes", "--json", "--home", str(tmp_path / "other")]
+    for created in (True, False):
+        assert cli.main(arguments) == 0
+        taken = json.loads(capsys.readouterr().out)
+        assert (taken["created"], taken["version"]["digest"]) == (created, result.version.digest)
     other = BundleStore(tmp_path / "other" / "models", tmp_path / "other" / "opened", VirtualClock())
-    copied, _ = other.import_layout(back, "diabetes")
-    assert copied.digest == result.version.digest
+    (copied,) = other.versions("diabetes")
     assert other.verify() == []
     opened = other.open(copied)
     store.verify_opened(opened)

@@ -28,7 +28,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from seaway.adapters.converters.sklearn import SklearnConverter
 from seaway.adapters.runtimes.onnxruntime import OnnxRuntime
-from seaway.bundle import datafiles, frames, parity
+from seaway.bundle import asking, datafiles, frames
 from seaway.bundle.build import ConversionRefused, Package, PackageResult, Tools, package
 from seaway.bundle.store import BundleStore
 from seaway.core.bundles import Task
@@ -94,7 +94,7 @@ def test_numbers_equal_scikit_learns_on_real_mixed_data(
     assert result.manifest.task is task
     opened = tools.store.open(result.version)
     loaded = tools.runtime.load(opened)
-    answers = parity.predict_table(loaded, opened.manifest.signature, frames.table_from(unseen))
+    answers = asking.predict(loaded, opened.manifest.signature, frames.table_from(unseen))
     if task is Task.CLASSIFICATION:
         assert answers["label"].tolist() == model.predict(unseen).tolist()
         np.testing.assert_allclose(
@@ -214,7 +214,7 @@ def test_string_labels_and_skops_files(tools: Tools, tmp_path: Path) -> None:
     result = package(Package(path, "iris", sample=frames.table_from(found.data)), tools)
     assert result.manifest.classes == ("setosa", "versicolor", "virginica")
     opened = tools.store.open(result.version)
-    answers = parity.predict_table(
+    answers = asking.predict(
         tools.runtime.load(opened), opened.manifest.signature, frames.table_from(found.data)
     )
     assert answers["label"].tolist() == model.predict(found.data).tolist()

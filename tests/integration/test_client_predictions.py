@@ -14,6 +14,7 @@ import pytest
 
 import seaway
 from seaway.core.errors import TemporaryError, UserError
+from seaway.testing import tiny_models
 from server import SEAWAY, Seaway, linear_model
 
 pytestmark = pytest.mark.slow
@@ -114,3 +115,26 @@ def test_predict_reads_standard_input(served: Seaway) -> None:
         env=served.environment,
     )
     assert (done.returncode, done.stdout) == (0, b"6.0\n"), done.stderr
+
+
+@pytest.fixture(scope="module")
+def looked_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaway]:
+    """The string input `name` comes back as `same`."""
+    server = Seaway(tmp_path_factory.mktemp("looked-up"))
+    bundle = tiny_models.lookup(server.home / "lookup")
+    command = [SEAWAY, "serve", bundle.directory, "--name", "lookup", "--http", f"127.0.0.1:{server.port}"]
+    with (server.home / "up.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=server.environment)
+    server.wait_until(lambda: _ready(server), 30, "seaway serve did not become ready")
+    yield server
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+
+
+def test_predict_sends_the_text_of_a_cell_to_a_string_input(looked_up: Seaway, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("index,name\n0,1234\n1,true\n2,1.50\n")
+    found = looked_up.json(
+        "predict", "lookup", "--data", str(path), "--url", f"http://127.0.0.1:{looked_up.port}"
+    )
+    assert [one["same"] for one in found["predictions"]] == ["1234", "true", "1.50"]

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from control_process import ENVIRONMENT, Prober, Server, command, gone, make_home, until
 
-from seaway.control import views
+from seaway.control import orphans, views
 from seaway.core.errors import SeawayError
 
 pytestmark = pytest.mark.slow
@@ -255,3 +256,104 @@ def _check_whole(server: Server, acknowledged: list[views.Accepted]) -> None:
         kinds = ("deploy_requested", "rollback_requested", "delete_requested")
         asked = [e for e in events if e.seq > accepted.after and e.kind in kinds]
         assert not accepted.changed or asked[0].revision == accepted.revision
+
+
+def test_a_removed_cache_is_made_again_and_every_endpoint_answers(server: Server) -> None:
+    """Workers that start before control has opened the bundles again find none; they get them a moment later."""
+    server.deploy(1)
+    server.deploy(2)
+    assert server.down() == 0
+    shutil.rmtree(server.home / "cache")
+    server.up()
+    until(lambda: all(worker.ready for worker in server.client.status().workers))
+    assert {server.predict() for _ in range(20)} == {12.0}
+    server.rollback()
+    assert {server.predict() for _ in range(20)} == {6.0}
+
+
+def test_a_cache_removed_while_the_server_runs_costs_no_endpoint(server: Server) -> None:
+    server.deploy(1)
+    shutil.rmtree(server.home / "cache")
+    for pid in server.record()["workers"]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(server.client.status().workers) == 2)
+    until(lambda: all(worker.ready for worker in server.client.status().workers))
+    assert {server.predict() for _ in range(20)} == {6.0}
+
+
+def test_f05_a_takeover_by_name(home: Path) -> None:
+    """`localhost` is what the sockets of the old workers call 127.0.0.1."""
+    server = Server(home)
+    server.address = ("localhost", 0)
+    server.up()
+    try:
+        server.deploy(1)
+        old = server.record()["workers"]
+        server.process.kill()
+        server.process.wait()
+        server.address = ("localhost", server.address[1])
+        server.up()
+        until(lambda: all(gone(pid) for pid in old))
+        assert {server.predict() for _ in range(20)} == {6.0}
+        assert "taken over from 2" in server.log()
+    finally:
+        server.clean()
+
+
+def test_a_record_that_cannot_be_written_does_not_end_the_supervisor(server: Server) -> None:
+    (first, _) = server.record()["workers"]
+    blocked = server.run / "supervisor.part"
+    blocked.mkdir()
+    os.kill(first, signal.SIGKILL)
+    until(lambda: "supervisor.json cannot be written" in server.log())
+    until(lambda: len(server.client.status().workers) == 2 and first not in server.worker_pids())
+    blocked.rmdir()
+    until(lambda: server.record()["workers"] == [w.pid for w in server.client.status().workers])
+    assert server.process.poll() is None
+
+
+def test_a_second_home_on_the_same_store_is_refused(server: Server, tmp_path: Path) -> None:
+    server.deploy(1)
+    other = {**ENVIRONMENT, "SEAWAY_STORE": f"sqlite:///{server.home}/state.db"}
+    words = [sys.executable, "-m", "seaway", "delete", "prices", "--home", str(tmp_path / "other")]
+    done = subprocess.run(words, capture_output=True, text=True, env=other, timeout=30)
+    assert "already_running" in done.stderr and "state.db" in done.stderr
+    assert done.returncode == 3
+    assert server.live() == 1
+
+
+def _standalone(run: Path, address: str) -> subprocess.Popen[str]:
+    """The supervisor as `seaway serve` starts it."""
+    run.mkdir()
+    words = [
+        sys.executable,
+        "-m",
+        "seaway.wiring.supervisor",
+        "--run",
+        str(run),
+        "--http",
+        address,
+        "--remove-run",
+    ]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
+def test_serve_leaves_nothing_behind_where_the_port_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        started = _standalone(tmp_path / "run", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert "address_in_use" in started.communicate(timeout=20)[1]
+    assert started.returncode == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_serve_takes_its_workers_with_it_when_it_is_killed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    started = _standalone(run, "127.0.0.1:0")
+    assert started.stdout is not None
+    port = int(started.stdout.readline().split(" with ")[0].rpartition(":")[2])
+    (worker,) = orphans.find(run)
+    started.kill()
+    started.communicate(timeout=20)
+    until(lambda: not worker.alive)
+    os.close(worker.pidfd)
+    assert not _listens(("127.0.0.1", port))

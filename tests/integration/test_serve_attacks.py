@@ -14,6 +14,14 @@ from seaway.core.traffic import Limits, RoutingTable
 from seaway.testing import tiny_models
 
 LIMIT = 4096
+CODES_OF_R02 = (
+    "invalid_json",
+    "invalid_request",
+    "wrong_dtype",
+    "wrong_shape",
+    "unknown_input",
+    "missing_input",
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +92,33 @@ def test_r02_nesting_bomb_is_refused(worker: WorkerProcess, path: str, opening: 
     answer = worker.call("POST", path, opening * 100_000)
     assert answer.status == 400
     assert answer.json["code"] in ("invalid_json", "invalid_request")
+
+
+@pytest.mark.parametrize("depth", [100, 400, 600, 900, 1500, 5000, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["arrays", "objects"])
+def test_r02_deep_but_whole_documents_never_fault(
+    worker: WorkerProcess, opening: bytes, closing: bytes, depth: int
+) -> None:
+    deep = opening * depth + b"1" + closing * depth
+    for rows in (b"[%s]" % deep, b'{"instances":[[1,2,3],%s]}' % deep):
+        answer = worker.call("POST", "/predict/prices", rows)
+        assert (answer.status, answer.json["code"] in CODES_OF_R02) == (400, True), answer.body
+    tensors = b'"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":%s,"parameters":%s}]'
+    for path in DOORS[1:]:
+        answer = worker.call("POST", path, b"{%s}" % tensors % (b"[1,2,%s]" % deep, b"{}"))
+        assert (answer.status, answer.json["code"] in CODES_OF_R02) == (400, True), answer.body
+        for body in (
+            b'{%s,"parameters":{"p":%s}}' % (tensors % (b"[1,2,3]", b"{}"), deep),
+            b"{%s}" % tensors % (b"[1,2,3]", b'{"p":%s}' % deep),
+        ):
+            answer = worker.call("POST", path, body)
+            if answer.status == 200:
+                assert depth < 1500
+                assert answer.json["outputs"][0]["data"] == [16.0]
+            else:
+                refused(answer, 400, "invalid_json", "nested too deeply")
+                assert depth > 400
+    assert "RecursionError" not in worker.log.read_text()
 
 
 @pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"1" * 100_000, b"-1e400"])

@@ -18,6 +18,7 @@ import pytest
 from serve_process import JSON, Answer, WorkerProcess, revision, route, until
 
 from seaway import sockets
+from seaway.bundle import oci, sources
 from seaway.core.traffic import Limits, RoutingTable
 from seaway.testing import tiny_models
 from seaway.wire.worker_admin import Commit, Metrics, Prepare, Retire
@@ -30,7 +31,7 @@ def started(tmp_path: Path):
     """Starts workers and stops those that still run."""
     running: list[WorkerProcess] = []
 
-    def start(table: RoutingTable, **options: object) -> WorkerProcess:
+    def start(table: RoutingTable | bytes, **options: object) -> WorkerProcess:
         worker = WorkerProcess(tmp_path / "run", table, **options)  # type: ignore[arg-type]
         running.append(worker)
         return worker
@@ -247,7 +248,7 @@ def test_f08_sigterm_under_load_loses_no_request(tmp_path: Path, started) -> Non
     threads = [threading.Thread(target=load, args=(n % 2 == 0,)) for n in range(6)]
     for thread in threads:
         thread.start()
-    label = 'seaway_requests_total{door="predict",endpoint="prices",revision="1",code="200"}'
+    label = 'seaway_requests_total{door="predict",endpoint="prices",revision="1",code="200",worker="1"}'
     until(lambda: label in (goes.ask(Metrics()).metrics or ""))  # both get their share
     goes.process.send_signal(signal.SIGTERM)
     assert goes.process.wait(10) == 0
@@ -318,7 +319,7 @@ def test_f05_a_log_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> N
         listener.close()
 
 
-def test_metrics_are_added_up_over_workers(tmp_path: Path, started) -> None:
+def test_metrics_are_those_of_all_workers_each_under_its_label(tmp_path: Path, started) -> None:
     table = table_of(1, revision(1, tiny_models.linear(tmp_path / "m", 1.0)))
     workers = [started(table, slot=slot) for slot in (0, 1)]
     for worker in workers:
@@ -329,29 +330,52 @@ def test_metrics_are_added_up_over_workers(tmp_path: Path, started) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = answer.body.decode().splitlines()
     labels = 'door="predict",endpoint="prices",revision="1"'
-    assert f'seaway_requests_total{{{labels},code="200"}} 6' in lines
-    assert f'seaway_requests_total{{{labels},code="wrong_shape"}} 2' in lines
-    assert f'seaway_request_duration_seconds_count{{{labels},code="200"}} 6' in lines
+    for slot in (0, 1):
+        assert f'seaway_requests_total{{{labels},code="200",worker="{slot}"}} 3' in lines
+        assert f'seaway_requests_total{{{labels},code="wrong_shape",worker="{slot}"}} 1' in lines
+        assert f'seaway_request_duration_seconds_count{{{labels},code="200",worker="{slot}"}} 3' in lines
     assert "seaway_workers 2" in lines
     own = workers[1].ask(Metrics()).metrics
     assert own is not None
-    assert f'seaway_requests_total{{{labels},code="200"}} 3' in own.splitlines()
+    assert f'seaway_requests_total{{{labels},code="200",worker="1"}} 3' in own.splitlines()
     assert workers[1].stop() == 0
-    assert "seaway_workers 1" in workers[0].call("GET", "/metrics").body.decode().splitlines()
+    started(table, slot=1)  # begins at zero, under its own label
+    lines = workers[0].call("GET", "/metrics").body.decode().splitlines()
+    assert "seaway_workers 2" in lines
+    assert [
+        line for line in lines if line.startswith("seaway_requests_total") and f'{labels},code="200"' in line
+    ] == [f'seaway_requests_total{{{labels},code="200",worker="0"}} 3']
 
 
-def test_a_damaged_table_is_refused_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "table.json").write_bytes(b'{"generation": "one"}')
-    (listener,) = sockets.listen_tcp("127.0.0.1", 0)
-    with listener:
-        command = [sys.executable, "-m", "seaway.wiring.worker", "--run", str(tmp_path), "--slot", "0"]
-        found = subprocess.run(
-            [*command, "--fd", str(listener.fileno())],
-            pass_fds=[listener.fileno()],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    assert found.returncode == 2
-    assert "invalid_spec" in found.stderr
-    assert "Traceback" not in found.stderr
+def test_a_fault_while_loading_is_reported_and_the_others_serve(tmp_path: Path, started) -> None:
+    """A sample that is not there: an OSError from deep inside, at start and in a prepare."""
+    good, odd = tiny_models.linear(tmp_path / "good", 1.0), tiny_models.linear(tmp_path / "odd", 2.0)
+    lacking = msgspec.structs.replace(odd.manifest, sample="sample.jsonl")
+    (tmp_path / "odd" / oci.MANIFEST_FILE).write_bytes(oci.canonical(lacking))
+    odd = sources.open_directory(tmp_path / "odd")
+    table = RoutingTable(1, (route("prices", revision(1, good)), route("odd", revision(1, odd))))
+    worker = started(table)
+    assert worker.call("POST", "/predict/prices", [[1, 2, 3]]).json == {"predictions": [7.0]}
+    assert worker.call("POST", "/predict/odd", [[1, 2, 3]]).json["code"] == "not_ready"
+    loaded = {item.endpoint: item for item in worker.observe().loaded}
+    assert (loaded["odd"].ready, loaded["odd"].error_code) == (False, "internal")
+    failure = worker.ask(Prepare("prices", revision(2, odd), LIMITS)).failure
+    assert failure is not None
+    for text in (failure.message, loaded["odd"].error or ""):
+        assert text == "the revision cannot be loaded: FileNotFoundError (No such file or directory)"
+    assert "sample.jsonl" in worker.log.read_text()  # the operator finds the rest in the log
+    assert [(i.number, i.error_code) for i in worker.observe().loaded if i.endpoint == "prices"] == [
+        (1, None),
+        (2, "internal"),
+    ]
+
+
+def test_a_damaged_table_is_said_and_the_worker_waits_for_control(tmp_path: Path, started) -> None:
+    bundle = tiny_models.linear(tmp_path / "m1", 1.0)
+    worker = started(b'{"generation": "one"}')
+    assert worker.call("GET", "/v2/health/live").status == 200
+    assert worker.call("POST", "/predict/prices", [[1, 2, 3]]).json["code"] == "endpoint_not_found"
+    table = table_of(1, revision(1, bundle))
+    for request in (Prepare("prices", table.routes[0].revisions[0], Limits()), Commit(table)):
+        assert worker.ask(request).failure is None
+    assert worker.call("POST", "/predict/prices", [[1, 2, 3]]).json == {"predictions": [7.0]}

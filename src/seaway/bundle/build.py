@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from seaway.bundle import blobs, datafiles, environment, oci, parity, scan, signatures, verify_onnx
+from seaway.bundle import asking, blobs, datafiles, environment, oci, parity, scan, signatures, verify_onnx
 from seaway.bundle.card import model_card
 from seaway.bundle.store import Attachment, BundleStore
 from seaway.core.bundles import (
@@ -47,12 +47,15 @@ SAMPLE_ROWS: Final = 1_000
 
 
 class Package(msgspec.Struct, frozen=True):
-    """What to package. `source` is a live model or a path; `target` names the golden set's column of truth."""
+    """What to package. `source` is a live model or a path; `target` names the golden set's column of truth.
+
+    Files of rows are parsed once the model's Signature is known, so that what feeds a string input stays text.
+    """
 
     source: object
     name: str
-    sample: Table | None = None
-    golden: Table | None = None
+    sample: Table | datafiles.DataFile | None = None
+    golden: Table | datafiles.DataFile | None = None
     target: str | None = None
     requirements: Sequence[str] = ()
     lineage: Lineage = Lineage()
@@ -78,6 +81,21 @@ class PackageResult(msgspec.Struct, frozen=True):
     manifest: Manifest
 
 
+class _Rows(msgspec.Struct, frozen=True):
+    """The sample and the golden set of a package, parsed."""
+
+    sample: Table | None
+    golden: Table | None
+    target: str | None
+
+    @property
+    def inputs(self) -> Table | None:
+        """The sample, else the golden rows without their truth."""
+        if self.sample is None and self.golden is not None and self.target is not None:
+            return self.golden.without(self.target)
+        return self.sample
+
+
 class _Built(msgspec.Struct, frozen=True):
     """The model half of a bundle."""
 
@@ -100,7 +118,12 @@ def package(request: Package, tools: Tools, on_step: Callable[[str], None] = lam
     """
     parse_name(request.name)
     requirements = tuple(str(Requirement.parse(text)) for text in request.requirements)
-    _check_golden(request)
+    if (request.golden is None) != (request.target is None):
+        raise UserError(
+            "invalid_data",
+            "a golden set needs a target column, and a target a golden set",
+            "--golden FILE --target COLUMN",
+        )
     with tempfile.TemporaryDirectory(prefix="seaway-package-") as scratch:
         work = Path(scratch)
         built = _build_model(request, tools, work, on_step)
@@ -140,40 +163,37 @@ def package(request: Package, tools: Tools, on_step: Callable[[str], None] = lam
     return PackageResult(version, created, built.parity, manifest)
 
 
-def _check_golden(request: Package) -> None:
-    if (request.golden is None) != (request.target is None):
+def _rows(request: Package, signature: Signature | None = None) -> _Rows:
+    sample, golden, target = request.sample, request.golden, request.target
+    if isinstance(sample, datafiles.DataFile):
+        sample = sample.table(signature)
+    if isinstance(golden, datafiles.DataFile):
+        golden = golden.table(signature, besides=target)
+    if golden is not None and target not in golden.columns:
         raise UserError(
             "invalid_data",
-            "a golden set needs a target column, and a target a golden set",
-            "--golden FILE --target COLUMN",
+            f"the golden set has no column {target!r}",
+            f"it has {list(golden.names)[:30]}",
         )
-    if request.golden is not None and request.target not in request.golden.columns:
-        raise UserError(
-            "invalid_data",
-            f"the golden set has no column {request.target!r}",
-            f"it has {list(request.golden.names)[:30]}",
-        )
-    for what, table in (("sample", request.sample), ("golden set", request.golden)):
+    for what, table in (("sample", sample), ("golden set", golden)):
         if table is not None and table.rows == 0:
             raise UserError("invalid_data", f"the {what} has no rows")
+    return _Rows(sample, golden, target)
 
 
 def _build_model(request: Package, tools: Tools, work: Path, on_step: Callable[[str], None]) -> _Built:
-    inputs = request.sample
-    if inputs is None and request.golden is not None and request.target is not None:
-        inputs = request.golden.without(request.target)
     if isinstance(request.source, (str, Path)):
         path = Path(request.source)
         on_step(f"reading {path}")
         if scan.identify(path) == scan.ONNX:
-            return _build_onnx(request, inputs, path, work)
+            return _build_onnx(request, path, work)
         source: object = path
     else:
         source = request.source
     for converter in tools.converters:
         model = converter.open(source)
         if model is not None:
-            return _build_converted(request, inputs, model, tools.runtime, work, on_step)
+            return _build_converted(request, _rows(request), model, tools.runtime, work, on_step)
     raise UserError(
         "unsupported_model",
         f"nothing here can turn {type(source).__module__}.{type(source).__name__} into ONNX",
@@ -181,11 +201,12 @@ def _build_model(request: Package, tools: Tools, work: Path, on_step: Callable[[
     )
 
 
-def _build_onnx(request: Package, inputs: Table | None, path: Path, work: Path) -> _Built:
+def _build_onnx(request: Package, path: Path, work: Path) -> _Built:
     directory = work / "onnx"
     directory.mkdir()
     report = verify_onnx.verify_onnx(path, directory)
-    signature = signatures.infer_signature(report, inputs)
+    rows = _rows(request, signatures.infer_signature(report))
+    signature = signatures.infer_signature(report, rows.inputs)
     files: dict[str, bytes | Path] = {verify_onnx.ENTRY: directory / verify_onnx.ENTRY}
     files |= {name: directory / name for name in report.external}
     versions = {f"opset {domain}": str(number) for domain, number in report.opsets.items()}
@@ -195,30 +216,30 @@ def _build_onnx(request: Package, inputs: Table | None, path: Path, work: Path) 
         Source("onnx", f"ONNX by {report.producer}" if report.producer else "ONNX", versions),
         request.task or signatures.infer_task(signature),
         tuple(report.classes),
-        inputs,
-        request.golden,
+        rows.inputs,
+        rows.golden,
     )
 
 
 def _build_converted(
     request: Package,
-    inputs: Table | None,
+    rows: _Rows,
     model: SourceModel,
     runtime: Runtime,
     work: Path,
     on_step: Callable[[str], None],
 ) -> _Built:
-    if inputs is None:
+    if rows.inputs is None:
         raise UserError(
             "sample_required",
             f"{model.description} can only be converted, and the conversion proved, with a sample of its inputs",
             "sample=X in Python, --sample FILE on the command line; 1,000 rows or more are best",
         )
-    sample = model.align(inputs)
-    golden = request.golden
-    if golden is not None and request.target is not None:
-        aligned = model.align(golden.without(request.target))
-        golden = Table({**aligned.columns, request.target: golden.columns[request.target]})
+    sample = model.align(rows.inputs)
+    golden = rows.golden
+    if golden is not None and rows.target is not None:
+        aligned = model.align(golden.without(rows.target))
+        golden = Table({**aligned.columns, rows.target: golden.columns[rows.target]})
     numbers = parity.choose_rows(sample)
     compared = sample.take(numbers)
     expected = model.predict(compared)
@@ -308,13 +329,13 @@ def _profile(built: _Built, sample: Table, runtime: Runtime, work: Path) -> Refe
     directory = entry.parent if isinstance(entry, Path) else work
     model = runtime.load(_unstored(directory, built.signature))
     try:
-        answers = parity.predict_table(model, built.signature, rows)
+        answers = asking.predict(model, built.signature, rows)
     finally:
         model.close()
     outputs: dict[str, Array] = {}
     labels = []
     for spec in built.signature.outputs:
-        answer = np.asarray(answers[spec.name])
+        answer = answers.get(spec.name, np.empty(0))
         flat = answer.reshape(len(answer), -1)
         if len(answer) != rows.rows or flat.shape[1] > 256:
             continue  # a summary per column of a large tensor would say nothing

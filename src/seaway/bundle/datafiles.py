@@ -8,9 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -18,13 +18,49 @@ import numpy as np
 from seaway.bundle import frames
 from seaway.core.errors import UserError
 from seaway.core.ports import TableReader
-from seaway.core.tables import Table
-from seaway.core.tensors import Array
+from seaway.core.tables import Table, text_columns
+from seaway.core.tensors import Array, Signature
 
 MAX_FILE_BYTES: Final = 2 << 30
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
+# A leading zero (01234) says that the digits are a name, such as a postal code, and not a number.
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})\Z")
+_NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
 _NOT_A_NUMBER: Final = frozenset({"nan", "na", "null", "none"})
+
+
+TextColumns: TypeAlias = Callable[[Sequence[str]], Collection[str]]
+"""Of a CSV header's names, those whose cells are text as they stand, whatever they look like."""
+
+
+class DataFile:
+    """A data file that is read now and parsed once it is known what its columns feed."""
+
+    def __init__(self, data: bytes, where: str, reader: TableReader | None = None) -> None:
+        self._data = data
+        self._where = where
+        self._reader = reader
+
+    @classmethod
+    def open(cls, path: Path, readers: Sequence[TableReader] = ()) -> DataFile:
+        """As `read_table`, without what parsing raises."""
+        data = _bytes_of(path)
+        reader = next((r for r in readers if data.startswith(r.magic)), None)
+        return cls(b"" if reader else data, str(path), reader)  # a reader reads the file itself
+
+    def table(self, signature: Signature | None = None, besides: str | None = None) -> Table:
+        """The table. Where the Signature is known, cells that feed a BYTES input are text as they stand.
+
+        `besides` names the column that feeds no input: a golden set's target.
+        """
+        if self._reader is not None:
+            return self._reader.read(self._where)
+        return parse_table(
+            self._data,
+            self._where,
+            lambda names: (
+                () if signature is None else text_columns(signature, [n for n in names if n != besides])
+            ),
+        )
 
 
 def read_table(path: Path, readers: Sequence[TableReader] = ()) -> Table:
@@ -33,32 +69,32 @@ def read_table(path: Path, readers: Sequence[TableReader] = ()) -> Table:
     Text is JSON lines where it begins with `{`, else CSV. Raises `UserError` (`file_not_found`, `too_large`,
     `invalid_data` with the line, `missing_extra`).
     """
+    return DataFile.open(path, readers).table()
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise UserError("too_large", f"{path} has {size:,} bytes; {MAX_FILE_BYTES:,} are allowed")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UserError("file_not_found", f"{path} cannot be read: {error.strerror}") from error
-    for reader in readers:
-        if data.startswith(reader.magic):
-            return reader.read(str(path))
-    return parse_table(data, str(path))
 
 
-def parse_table(data: bytes, where: str) -> Table:
+def parse_table(data: bytes, where: str, texts: TextColumns = lambda _: ()) -> Table:
     """The table in the bytes of a CSV or JSON-lines text; `where` names them in errors."""
     text = _text(data, where)
     if not text.strip():
         raise UserError("invalid_data", f"{where} is empty")
-    return read_jsonl(data, where) if text.lstrip().startswith("{") else read_csv(text, where)
+    return read_jsonl(data, where) if text.lstrip().startswith("{") else read_csv(text, where, texts)
 
 
-def read_csv(text: str, where: str) -> Table:
+def read_csv(text: str, where: str, texts: TextColumns = lambda _: ()) -> Table:
     """The table in a CSV text with a header line. The separator is a comma, or a semicolon or tab if the header says so.
 
-    A column is int64, float64 or bool where every cell is, else strings; an empty cell is a missing value (and so
-    is NA, NaN, null or None in a column of numbers).
+    A column is int64, float64 or bool where every cell is, else strings, and so are the columns that `texts` names;
+    an empty cell is a missing value (and so is NA, NaN, null or None in a column of numbers).
     """
     header_line = text.lstrip("\r\n").partition("\n")[0]
     delimiter = next((d for d in (",", ";", "\t") if d in header_line), ",")
@@ -80,7 +116,9 @@ def read_csv(text: str, where: str) -> Table:
         raise UserError("invalid_data", f"{where}, line {reader.line_num}: {error}") from error
     if not rows:
         raise UserError("invalid_data", f"{where} has a header and no rows")
-    return Table({name: _csv_column([row[i] for row in rows]) for i, name in enumerate(header)})
+    as_text = texts(header)
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    return Table({n: _texts(cells) if n in as_text else _csv_column(cells) for n, cells in columns.items()})
 
 
 def read_jsonl(data: bytes, where: str) -> Table:
@@ -151,6 +189,10 @@ def _csv_column(cells: Sequence[str]) -> Array:
         if all(gap or fits(cell) for gap, cell in zip(gaps, stripped, strict=True)):
             values = [np.nan if gap else convert(cell) for gap, cell in zip(gaps, stripped, strict=True)]
             return np.array(values, dtype=dtype)
+    return _texts(cells)
+
+
+def _texts(cells: Sequence[str]) -> Array:
     return frames.strings([cell if cell.strip() else None for cell in cells])
 
 

@@ -35,11 +35,12 @@ _SELF: Final = "seaway"
 
 
 class ImageContext(msgspec.Struct, frozen=True):
-    """A written context: where, of what version, how many wheels, and its size."""
+    """A written context: where, of what version, the base image it asks for, how many wheels, and its size."""
 
     directory: str
     ref: str
     digest: str
+    base: str
     wheels: int
     size_bytes: int
 
@@ -61,7 +62,8 @@ def write_context(
         )
     with blobs.disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        # A directory that is there stays the same one: it may be somebody's working directory, or a mount.
+        scratch = Path(tempfile.mkdtemp(prefix=".seaway-image-", dir=out if out.exists() else out.parent))
         try:
             progress("copying the bundle")
             _copy_bundle(bundle, scratch / "bundle")
@@ -78,9 +80,7 @@ def write_context(
             (scratch / ".dockerignore").write_text(_DOCKERIGNORE, "utf-8")
             for path in (scratch, *scratch.rglob("*")):  # the image's user is not the one who builds it
                 path.chmod(0o755 if path.is_dir() else 0o644)
-            if out.exists():
-                out.rmdir()
-            scratch.rename(out)
+            _move(scratch, out)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     files = [path for path in out.rglob("*") if path.is_file()]
@@ -88,9 +88,35 @@ def write_context(
         directory=str(out),
         ref=bundle.ref,
         digest=bundle.digest,
+        base=_base(lock),
         wheels=sum(path.suffix == ".whl" for path in files),
         size_bytes=sum(path.stat().st_size for path in files),
     )
+
+
+def _move(scratch: Path, out: Path) -> None:
+    if not out.exists():
+        scratch.rename(out)
+        return
+    moved: list[Path] = []
+    try:
+        for path in sorted(scratch.iterdir()):
+            path.rename(out / path.name)
+            moved.append(out / path.name)
+    except BaseException:
+        for path in moved:
+            path.rename(scratch / path.name)
+        raise
+
+
+def _python(lock: bytes) -> str:
+    """The Python of a lock, such as `3.12`."""
+    wanted: str = tomllib.loads(lock.decode("utf-8"))["requires-python"]
+    return wanted.removeprefix("==").removesuffix(".*")
+
+
+def _base(lock: bytes) -> str:
+    return f"python:{_python(lock)}-slim"
 
 
 def own_wheel(directory: Path) -> Path:
@@ -207,9 +233,6 @@ def _dockerfile(bundle: OpenedBundle, lock: bytes, wheels: Path) -> str:
         raise PermanentError(
             "image_unavailable", "the environment lock does not name pip", "package the version again"
         )
-    python = "python" + tomllib.loads(lock.decode("utf-8"))["requires-python"].removeprefix(
-        "=="
-    ).removesuffix(".*")
     labels = {
         "org.opencontainers.image.title": bundle.ref,
         "org.opencontainers.image.version": bundle.ref.rpartition(":")[2],
@@ -221,7 +244,8 @@ def _dockerfile(bundle: OpenedBundle, lock: bytes, wheels: Path) -> str:
     label = " \\\n      ".join(f"{name}={_quoted(value)}" for name, value in labels.items() if value)
     return _DOCKERFILE.format(
         ref=bundle.ref.replace("\n", " "),
-        python=python,
+        python=f"python{_python(lock)}",
+        base=_base(lock),
         pip=pip,
         label=label,
         user=_USER,
@@ -248,7 +272,7 @@ _DOCKERFILE: Final = """\
 # BASE is any image with {python} and the C++ runtime for this processor; pin yours by digest.
 #   podman build --build-arg BASE=YOUR/IMAGE@sha256:… -t NAME .
 # Runs as user {user} and writes to /tmp alone. Ready when GET /v2/health/ready answers 200; SIGTERM drains.
-ARG BASE=python:3.11-slim
+ARG BASE={base}
 
 FROM ${{BASE}} AS build
 COPY wheels /build/wheels

@@ -12,14 +12,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from seaway.bundle import asking
 from seaway.core.bundles import Tolerance
 from seaway.core.ports import LoadedModel
-from seaway.core.tables import Table, plain, table_to_tensors
+from seaway.core.tables import Table, plain
 from seaway.core.tensors import Array, Meaning, Signature, Tensors
 
 MAX_ROWS: Final = 20_000
 WORST_ROWS: Final = 10
-_BATCH: Final = 1_000
 
 
 class RowDifference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,7 +117,7 @@ def compare(
 
     `numbers` are the sample's row numbers in the user's data. Raises what `LoadedModel.predict` raises.
     """
-    answers = predict_table(model, signature, sample)
+    answers = asking.predict(model, signature, sample)
     beyond = np.zeros(sample.rows, dtype=np.bool_)
     largest_absolute = largest_relative = 0.0
     agreement: float | None = None
@@ -191,19 +191,6 @@ def differences(
         np.max(relative, axis=1, initial=0.0),
         np.asarray(np.any(out, axis=1), dtype=np.bool_),
     )
-
-
-def predict_table(model: LoadedModel, signature: Signature, table: Table) -> Tensors:
-    """A model's answers to a table, in batches where the model takes them, else row by row."""
-    step = _BATCH if signature.batched else 1
-    parts = [
-        model.predict(table_to_tensors(table.take(slice(start, start + step)), signature))
-        for start in range(0, table.rows, step)
-    ]
-    return {
-        spec.name: np.concatenate([np.atleast_1d(part[spec.name]) for part in parts])
-        for spec in signature.outputs
-    }
 
 
 def encode_report(report: ParityReport) -> bytes:

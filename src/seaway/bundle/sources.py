@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from seaway.bundle import blobs, oci, scan, signatures, verify_onnx
-from seaway.bundle.store import BundleStore, verify_opened
+from seaway.bundle import blobs, layouts, oci, scan, signatures, verify_onnx
+from seaway.bundle.store import BundleStore
 from seaway.core.bundles import BundleFile, Digest, Manifest, ModelRef, OpenedBundle, Source
 from seaway.core.errors import UserError
 
@@ -40,18 +40,12 @@ def open_source(
 def open_directory(path: Path) -> OpenedBundle:
     """A directory with `seaway.json` and the files that it lists, every byte checked.
 
-    Its digest is that of the OCI artefact which the store would make of it, so it is the version's own. Raises
-    `UserError` (`manifest_invalid`, `unsafe_path`) and `PermanentError("digest_mismatch")`.
+    Its digest is that of the OCI artefact which the store would make of it, so it is the version's own. Raises what
+    `layouts.read_directory` raises.
     """
-    encoded = (path / oci.MANIFEST_FILE).read_bytes()
-    manifest = oci.parse_seaway_manifest(encoded)
-    listed = (BundleFile(oci.MANIFEST_FILE, oci.sha256(encoded), len(encoded)), *manifest.files)
-    config = oci.model_config(manifest, listed)
-    artefact = oci.bundle_manifest(manifest, listed, config)
-    size = len(artefact) + len(config) + sum(file.size_bytes for file in listed)
-    opened = OpenedBundle(oci.sha256(artefact), manifest, str(path.absolute()), str(path), size)
-    verify_opened(opened)
-    return opened
+    found = layouts.read_directory(path)
+    size = len(found.encoded) + sum(size for _, size, _ in found.contents)
+    return OpenedBundle(oci.sha256(found.encoded), found.manifest, str(path.absolute()), str(path), size)
 
 
 def _open_onnx(path: Path, private: Path, name: str | None) -> OpenedBundle:

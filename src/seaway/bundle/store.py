@@ -19,7 +19,8 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from seaway.bundle import blobs, layouts, oci
+from seaway.bundle import blobs, oci
+from seaway.bundle.layouts import Artefact
 from seaway.core.bundles import BundleFile, Digest, Manifest, ModelRef, OpenedBundle, Version, parse_name
 from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.ports import Clock
@@ -56,12 +57,21 @@ class BundleStore:
         self._clock = clock
 
     def models(self) -> list[str]:
-        """The names of all models that have a version, sorted."""
-        if not self._models.is_dir():
-            return []
-        return sorted(
-            p.parent.name for p in self._models.glob("*/index.json") if self.versions(p.parent.name)
-        )
+        """The names of all models that have a version, sorted.
+
+        A model whose index is damaged is among them: `versions` raises what is wrong with it, `verify` reports it.
+        """
+        found = []
+        for path in self._models.glob("*/index.json"):
+            try:
+                there = bool(self.versions(path.parent.name))
+            except PermanentError:
+                there = True
+            except UserError:  # a directory that somebody put there: its name is no model's
+                there = False
+            if there:
+                found.append(path.parent.name)
+        return sorted(found)
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a model, oldest first. Raises `UserError("model_not_found")`."""
@@ -129,14 +139,12 @@ class BundleStore:
         ]
         return self._publish(parse_name(manifest.name), encoded, contents, attachments)
 
-    def import_layout(self, path: Path, name: str) -> tuple[Version, bool]:
-        """Take the only bundle of a foreign OCI image layout as a version of `name`, byte for byte.
+    def take(self, artefact: Artefact, name: str) -> tuple[Version, bool]:
+        """Store a bundle that was made elsewhere as a version of `name`, byte for byte; see `add` for what it returns.
 
-        Nothing in the layout is trusted. Raises `UserError` (`manifest_invalid`, `blob_missing`, `unsafe_path`,
-        `too_large`, `digest_invalid`) and `PermanentError("digest_mismatch")`.
+        Raises `PermanentError("digest_mismatch")` where a file changed since it was read, `TemporaryError("disk_full")`.
         """
-        encoded, contents = layouts.read_layout(path)
-        return self._publish(parse_name(name), encoded, contents, ())
+        return self._publish(parse_name(name), artefact.encoded, artefact.contents, ())
 
     def attach(self, version: Version, kind: str, media_type: str, data: bytes) -> None:
         """Keep an artefact beside a version; it does not change the version's digest. Idempotent for equal data."""
@@ -165,23 +173,22 @@ class BundleStore:
     def verify(self, version: Version | None = None) -> list[Problem]:
         """Read every byte of one version, or of all; what is wrong, with the version that it belongs to."""
         problems: list[Problem] = []
-        names = (
-            [version.name] if version else sorted(p.parent.name for p in self._models.glob("*/index.json"))
-        )
-        for name in names:
+        for name in [version.name] if version else self.models():
             try:
                 versions = [version] if version else self.versions(name)
                 index = self._index(name)
             except SeawayError as error:
                 problems.append(Problem(name, error.code, error.message))
                 continue
+            sound: set[tuple[str, int]] = set()
             for one in versions:
-                problems.extend(self._problems(one, index))
+                problems.extend(self._problems(one, index, sound))
         return problems
 
     # --- reading ---
 
-    def _problems(self, version: Version, index: oci.Index) -> Iterator[Problem]:
+    def _problems(self, version: Version, index: oci.Index, sound: set[tuple[str, int]]) -> Iterator[Problem]:
+        """What is wrong with one version; blobs in `sound`, which other versions share, are not read again."""
         try:
             found, files = self._oci_manifest(version)
             descriptors = [found.config, *found.layers]
@@ -196,9 +203,12 @@ class BundleStore:
                 except SeawayError as error:
                     yield Problem(str(version.ref), error.code, error.message)
         for descriptor in descriptors:
+            if (descriptor.digest, descriptor.size) in sound:
+                continue
             try:
                 path = self._blob(version.name, descriptor.digest)
                 blobs.check_file(path, descriptor.digest, descriptor.size, str(version.ref))
+                sound.add((descriptor.digest, descriptor.size))
             except SeawayError as error:
                 yield Problem(str(version.ref), error.code, error.message)
 

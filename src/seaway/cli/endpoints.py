@@ -127,14 +127,16 @@ def predict(
 ) -> int:
     """Send the rows of a file to an endpoint and print one prediction per line (JSON)."""
     from seaway.bundle import datafiles
+    from seaway.cli import endpoint_metadata
     from seaway.client.predictions import Client
     from seaway.wiring import adapters
 
     if data == "-":
-        table = datafiles.parse_table(sys.stdin.buffer.read(), "standard input")
+        file = datafiles.DataFile(sys.stdin.buffer.read(), "standard input")
     else:
-        table = datafiles.read_table(Path(data), adapters.table_readers())
+        file = datafiles.DataFile.open(Path(data), adapters.table_readers())
     client = Client(url, home=common.home)
+    table = file.table(endpoint_metadata.signature(url, common.configuration(), endpoint))
     predictions: list[object] = []
     for start in range(0, table.rows, _ROWS_PER_REQUEST):
         predictions += client.predict(endpoint, table.take(slice(start, start + _ROWS_PER_REQUEST)))

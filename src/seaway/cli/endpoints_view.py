@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
-_ENDS = {EventKind.REVISION_LIVE, EventKind.REVISION_FAILED, EventKind.ENDPOINT_DELETED}
+_REQUESTS = {EventKind.DEPLOY_REQUESTED, EventKind.ROLLBACK_REQUESTED, EventKind.DELETE_REQUESTED}
+_ENDS = {EventKind.REVISION_LIVE, EventKind.ENDPOINT_DELETED}
+_NOT_THE_MODELS_FAULT = {"digest_mismatch", "blob_missing", "internal"}
 _SAID = {
     EventKind.DEPLOY_REQUESTED: "deploy",
     EventKind.ROLLBACK_REQUESTED: "rollback",
@@ -34,26 +36,52 @@ _SAID = {
 
 
 def follow(control: Control, accepted: views.Accepted, progress: Progress) -> views.Accepted:
-    """Wait for the event that ends this change. Raises `revision_failed`, or that the control process went away."""
+    """Wait for the event that ends this change.
+
+    Raises `revision_failed`, `generation_conflict` where a later change of the endpoint took its place, or that the
+    control process went away.
+    """
     if accepted.deferred or not accepted.changed:
         return accepted
     progress(f"{accepted.endpoint}: loading and warming {accepted.ref or ''}")
+    asked = False
     for event in control.follow(accepted.after):
-        if event.endpoint != accepted.endpoint or event.kind not in _ENDS:
+        if event.endpoint != accepted.endpoint:
             continue
-        if event.kind is EventKind.REVISION_FAILED and event.revision == accepted.revision:
+        if event.kind in _REQUESTS:
+            if event.revision == accepted.revision:
+                asked = True
+            elif asked:
+                raise _superseded(accepted, event)
+        elif event.kind is EventKind.REVISION_FAILED and event.revision == accepted.revision:
             raise UserError(
                 "revision_failed",
                 f"revision {event.revision} of {accepted.endpoint} ({event.ref}) failed: {event.message}",
-                "traffic stayed where it was; mend the model and package it again",
+                f"traffic stayed where it was; {_mend(event)}",
             )
-        if event.revision == accepted.revision or event.kind is EventKind.ENDPOINT_DELETED:
+        elif event.kind in _ENDS and event.revision == accepted.revision:
             return accepted
     raise TemporaryError(
         "control_unavailable",
         f"{accepted.message}; it is stored, but the control process went away before it took effect",
         "seaway status",
     )
+
+
+def _superseded(accepted: views.Accepted, event: Event) -> UserError:
+    what = f"{_SAID[event.kind]} of {event.ref}" if event.ref else _SAID[event.kind]
+    return UserError(
+        "generation_conflict",
+        f"{accepted.message}: it was superseded by the {what} of {event.principal} at {event.at}",
+        f"seaway history {accepted.endpoint}",
+    )
+
+
+def _mend(event: Event) -> str:
+    """What helps against the cause of a failure, which its event names by a code."""
+    if event.details.get("code") in _NOT_THE_MODELS_FAULT:
+        return f"the model may be sound: `seaway verify {event.ref or '--all'}` checks its bytes, then deploy it again"
+    return "mend the model and package it again"
 
 
 def print_accepted(accepted: views.Accepted, *, waited: bool) -> None:

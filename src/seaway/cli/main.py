@@ -156,7 +156,7 @@ def main(arguments: list[str]) -> int:
         return status.STATUS[error.code].exit_code
     except KeyboardInterrupt:
         output.print_error(UserError("interrupted", "interrupted; what was acknowledged stays done"), as_json)
-        return 130
+        return status.STATUS["interrupted"].exit_code
     except BrokenPipeError:
         # The reader went away (`seaway history | head`): nothing is wrong, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

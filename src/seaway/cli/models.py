@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from seaway.cli import output
 from seaway.cli.options import COMMON, Common, Flag, Many
-from seaway.core.bundles import Task
-from seaway.core.errors import UserError
+from seaway.core.bundles import Task, Version
+from seaway.core.errors import PermanentError, UserError
+
+if TYPE_CHECKING:
+    from seaway.bundle.store import BundleStore
 
 
 def package(
-    source: Annotated[Path, Parameter(help="An ONNX file or a .skops file.")],
+    source: Annotated[
+        Path,
+        Parameter(help="An ONNX file, a .skops file, or a bundle: its directory or an OCI image layout."),
+    ],
     /,
     *,
     name: Annotated[str, Parameter(help="The model's name; the version is its next number.")],
@@ -39,7 +45,10 @@ def package(
     ] = True,
     common: Common = COMMON,
 ) -> int:
-    """Package a trained model as a new immutable version. The same input gives the same version again."""
+    """Package a trained model as a new immutable version. The same input gives the same version again.
+
+    A bundle that was packaged elsewhere is taken as it is, and keeps its digest.
+    """
     from seaway.bundle.lineage import split_pair
     from seaway.wiring import packaging
     from seaway.wiring.home import Home
@@ -81,16 +90,31 @@ def models(*, common: Common = COMMON) -> int:
     from seaway.wiring.home import Home
 
     bundles = Home(common.configuration()).bundles
-    found = [(name, bundles.versions(name)) for name in bundles.models()]
+    found, damaged = _readable(bundles)
+    for name, error in damaged:
+        output.note(f"[red]damaged[/] {name}: {output.plain(error.message)}  [dim]({error.code})[/]")
     if common.json:
         output.print_json([{"name": name, "versions": len(v), "newest": v[-1]} for name, v in found])
         return 0
-    if not found:
+    if not found and not damaged:
         output.note("no models yet; begin with: seaway package model.onnx --name NAME")
         return 0
     rows = [(name, len(v), str(v[-1].ref), v[-1].created_at, v[-1].digest[:19]) for name, v in found]
     output.table(None, ("model", "versions", "newest", "packaged", "digest"), rows)
     return 0
+
+
+def _readable(
+    bundles: BundleStore,
+) -> tuple[list[tuple[str, list[Version]]], list[tuple[str, PermanentError]]]:
+    """The models with their versions, and those whose index cannot be read, with the reason."""
+    found, damaged = [], []
+    for name in bundles.models():
+        try:
+            found.append((name, bundles.versions(name)))
+        except PermanentError as error:
+            damaged.append((name, error))
+    return found, damaged
 
 
 def versions(name: Annotated[str, Parameter(help="The model.")], /, *, common: Common = COMMON) -> int:
@@ -174,11 +198,12 @@ def verify(
         raise UserError("invalid_request", "name a version or --all, not both", "seaway verify NAME:v3")
     home = Home(common.configuration())
     bundles = home.bundles
-    chosen = [home.version(ref)] if ref else [v for name in bundles.models() for v in bundles.versions(name)]
-    problems = [problem for version in chosen for problem in bundles.verify(version)]
-    if ref is None:
-        seen = set(problems)
-        problems += [problem for problem in bundles.verify(None) if problem not in seen]
+    if ref is not None:
+        chosen = [home.version(ref)]
+        problems = bundles.verify(chosen[0])
+    else:
+        chosen = [version for _, found in _readable(bundles)[0] for version in found]
+        problems = bundles.verify(None)
     if common.json:
         output.print_json({"verified": [str(version.ref) for version in chosen], "problems": problems})
     else:
@@ -211,5 +236,8 @@ def image(
     output.say(
         f"[green]written[/] {output.plain(out)}  ({context.wheels} wheels, {output.human_bytes(context.size_bytes)})"
     )
-    output.note(f"next: podman build --build-arg BASE=python:3.11-slim -t {ref.replace(':', '-')} {out}")
+    tag = context.ref.partition("@")[0].replace(":", "-")
+    output.note(
+        f"next: podman build --build-arg BASE={context.base} -t {output.plain(tag)} {output.plain(out)}"
+    )
     return 0

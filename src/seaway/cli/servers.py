@@ -53,7 +53,7 @@ def serve(
     *,
     name: Annotated[str | None, Parameter(help="The endpoint's name; else made from the source's.")] = None,
     http: Annotated[str | None, Parameter(help="HOST:PORT to listen on.")] = None,
-    workers: Annotated[int, Parameter(help="Data workers.")] = 1,
+    workers: Annotated[int | None, Parameter(help="Data workers; one per core is a good number.")] = None,
     allow_open: Annotated[
         bool, Flag, Parameter(help="Allow an address that other machines can reach.")
     ] = False,
@@ -65,7 +65,11 @@ def serve(
     configuration = common.configuration()
     chosen = configuration.settings
     arguments = _supervisor(
-        Path(), http or chosen.http, workers, allow_open or chosen.allow_open, chosen.drain_s
+        Path(),
+        http or chosen.http,
+        chosen.workers if workers is None else workers,
+        allow_open or chosen.allow_open,
+        chosen.drain_s,
     )
     run, endpoint = standalone.prepare(configuration, source, name)
     arguments[arguments.index("--run") + 1] = str(run)

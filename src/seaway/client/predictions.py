@@ -16,6 +16,7 @@ import numpy as np
 from seaway import settings
 from seaway.bundle import frames
 from seaway.client import http as exchange
+from seaway.client import rows as row_bytes
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.tables import Table
 
@@ -52,10 +53,13 @@ class _ServerRecord(msgspec.Struct):
 
 
 class Client:
-    """Calls the endpoints of a server. Thread-safe: every thread keeps a connection of its own.
+    """Calls the endpoints of a server. Thread-safe: every thread keeps a connection of its own, until the thread ends.
 
     `url` such as `http://127.0.0.1:8080`; when omitted, the server that runs on `home` (else `SEAWAY_HOME`, else
-    `~/.seaway`). A request is never sent twice unless the server closed an idle connection before reading it.
+    `~/.seaway`). A request is sent a second time, once, where it went over a kept connection that ended before a
+    byte of the answer came. Nearly always the server had closed that connection as idle and never read the request;
+    a worker that was killed after it read the request looks the same, and then the model may have run twice. That
+    does no harm: a prediction changes nothing. Over a new connection a request is sent once.
     """
 
     def __init__(
@@ -68,12 +72,15 @@ class Client:
             )
         self._host, self._port, self._timeout_s = parts.hostname, parts.port or 80, timeout_s
         self._local = threading.local()
-        self._connections: list[http.client.HTTPConnection] = []
-        weakref.finalize(self, _close_all, self._connections)
+        self._kept: weakref.WeakSet[_Kept] = weakref.WeakSet()
+        self._keeping = threading.Lock()
 
     def close(self) -> None:
         """Close the connections of all threads; the next call opens a new one. Also done when the client is dropped."""
-        _close_all(self._connections)
+        with self._keeping:
+            kept = list(self._kept)
+        for item in kept:
+            item.connection.close()
 
     def __enter__(self) -> Client:
         return self
@@ -87,13 +94,15 @@ class Client:
         `rows`: a list of dicts (by feature name) or of lists, a numpy array `(batch, n_features)`, or a DataFrame,
         whose columns map by name (others are left out), or in order where the endpoint's features have no names.
         A prediction is a plain value where the model has one output, else a dict by output name.
-        Raises `UserError` for rows that do not fit, `TemporaryError` where the server cannot answer now.
+        NaN and None are missing values. Values and arrays of numpy may stand in rows.
+        Raises `UserError` for rows that do not fit or hold an infinity, `TemporaryError` where the server cannot
+        answer now.
         """
         return self.answer(endpoint, rows).predictions
 
     def answer(self, endpoint: str, rows: object, *, request_id: str | None = None) -> Answer:
         """As `predict`, with the revision and digest that answered."""
-        body = msgspec.json.encode({"instances": self._instances(endpoint, rows)})
+        body = row_bytes.encode(self._instances(endpoint, rows))
         headers = {"content-type": "application/json"}
         if request_id is not None:
             headers["x-request-id"] = request_id
@@ -105,35 +114,40 @@ class Client:
             request_id=response.headers["x-request-id"],
         )
 
-    def _instances(self, endpoint: str, rows: object) -> Sequence[object]:
-        if isinstance(rows, list | tuple):
+    def _instances(self, endpoint: str, rows: object) -> object:
+        if isinstance(rows, list | tuple | np.ndarray):
             return rows
-        if isinstance(rows, np.ndarray):
-            values: list[object] = rows.tolist()
-            return values
         response = self._send("GET", f"/v2/models/{quote(endpoint, safe='')}", None, {})
         inputs = msgspec.json.decode(response.body, type=_Metadata).inputs
         return _rows_of(frames.table_from(rows), inputs)
 
     def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> exchange.Response:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        fresh = connection is None or connection.sock is None
-        if connection is None:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-            self._local.connection = connection
-            self._connections.append(connection)
+        connection = self._connection()
+        fresh = connection.sock is None
         try:
             return exchange.exchange(connection, method, path, body, headers)
         except TemporaryError as error:
-            idle_closed = isinstance(error.__cause__, http.client.RemoteDisconnected | BrokenPipeError)
-            if fresh or not idle_closed:
+            unanswered = isinstance(error.__cause__, http.client.RemoteDisconnected | BrokenPipeError)
+            if fresh or not unanswered:
                 raise
             return exchange.exchange(connection, method, path, body, headers)
 
+    def _connection(self) -> http.client.HTTPConnection:
+        kept: _Kept | None = getattr(self._local, "kept", None)
+        if kept is None:
+            kept = _Kept(http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s))
+            self._local.kept = kept
+            with self._keeping:
+                self._kept.add(kept)
+        return kept.connection
 
-def _close_all(connections: Sequence[http.client.HTTPConnection]) -> None:
-    for connection in connections:
-        connection.close()
+
+class _Kept:
+    """A thread's hold on its connection: gone with the thread or the client, and then the connection is closed."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self.connection = connection
+        weakref.finalize(self, connection.close)
 
 
 def _rows_of(table: Table, inputs: Sequence[_Input]) -> Sequence[object]:

@@ -18,10 +18,12 @@ event.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -55,6 +57,8 @@ class Parts(NamedTuple):
     deployments: Deployments
     effects: Effects
     bell: Bell
+    deploying: Executor
+    """Threads for deploys alone: a gate may take minutes, and nothing else may wait behind it."""
 
 
 Handler = Callable[[Parts, Principal, Request], Awaitable[Response]]
@@ -97,7 +101,8 @@ async def _get(parts: Parts, principal: Principal, request: Request) -> Response
 async def _deploy(parts: Parts, principal: Principal, request: Request) -> Response:
     body = await _body(request, views.DeployRequest)
     name, key = request.path_params["name"], request.headers.get("idempotency-key")
-    return _accepted(await asyncio.to_thread(parts.deployments.deploy, principal, name, body, key))
+    deploy = functools.partial(parts.deployments.deploy, principal, name, body, key)
+    return _accepted(await asyncio.get_running_loop().run_in_executor(parts.deploying, deploy))
 
 
 async def _rollback(parts: Parts, principal: Principal, request: Request) -> Response:

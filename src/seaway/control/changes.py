@@ -177,10 +177,11 @@ def settle(
             )
             message = f"revision {number} ({revision.ref}) answers"
             return new, about(EventKind.REVISION_LIVE, revision, ACTOR, now_s, message)
-        case core.MarkFailed(number=number, reason=reason, stay=stay) if revision is not None:
+        case core.MarkFailed(number=number, code=code, reason=reason, stay=stay) if revision is not None:
             phase = Phase.FAILED if stay in (None, state.live) else Phase.PROGRESSING
             new = msgspec.structs.replace(state, phase=phase, desired=stay, failed=number, reason=reason)
-            return new, about(EventKind.REVISION_FAILED, revision, ACTOR, now_s, reason)
+            details = {"code": code}
+            return new, about(EventKind.REVISION_FAILED, revision, ACTOR, now_s, reason, details)
         case core.MarkDeleted(endpoint=endpoint):
             new = msgspec.structs.replace(state, phase=Phase.DELETED)
             return new, NewEvent(log.timestamp(now_s), EventKind.ENDPOINT_DELETED, ACTOR, endpoint)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple, assert_never
+from typing import Final, assert_never
 
 import msgspec
 
 from seaway.control import changes, table_file
 from seaway.control.deployments import Bundles
-from seaway.control.workers import Workers
+from seaway.control.openings import Openings
+from seaway.control.preparations import Preparation, Preparations
+from seaway.control.workers import WorkerEnded, Workers
 from seaway.core import reconciliation as core
-from seaway.core.bundles import Digest, ModelRef
 from seaway.core.deployments import Phase, Revision
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.ports import Change, Clock, StateStore
@@ -28,16 +29,6 @@ from seaway.wire import worker_admin
 PREPARE_S: Final = 600.0
 _ASK_S: Final = 30.0
 _log = logging.getLogger(__name__)
-
-
-class _Preparation(NamedTuple):
-    """One revision on its way into one worker."""
-
-    pid: int
-    slot: int
-    endpoint: str
-    number: int
-    digest: Digest
 
 
 class Effects:
@@ -54,29 +45,32 @@ class Effects:
     ) -> None:
         """`done` is called when a preparation has ended."""
         self._store = store
-        self._bundles = bundles
         self._workers = workers
         self._table = table
         self._clock = clock
         self._done = done
-        self._opened: dict[tuple[str, int], str | core.Broken] = {}
-        self._preparing: dict[_Preparation, asyncio.Task[None]] = {}
-        self._unprepared: dict[_Preparation, str] = {}
+        self._openings = Openings(bundles, clock)
+        self._preparations = Preparations(clock)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.observed: tuple[worker_admin.Observed, ...] = ()
 
     @property
     def busy(self) -> bool:
         """Whether a preparation runs."""
-        return bool(self._preparing)
+        return bool(self._preparations.running)
 
     async def observe(self) -> core.Snapshot:
         """All that the decision needs, as it is now. Raises what the store raises."""
         self.observed = await self._workers.observe()
-        pids = {(o.pid, o.slot) for o in self.observed}
-        self._unprepared = {key: why for key, why in self._unprepared.items() if key[:2] in pids}
-        return await asyncio.to_thread(self._snapshot, tuple(self._view(o) for o in self.observed))
+        self._preparations.keep_workers({(o.pid, o.slot) for o in self.observed})
+        views = tuple(self._view(o) for o in self.observed)
+        snapshot = await asyncio.to_thread(self._snapshot, views, self._preparations.deaths)
+        self._preparations.keep_revisions(snapshot.revisions.keys())
+        return snapshot
 
-    def _snapshot(self, workers: tuple[core.WorkerView, ...]) -> core.Snapshot:
+    def _snapshot(
+        self, workers: tuple[core.WorkerView, ...], deaths: Mapping[tuple[str, int], int]
+    ) -> core.Snapshot:
         table = table_file.read(self._table)
         states = tuple(s for s in self._store.states() if s.phase is not Phase.DELETED)
         wanted = {(s.endpoint, n) for s in states for n in (s.desired, s.live, s.previous) if n is not None}
@@ -86,8 +80,7 @@ class Effects:
             revision = self._store.revision(endpoint, number)
             if revision is not None:
                 revisions[endpoint, number] = revision
-                if (endpoint, number) not in self._opened:
-                    self._opened[endpoint, number] = self._open(revision)
+        self._openings.keep(revisions.keys())
         known = RoutingTable(
             table.generation,
             tuple(r for r in table.routes if all((r.endpoint, n.number) in revisions for n in r.revisions)),
@@ -96,28 +89,31 @@ class Effects:
             now_s=self._clock.now_s(),
             states=states,
             revisions=revisions,
-            bundles=dict(self._opened),
+            bundles={key: self._openings.find(revision) for key, revision in revisions.items()},
             table=known,
             workers=workers,
+            deaths=deaths,
         )
 
-    def _open(self, revision: Revision) -> str | core.Broken:
-        try:
-            ref = ModelRef(name=ModelRef.parse(revision.ref).name, digest=revision.digest)
-            return self._bundles.open(self._bundles.resolve(ref)).directory
-        except SeawayError as error:
-            return core.Broken(f"{error.message} ({error.code})")
-
     def _view(self, observed: worker_admin.Observed) -> core.WorkerView:
-        loaded = {
-            (r.endpoint, r.number): core.WorkerRevision(r.endpoint, r.number, r.digest, r.ready, r.error)
-            for r in observed.loaded
-        }
-        for one, error in {**dict.fromkeys(self._preparing), **self._unprepared}.items():
-            key = one.endpoint, one.number
-            if (one.pid, one.slot) == (observed.pid, observed.slot) and key not in loaded:
-                loaded[key] = core.WorkerRevision(*key, one.digest, ready=False, error=error)
-        return core.WorkerView(observed.slot, observed.generation, observed.draining, tuple(loaded.values()))
+        """What a worker says it holds, and what this side knows of its attempts to load more."""
+        place, told = (observed.pid, observed.slot), self._preparations
+        ready = {}
+        for r in observed.loaded:
+            one = Preparation(*place, r.endpoint, r.number, r.digest)
+            ready[one] = r.ready
+            if r.error is not None and one not in told.failures() and one not in told.running:
+                told.failed(one, r.error_code or "internal", r.error)  # it loaded the table when it started
+        for one in (*told.failures(), *told.running):
+            if one[:2] == place:
+                ready.setdefault(one, False)
+        loaded = tuple(
+            core.WorkerRevision(
+                one.endpoint, one.number, one.digest, is_ready, None if is_ready else told.failure(one)
+            )
+            for one, is_ready in ready.items()
+        )
+        return core.WorkerView(observed.slot, observed.generation, observed.draining, loaded)
 
     async def apply(self, action: core.Action) -> None:
         """Do it. Raises `SeawayError` where it could not be done; the next observation decides what then."""
@@ -136,6 +132,7 @@ class Effects:
             case core.Retire():
                 retire = worker_admin.Retire(action.endpoint, action.number)
                 await self._workers.ask(action.slot, retire, _ASK_S)
+                self._preparations.retired(action.slot, action.endpoint, action.number)
             case core.MarkLive() | core.MarkFailed() | core.MarkDeleted() | core.EndBake():
                 await asyncio.to_thread(self._mark, action)
             case _:
@@ -143,23 +140,38 @@ class Effects:
 
     def _prepare(self, action: core.Prepare) -> None:
         pids = {o.slot: o.pid for o in self.observed}
+        revision = action.revision
         for slot in action.slots:
-            key = _Preparation(
-                pids[slot], slot, action.endpoint, action.revision.number, action.revision.digest
-            )
-            self._preparing[key] = asyncio.create_task(self._prepare_one(key, action))
+            one = Preparation(pids[slot], slot, action.endpoint, revision.number, revision.digest)
+            self._preparations.running.add(one)
+            task = asyncio.create_task(self._prepare_one(one, action))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _prepare_one(self, key: _Preparation, action: core.Prepare) -> None:
+    async def _prepare_one(self, one: Preparation, action: core.Prepare) -> None:
         request = worker_admin.Prepare(action.endpoint, action.revision, action.limits)
         try:
-            await self._workers.ask(key.slot, request, PREPARE_S)
+            await self._workers.ask(one.slot, request, PREPARE_S)
+            self._preparations.succeeded(one)
+        except WorkerEnded as error:
+            _log.warning("%s: %s (%s)", one, error.message, error.code)
+            if await self._nobody_at(one.slot):  # else a new worker has taken its place, and it left in order
+                self._preparations.killed(one)
         except SeawayError as error:
-            _log.warning("%s: %s (%s)", key, error.message, error.code)
-            if error.code != "not_ready":  # a worker that died is no fault of the revision
-                self._unprepared[key] = error.message
+            _log.warning("%s: %s (%s)", one, error.message, error.code)
+            if error.code != "not_ready":  # nobody was there to prepare it
+                self._preparations.failed(one, error.code, error.message)
+                self._openings.forget((one.endpoint, one.number))
         finally:
-            del self._preparing[key]
+            self._preparations.running.discard(one)
             self._done()
+
+    async def _nobody_at(self, slot: int) -> bool:
+        try:
+            await self._workers.ask(slot, worker_admin.Observe(), _ASK_S)
+        except SeawayError:
+            return True
+        return False
 
     def _mark(self, action: core.Stored) -> None:
         """Store what has become true, with its event; who changed the endpoint meanwhile goes first."""
@@ -179,7 +191,7 @@ class Effects:
 
     async def close(self) -> None:
         """Give up the preparations that run."""
-        tasks = tuple(self._preparing.values())
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

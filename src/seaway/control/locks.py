@@ -41,16 +41,18 @@ def hold(path: Path, wait_s: float) -> Iterator[None]:
                     "use that one, stop it, or choose another --home",
                 )
             time.sleep(_POLL_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk nobody learns who holds it, but it is held
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
 
 
 def describe(path: Path, text: str) -> None:
-    """Say more of the holder, such as its address; only the holder calls this."""
-    path.write_text(f"{os.getpid()} {text}\n", "utf-8")
+    """Say more of the holder, such as its address, where the disk has room for it; only the holder calls this."""
+    with contextlib.suppress(OSError):
+        path.write_text(f"{os.getpid()} {text}\n", "utf-8")
 
 
 def _try(descriptor: int) -> bool:

@@ -120,7 +120,7 @@ def _take(path: Path, pids: Set[int]) -> socket.socket | None:
     """The socket that one of these processes hands out at `path`."""
     try:
         with sockets.connect_unix(path, _ASK_S) as connection:
-            if _pid(connection) not in pids:
+            if peer_pid(connection) not in pids:
                 return None
             _, descriptors, _, _ = socket.recv_fds(connection, 16, 1)
     except OSError:
@@ -136,12 +136,22 @@ def _peer(path: Path) -> int | None:
     """Who listens at `path`; a worker that listens for control but hands out no socket is draining."""
     try:
         with sockets.connect_unix(path, _ASK_S) as connection:
-            return _pid(connection)
+            return peer_pid(connection)
     except OSError:
         return None
 
 
-def _pid(connection: socket.socket) -> int:
+def addresses(host: str) -> frozenset[str]:
+    """What `host` means, as listening sockets say it; empty where the name is not known. Blocks for names."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        found = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
+    except OSError:
+        return frozenset()
+    return frozenset(str(address[0]) for *_, address in found)
+
+
+def peer_pid(connection: socket.socket) -> int:
     """The process that listened at the other end."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     return int(_UCRED.unpack(credentials)[0])

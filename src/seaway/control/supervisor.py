@@ -7,6 +7,7 @@ and the next supervisor takes their sockets over.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import shutil
@@ -33,11 +34,18 @@ _STARTING_POLL_S: Final = 0.05
 _CONTROL_STOP_S: Final = 5.0
 _MARGIN_S: Final = 5.0
 _ASK_S: Final = 2.0
+_ASK_CONTROL_S: Final = 0.5
+_CONTROL_LATE_S: Final = 10.0
+_RECORD_AGAIN_S: Final = 5.0
 _reply = msgspec.json.Decoder(worker_admin.Reply)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to run. `http` is HOST:PORT; `ready_fd` gets one line when all workers answer, then it is closed."""
+    """What to run. `http` is HOST:PORT.
+
+    `ready_fd` gets one line when all workers answer, and control at `control_socket` too (or it is late), then it
+    is closed. With `remove_run` the run directory goes with the supervisor.
+    """
 
     run: Path
     http: str
@@ -45,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True):
     drain_s: float
     worker_command: Callable[[int, int], Sequence[str]]
     control_command: Sequence[str] | None = None
+    control_socket: Path | None = None
     remove_run: bool = False
     ready_fd: int | None = None
 
@@ -79,25 +88,34 @@ class Child:
         """Start it if it does not run and its backoff is over; whether anything changed."""
         changed = self._reap(now_s)
         if self._process is None and now_s >= self._due_s:
+            changed = self._start(now_s) or changed
+        return changed
+
+    def _start(self, now_s: float) -> bool:
+        try:
             # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which stops the rest in order.
             self._process = subprocess.Popen(
                 self._command, pass_fds=self._descriptors, stdin=subprocess.DEVNULL, start_new_session=True
             )
-            self._started_s = now_s
-            changed = True
-        return changed
+        except OSError as error:  # no memory, or too many processes: that may pass
+            self._failures += 1
+            self._wait(now_s, f"{self.name} cannot be started: {error.strerror}")
+            return False
+        self._started_s = now_s
+        return True
 
     def _reap(self, now_s: float) -> bool:
         if self._process is None or self._process.poll() is None:
             return False
         self._failures = 0 if now_s - self._started_s >= _STABLE_S else self._failures + 1
-        wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
-        self._due_s = now_s + wait_s
-        say(
-            f"{self.name} (process {self.pid}) {_ended(self._process.returncode)}; starting it again in {wait_s:g} s"
-        )
+        self._wait(now_s, f"{self.name} (process {self.pid}) {_ended(self._process.returncode)}")
         self._process = None
         return True
+
+    def _wait(self, now_s: float, why: str) -> None:
+        wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+        self._due_s = now_s + wait_s
+        say(f"{why}; starting it again in {wait_s:g} s")
 
     def due_in_s(self, now_s: float) -> float | None:
         """Seconds until it is to be started; None while it runs."""
@@ -128,7 +146,9 @@ class Supervisor:
         self._listeners: list[socket.socket] = []
         self._workers: list[Child] = []
         self._control: Child | None = None
-        self._ready = False
+        self._ready_s: float | None = None
+        self._announced = False
+        self._unrecorded = False
 
     def run(self) -> int:
         """Until SIGTERM, SIGINT or SIGHUP; 0 after an orderly stop, 4 when a second signal forced it.
@@ -138,18 +158,26 @@ class Supervisor:
         self._plan.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._plan.run / "up.lock"
         with locks.hold(lock, 0.0):
-            self._catch_signals()
-            self._open()
-            locks.describe(lock, f"at http://{self._address}")
-            while not self._signals:
-                self._tend()
-            return self._stop()
+            try:
+                self._catch_signals()
+                self._open()
+                locks.describe(lock, f"at http://{self._address}")
+                while not self._signals:
+                    self._tend()
+                return self._stop()
+            finally:
+                if self._plan.remove_run:
+                    shutil.rmtree(self._plan.run, ignore_errors=True)
 
     def _open(self) -> None:
         host, port = sockets.parse_address(self._plan.http)
         self._orphans = orphans.find(self._plan.run)
         taken = orphans.take_sockets(self._plan.run, self._orphans)
-        fitting = [s for s in taken if s.getsockname()[0] == host and port in (0, s.getsockname()[1])]
+        hosts = orphans.addresses(host)
+        fitting = [s for s in taken if s.getsockname()[0] in hosts and port in (0, s.getsockname()[1])]
+        for other in taken:
+            if other not in fitting:
+                other.close()  # kept open, it would swallow connections that nobody accepts
         self._listeners = fitting or sockets.listen_tcp(host, port, self._plan.workers)
         # A socket that nobody accepts from would swallow connections: every one that was taken over gets a worker.
         for slot in range(max(self._plan.workers, len(self._listeners))):
@@ -172,26 +200,42 @@ class Supervisor:
         """Look after every child once, then sleep until a child ends, a restart is due or a signal comes."""
         now_s = self._clock.monotonic_s()
         changes = [child.tend(now_s) for child in self._children]
-        if any(changes):
+        if any(changes) or self._unrecorded:
             self._record()
-        if not self._ready and all(_answers(self._plan.run, n, c.pid) for n, c in enumerate(self._workers)):
-            self._announce()
         dues = [due for child in self._children if (due := child.due_in_s(now_s)) is not None]
-        if not self._ready:
+        if not self._announced:
+            self._welcome(now_s)
             dues.append(_STARTING_POLL_S)
+        if self._unrecorded:
+            dues.append(_RECORD_AGAIN_S)
         self._sleep(min(dues, default=None))
 
+    def _welcome(self, now_s: float) -> None:
+        """Once all workers answer, let the orphans go; once control answers too, or is late, say that all is there."""
+        if self._ready_s is None:
+            if not all(_answers(self._plan.run, n, c.pid) for n, c in enumerate(self._workers)):
+                return
+            self._ready_s = now_s
+            for orphan in self._orphans:
+                orphan.send(signal.SIGTERM)
+        path = self._plan.control_socket
+        late = now_s - self._ready_s >= _CONTROL_LATE_S
+        if path is None or self._control is None or late or _control_answers(path, self._control.pid):
+            self._announce()
+            if late:
+                say("the control process does not answer yet; the endpoints are served meanwhile")
+
     def _announce(self) -> None:
-        """All workers answer: let the orphans go, and say so."""
-        self._ready = True
-        for orphan in self._orphans:
-            orphan.send(signal.SIGTERM)
+        self._announced = True
         count = f"{len(self._workers)} worker{'s' if len(self._workers) > 1 else ''}"
         taken = f", taken over from {len(self._orphans)} that ran already" if self._orphans else ""
-        sys.stdout.write(f"seaway serves on http://{self._address} with {count}{taken}; Ctrl-C stops it\n")
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # as in `say`
+            sys.stdout.write(
+                f"seaway serves on http://{self._address} with {count}{taken}; Ctrl-C stops it\n"
+            )
+            sys.stdout.flush()
         if self._plan.ready_fd is not None:
-            with os.fdopen(self._plan.ready_fd, "w") as ready:
+            with contextlib.suppress(OSError), os.fdopen(self._plan.ready_fd, "w") as ready:
                 ready.write(f"http://{self._address}\n")
 
     def _record(self) -> None:
@@ -204,8 +248,15 @@ class Supervisor:
         )
         path = self._plan.run / "supervisor.json"
         part = path.with_suffix(".part")
-        part.write_bytes(msgspec.json.encode(record))
-        part.replace(path)
+        try:
+            part.write_bytes(msgspec.json.encode(record))
+            part.replace(path)
+        except OSError as error:  # the disk is full: serving goes on, and what runs is written down later
+            if not self._unrecorded:
+                say(f"{path} cannot be written: {error.strerror}; trying again")
+            self._unrecorded = True
+        else:
+            self._unrecorded = False
 
     def _stop(self) -> int:
         """Control first, so that nothing changes any more; then the workers drain. A second signal kills."""
@@ -219,8 +270,6 @@ class Supervisor:
         for orphan in self._orphans:
             orphan.send(signal.SIGKILL if forced else signal.SIGTERM)
         (self._plan.run / "supervisor.json").unlink(missing_ok=True)
-        if self._plan.remove_run:
-            shutil.rmtree(self._plan.run, ignore_errors=True)
         return 4 if forced else 0
 
     def _end(self, children: Sequence[Child], patience_s: float) -> bool:
@@ -269,10 +318,23 @@ def _answers(run: Path, slot: int, pid: int | None) -> bool:
     return observed is not None and observed.pid == pid
 
 
+def _control_answers(path: Path, pid: int | None) -> bool:
+    """Whether this very control process answers a request."""
+    try:
+        with sockets.connect_unix(path, _ASK_CONTROL_S) as connection:
+            if orphans.peer_pid(connection) != pid:
+                return False
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            return connection.recv(64).startswith(b"HTTP/1.1 200 ")
+    except OSError:
+        return False
+
+
 def say(line: str) -> None:
-    """One line for the operator."""
-    sys.stderr.write(f"seaway: {line}\n")
-    sys.stderr.flush()
+    """One line for the operator; where nothing can be written (a log on a full disk), serving goes on."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"seaway: {line}\n")
+        sys.stderr.flush()
 
 
 def refuse(error: UserError) -> int:

@@ -21,6 +21,10 @@ _OBSERVE_S: Final = 5.0
 _decoder = msgspec.json.Decoder(worker_admin.Reply)
 
 
+class WorkerEnded(TemporaryError):
+    """A worker took a request and ended before it answered."""
+
+
 class Workers:
     """The workers whose admin sockets lie in `run`."""
 
@@ -47,7 +51,8 @@ class Workers:
     async def ask(self, slot: int, request: worker_admin.Request, timeout_s: float) -> worker_admin.Reply:
         """One request to one worker.
 
-        Raises the worker's own refusal, else `TemporaryError` (`not_ready` where nobody listens, `deadline_exceeded`).
+        Raises the worker's own refusal, else `TemporaryError` (`not_ready` where nobody listens, `deadline_exceeded`),
+        `WorkerEnded` where the worker ended meanwhile.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -70,11 +75,17 @@ class Workers:
             writer.write(msgspec.json.encode(request) + b"\n")
             await writer.drain()
             line = await reader.readline()
+        except ConnectionError as error:
+            raise _ended(slot) from error
         finally:
             writer.close()
         if not line.endswith(b"\n"):
-            raise ConnectionResetError("the connection ended before the answer")
+            raise _ended(slot)
         return _decoder.decode(line)
+
+
+def _ended(slot: int) -> WorkerEnded:
+    return WorkerEnded("not_ready", f"worker {slot} ended before it answered")
 
 
 def failures_of(observed: worker_admin.Observed) -> Sequence[str]:

@@ -28,17 +28,24 @@ _UNITS_BYTES: Final[dict[str, int]] = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
+_LARGEST: Final = 1e12
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z%]+)\Z")
 
-_DURATION: Final = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"
+# The digits are limited, so that every value is a finite number, and now plus every duration is a date.
+_FRACTION: Final = r"(\.[0-9]{1,20})?"
+_DURATION: Final = rf"^([0-9]{{1,9}}{_FRACTION}(ms|s|m)|[0-9]{{1,5}}{_FRACTION}(h|d))$"
 Duration = Annotated[
-    str, msgspec.Meta(pattern=_DURATION, description="a duration, such as 50ms, 1s, 10m, 24h")
+    str, msgspec.Meta(pattern=_DURATION, description="a duration up to 99999d, such as 50ms, 1s, 10m, 24h")
 ]
 Wait = Annotated[
     str, msgspec.Meta(pattern=rf"^auto$|{_DURATION}", description="auto, or a duration, such as 2ms")
 ]
 Size = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+)?([KMG]i?)?B$", description="a size, such as 16MiB")
+    str,
+    msgspec.Meta(
+        pattern=rf"^([0-9]{{1,12}}{_FRACTION}B|[0-9]{{1,9}}{_FRACTION}[KMG]i?B)$",
+        description="a size, such as 16MiB",
+    ),
 ]
 Percent = Annotated[
     str,
@@ -70,8 +77,11 @@ def percent(text: str) -> float:
 def _quantity(text: str) -> tuple[float, str]:
     match = _QUANTITY.match(text)
     if match is None or match.group(2) not in {*_UNITS_S, *_UNITS_BYTES, "%"}:
-        raise ValueError(f"{text!r} is no number with a unit")
-    return float(match.group(1)), match.group(2)
+        raise ValueError(f"{text[:80]!r} is no number with a unit")
+    number = float(match.group(1))
+    if number > _LARGEST:
+        raise ValueError(f"{text[:80]!r} is too large")
+    return number, match.group(2)
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -146,14 +156,6 @@ class Slo(_Section, frozen=True):
 
     p99: Duration | None = None
     errors: Percent | None = None
-
-    @property
-    def p99_s(self) -> float | None:
-        return None if self.p99 is None else seconds(self.p99)
-
-    @property
-    def errors_percent(self) -> float | None:
-        return None if self.errors is None else percent(self.errors)
 
 
 class Sticky(_Section, frozen=True):

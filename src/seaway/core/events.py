@@ -66,11 +66,13 @@ def parse_time(text: str) -> str:
     """
     try:
         moment = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UserError("invalid_request", f"{text!r} is no time", "such as 2026-11-22T09:00:00Z") from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return timestamp(moment.timestamp())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return timestamp(moment.timestamp())
+    except (ValueError, OverflowError) as error:  # no time, or one before year 1 or after year 9999 in UTC
+        raise UserError(
+            "invalid_request", f"{text[:80]!r} is no time", "such as 2026-11-22T09:00:00Z"
+        ) from error
 
 
 class LiveAt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -118,6 +118,14 @@ class StateStore(Protocol):
     Raises `TemporaryError("store_unavailable")` where the database does not answer, `PermanentError("disk_full")`.
     """
 
+    def claim(self) -> None:
+        """Have this store for this process alone until `close`; whoever reconciles with it calls this first.
+
+        Idempotent; may wait some seconds. Raises `UserError("already_running")` where another process has it. A
+        claim that is lost later (its connection broke) makes every method raise `TemporaryError("store_unavailable")`
+        until it is taken again, which each of them tries.
+        """
+
     def states(self) -> tuple[DeploymentState, ...]:
         """Every endpoint that ever was, deleted ones too, by name."""
 

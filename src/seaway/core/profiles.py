@@ -103,14 +103,6 @@ def encode_profile(value: ReferenceProfile) -> bytes:
     return msgspec.json.encode(value, order="sorted") + b"\n"
 
 
-def decode_profile(data: bytes) -> ReferenceProfile:
-    """Raises `UserError("manifest_invalid")`."""
-    try:
-        return msgspec.json.decode(data, type=ReferenceProfile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError("manifest_invalid", f"the profile cannot be read: {error}") from error
-
-
 def summarise_numbers(column: Array) -> NumericSummary:
     """The summary of numbers `(rows,)`; NaN is missing."""
     values = np.asarray(column, dtype=np.float64)

@@ -6,12 +6,14 @@ idempotent, so a loop that dies between two lines begins anew from what it then 
 
 The order for a new revision: every worker prepares it (loads it and passes a real prediction), then the routing
 table is written, then each worker commits it, then it is called live. So a table never names a revision that no
-worker has ready, and a revision that cannot be prepared never gets near traffic.
+worker has ready, and a revision that cannot be prepared never gets near traffic. What was live already is another
+matter: where a worker cannot load it (its files were gone when the worker started), it is prepared again and again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -19,15 +21,40 @@ from seaway.core.bundles import Digest
 from seaway.core.deployments import DeploymentState, Phase, Revision
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
 
+_PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_DEATHS: Final = 2
+
+
+def pause_s(failures: int) -> float:
+    """How long to leave alone what has failed so many times (1 or more)."""
+    return _PAUSES_S[min(failures, len(_PAUSES_S)) - 1]
+
+
+class LoadFailure(msgspec.Struct, frozen=True):
+    """Why a worker could not load a revision: `code` is one of `errors.CODES`.
+
+    `failures` counts the loads of it that failed there, and `age_s` is how long ago the last one did.
+    """
+
+    code: str
+    reason: str
+    failures: int
+    age_s: float
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to try again, where trying again makes sense."""
+        return self.age_s >= pause_s(self.failures)
+
 
 class WorkerRevision(msgspec.Struct, frozen=True):
-    """A revision in a worker's memory; `error` says why it is not ready and never will be."""
+    """A revision in a worker's memory, or on its way there while it is neither ready nor failed."""
 
     endpoint: str
     number: int
     digest: Digest
     ready: bool
-    error: str | None = None
+    failure: LoadFailure | None = None
 
 
 class WorkerView(msgspec.Struct, frozen=True):
@@ -50,8 +77,9 @@ class WorkerView(msgspec.Struct, frozen=True):
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """A bundle that cannot be opened, and why."""
+    """A bundle that cannot be opened, and why; `code` is one of `errors.CODES`."""
 
+    code: str
     reason: str
 
 
@@ -59,7 +87,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """All that the decision may know.
 
     `revisions` holds at least the desired, live and previous revision of every state and those of the table; `bundles`
-    the directory of each one's bundle, or why there is none. `table` is the one last written. Workers that do not answer are left out.
+    the directory of each one's bundle, or why there is none. `table` is the one last written. Workers that do not
+    answer are left out. `deaths` counts the workers that ended while they prepared a revision.
     """
 
     now_s: float
@@ -68,6 +97,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     bundles: Mapping[tuple[str, int], str | Broken]
     table: RoutingTable
     workers: tuple[WorkerView, ...]
+    deaths: Mapping[tuple[str, int], int]
 
 
 class Prepare(msgspec.Struct, frozen=True):
@@ -109,11 +139,15 @@ class MarkLive(msgspec.Struct, frozen=True):
 
 
 class MarkFailed(msgspec.Struct, frozen=True):
-    """Store that a revision cannot be prepared; `stay` is the one that answers, and the desired one from now on."""
+    """Store that a revision cannot be prepared, and the code of the error that says why.
+
+    `stay` is the one that answers, and the desired one from now on.
+    """
 
     endpoint: str
     generation: int
     number: int
+    code: str
     reason: str
     stay: int | None
 
@@ -142,7 +176,11 @@ def next_action(snapshot: Snapshot) -> Action | None:
     """The one thing to do now, or None when all is as desired (or nothing can be done yet)."""
     workers = tuple(w for w in snapshot.workers if not w.draining)
     for state in snapshot.states:
-        action = _failure(snapshot, state, workers) or _preparation(snapshot, state, workers)
+        action = (
+            _failure(snapshot, state, workers)
+            or _preparation(snapshot, state, workers)
+            or _retry(snapshot, state, workers)
+        )
         if action is not None:
             return action
     routes = _wanted_routes(snapshot, workers)
@@ -161,7 +199,7 @@ def next_action(snapshot: Snapshot) -> Action | None:
 def _routed(snapshot: Snapshot, endpoint: str, number: int, share: float) -> RoutedRevision | Broken:
     """A revision as workers need it. One that the table names outlives its bundle: it was whole when it was loaded."""
     revision = snapshot.revisions[endpoint, number]
-    bundle = snapshot.bundles.get((endpoint, number), Broken("the bundle was not opened"))
+    bundle = snapshot.bundles.get((endpoint, number), Broken("internal", "the bundle was not opened"))
     if isinstance(bundle, Broken):
         route = snapshot.table.route(endpoint)
         known = None if route is None else route.revision(number)
@@ -176,9 +214,9 @@ def _ready_everywhere(endpoint: str, revision: RoutedRevision, workers: Iterable
     return bool(found) and all(r is not None and r.ready for r in found)
 
 
-def _error_of(endpoint: str, revision: RoutedRevision, workers: Iterable[WorkerView]) -> str | None:
+def _failure_of(endpoint: str, revision: RoutedRevision, workers: Iterable[WorkerView]) -> LoadFailure | None:
     found = (worker.find(endpoint, revision) for worker in workers)
-    return next((r.error for r in found if r is not None and r.error is not None), None)
+    return next((r.failure for r in found if r is not None and r.failure is not None), None)
 
 
 def _carrying(route: Route | None) -> RoutedRevision | None:
@@ -188,16 +226,25 @@ def _carrying(route: Route | None) -> RoutedRevision | None:
 def _failure(snapshot: Snapshot, state: DeploymentState, workers: tuple[WorkerView, ...]) -> Action | None:
     """A desired revision that takes no traffic yet and cannot be opened or prepared has failed."""
     if state.phase is not Phase.PROGRESSING or state.desired is None:
-        return None  # a live revision that one worker cannot load has nothing to fall back to
+        return None
     carrying = _carrying(snapshot.table.route(state.endpoint))
     if carrying is not None and carrying.number == state.desired:
-        return None
+        return None  # it has been ready everywhere: what fails now is tried again, see _retry
     stay = state.live if carrying is None else carrying.number
     desired = _routed(snapshot, state.endpoint, state.desired, 100.0)
+    deaths = snapshot.deaths.get((state.endpoint, state.desired), 0)
+    why: Broken | LoadFailure | None
     if isinstance(desired, Broken):
-        return MarkFailed(state.endpoint, state.generation, state.desired, desired.reason, stay)
-    error = _error_of(state.endpoint, desired, workers)
-    return None if error is None else MarkFailed(state.endpoint, state.generation, state.desired, error, stay)
+        why = desired
+    elif deaths >= _DEATHS:
+        why = Broken(
+            "execution_failed", f"{deaths} workers ended while they loaded it or made its first prediction"
+        )
+    else:
+        why = _failure_of(state.endpoint, desired, workers)
+    if why is None:
+        return None
+    return MarkFailed(state.endpoint, state.generation, state.desired, why.code, why.reason, stay)
 
 
 def _preparation(
@@ -212,6 +259,27 @@ def _preparation(
     return (
         Prepare(slots, state.endpoint, desired, _limits(snapshot, state.endpoint, desired)) if slots else None
     )
+
+
+def _retry(snapshot: Snapshot, state: DeploymentState, workers: tuple[WorkerView, ...]) -> Action | None:
+    """Prepare again, after a pause, what answers or answered but failed to load in a worker.
+
+    All such revisions were ready everywhere once, so the fault is more likely the machine's than theirs; and there
+    is nothing better to fall back to. The pause keeps a worker from doing nothing but failing.
+    """
+    carrying = _carrying(snapshot.table.route(state.endpoint))
+    tried = {n for n in _warm_numbers(state) if n != state.desired}
+    if carrying is not None:
+        tried.add(carrying.number)
+    for number in sorted(tried):
+        revision = _routed(snapshot, state.endpoint, number, 0.0)
+        if isinstance(revision, Broken):
+            continue
+        found = ((w.slot, w.find(state.endpoint, revision)) for w in workers)
+        slots = tuple(slot for slot, r in found if r is not None and r.failure is not None and r.failure.due)
+        if slots:
+            return Prepare(slots, state.endpoint, revision, _limits(snapshot, state.endpoint, revision))
+    return None
 
 
 def _limits(snapshot: Snapshot, endpoint: str, revision: RoutedRevision) -> Limits:
@@ -244,7 +312,7 @@ def _wanted_route(
         warm = _routed(snapshot, state.endpoint, number, 0.0)
         if number not in revisions and isinstance(warm, RoutedRevision):
             known = current is not None and current.revision(number) is not None
-            failed = _error_of(state.endpoint, warm, workers) is not None
+            failed = _failure_of(state.endpoint, warm, workers) is not None
             if _ready_everywhere(state.endpoint, warm, workers) or (known and not failed):
                 revisions[number] = warm
     ordered = tuple(revisions[number] for number in sorted(revisions))
@@ -275,7 +343,7 @@ def _bring_up_to_date(table: RoutingTable, workers: tuple[WorkerView, ...]) -> A
         for route, revision, loaded in found:
             if loaded is None:
                 return Prepare((worker.slot,), route.endpoint, revision, route.limits)
-        if all(loaded is not None and (loaded.ready or loaded.error is not None) for _, _, loaded in found):
+        if all(loaded is not None and (loaded.ready or loaded.failure is not None) for _, _, loaded in found):
             able.append(worker.slot)
     return Commit(tuple(able), table) if able else None
 

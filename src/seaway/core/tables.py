@@ -100,6 +100,15 @@ def table_to_tensors(table: Table, signature: Signature) -> Tensors:
     return tensors
 
 
+def text_columns(signature: Signature, names: Sequence[str]) -> frozenset[str]:
+    """Of a table's column names, those that `table_to_tensors` feeds to a BYTES input."""
+    texts = [spec for spec in signature.inputs if spec.dtype is DType.BYTES]
+    wanted = {name for spec in texts for name in (spec.name, *spec.columns)} & set(names)
+    if not wanted and texts and len(signature.inputs) == 1 and len(texts[0].shape) == 2:
+        return frozenset(names)  # its columns map in order
+    return frozenset(wanted)
+
+
 def _stack(spec: TensorSpec, columns: Sequence[Array], names: Sequence[str]) -> Array:
     arrays = [column_to_array(spec, column, name) for column, name in zip(columns, names, strict=True)]
     return np.stack(arrays, axis=1) if arrays else np.empty((0, 0), dtype=spec.dtype.numpy)

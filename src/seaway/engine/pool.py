@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 
 from seaway.core.bundles import Digest, OpenedBundle
-from seaway.core.errors import SeawayError, UserError
+from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.ports import Clock, LoadedModel, Runtime
 from seaway.core.tensors import Signature, Tensors, check_inputs, check_outputs, placeholder_inputs
 from seaway.core.traffic import Limits, RoutedRevision
@@ -126,8 +126,8 @@ class Pool:
     def load(self, endpoint: str, revision: RoutedRevision, limits: Limits) -> None:
         """Load and warm a revision; blocking, from any thread. Nothing happens where it is ready already.
 
-        Raises the `SeawayError` that stopped it; the handle stays listed with that error until it is retired or
-        loaded again.
+        Raises the `SeawayError` that stopped it (`PermanentError("internal")` for a fault of another kind); the
+        handle stays listed with that error until it is retired or loaded again.
         """
         with self._loading:
             present = self._handles.get((endpoint, revision.number))
@@ -147,6 +147,9 @@ class Pool:
             except SeawayError as error:
                 handle.failure = error
                 raise
+            except Exception as error:  # an edge: one bad model must not end a process that serves others
+                handle.failure = PermanentError("internal", _fault(error), "see the worker's log")
+                raise handle.failure from error
             finally:
                 handle.load_s = self._clock.monotonic_s() - started_s
                 self._handles[endpoint, revision.number] = handle
@@ -169,7 +172,7 @@ class Pool:
             sample = self._sources.sample(bundle) or placeholder_inputs(loaded.signature)
             check_inputs(loaded.signature, sample)
             check_outputs(loaded.signature, loaded.predict(sample, WARM_UP_S))
-        except SeawayError:
+        except Exception:
             loaded.close()
             raise
         return _Model(bundle, loaded, sample, users=1)
@@ -192,3 +195,9 @@ class Pool:
                 return
             del self._models[handle.revision.digest]
         model.loaded.close()
+
+
+def _fault(error: Exception) -> str:
+    """A fault in words without paths: its own text may hold some, the system's word for its number does not."""
+    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    return f"the revision cannot be loaded: {type(error).__name__}{reason}"

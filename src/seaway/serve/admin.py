@@ -12,8 +12,9 @@ import msgspec
 
 from seaway import sockets
 from seaway.core.errors import PermanentError, SeawayError
+from seaway.engine import memory
 from seaway.engine.pool import Handle
-from seaway.serve import counters
+from seaway.serve import counters, log
 from seaway.serve.plane import DataPlane
 from seaway.wire import worker_admin
 from seaway.wire.worker_admin import (
@@ -49,7 +50,8 @@ class Admin:
 
     def metrics(self) -> str:
         """This worker's own metrics."""
-        return counters.render(self._plane.counters, self._plane.router, self._slot, resident_bytes())
+        self._plane.counters.drop_retired(counters.alive(self._plane.router))
+        return counters.render(self._plane.counters, self._plane.router, self._slot, memory.resident_bytes())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -66,11 +68,15 @@ class Admin:
         try:
             return await self._carry_out(_REQUEST.decode(line))
         except SeawayError as error:
+            if error.code == "internal":
+                log.write_error("control's request failed", error)
             return Reply(failure=Failure(error.code, error.message, error.hint))
         except msgspec.DecodeError as error:
             return Reply(failure=Failure("invalid_request", f"not a request of this protocol: {error}"))
         except Exception as error:  # noqa: BLE001 - the process edge: control must hear of any fault
             fault = PermanentError("internal", f"{type(error).__name__}: {error}")
+            fault.__cause__ = error
+            log.write_error("control's request failed", fault)
             return Reply(failure=Failure(fault.code, fault.message))
 
     async def _carry_out(self, request: worker_admin.Request) -> Reply:
@@ -84,6 +90,7 @@ class Admin:
                 router.commit(table)
             case Retire(endpoint=endpoint, number=number):
                 router.retire(endpoint, number)
+                self._plane.counters.drop_retired(counters.alive(router))
             case Metrics():
                 return Reply(metrics=self.metrics())
         return Reply(observed=self._observed())
@@ -97,7 +104,7 @@ class Admin:
             ready=router.ready and not self._plane.draining,
             draining=self._plane.draining,
             loaded=tuple(_loaded(handle) for handle in router.pool.handles()),
-            rss_bytes=resident_bytes(),
+            rss_bytes=memory.resident_bytes(),
         )
 
 
@@ -115,12 +122,6 @@ def _loaded(handle: Handle) -> LoadedRevision:
     )
 
 
-def resident_bytes() -> int:
-    """The process's resident memory."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 async def ask(path: Path, request: worker_admin.Request, timeout_s: float) -> Reply:
     """One request to the worker at `path`; raises `OSError` (also `TimeoutError`) where it does not answer."""
     async with asyncio.timeout(timeout_s):
@@ -131,8 +132,8 @@ async def ask(path: Path, request: worker_admin.Request, timeout_s: float) -> Re
             line = await reader.readline()
         finally:
             writer.close()
-    if not line:
-        raise ConnectionResetError(f"{path.name} closed the connection")
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError(f"{path.name} closed the connection before its answer")
     return _REPLY.decode(line)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,6 +15,8 @@ from seaway.serve import bodies
 from seaway.serve import context as contexts
 from seaway.serve.plane import DataPlane
 from seaway.wire import oip_json, predict_json
+
+_LARGE_BODY_BYTES: Final = 256 * 1024
 
 
 class Decoded(NamedTuple):
@@ -51,7 +54,7 @@ class Predictions:
         self._decode = decode
 
     async def answer(self, request: Request) -> Response:
-        """Read, pick a revision, decode, predict, encode; no await between picking and counting the request in."""
+        """Read, pick a revision, decode, predict, encode; the request is counted in before the first await after it."""
         context = contexts.of(request.scope)
         context.door = self._door
         router = self._plane.router
@@ -63,10 +66,16 @@ class Predictions:
         handle = router.pick(route.endpoint, context.request_id, number)
         with handle:
             context.revision, context.digest = handle.revision.number, handle.revision.digest
-            decoded = self._decode(body, handle.signature)
+            decoded = await self._decoded(body, handle.signature)
             outputs = await handle.predictor.predict(decoded.tensors, received_s)
             encoded = decoded.encode(outputs, route.endpoint, handle.revision.number)
         return Response(encoded, media_type="application/json")
+
+    async def _decoded(self, body: bytes, signature: Signature) -> Decoded:
+        """Large bodies are decoded beside the event loop, so that they hold up nobody else's small ones for long."""
+        if len(body) < _LARGE_BODY_BYTES:
+            return self._decode(body, signature)
+        return await asyncio.to_thread(self._decode, body, signature)
 
 
 def version(request: Request) -> int | None:

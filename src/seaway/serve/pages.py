@@ -44,7 +44,7 @@ class Pages:
         return JSONResponse(body)
 
     async def metrics(self, request: Request) -> Response:
-        """All workers' counters, added up."""
+        """The metrics of all workers, each under its own `worker` label."""
         return Response(await self._plane.metrics(), media_type=prometheus.CONTENT_TYPE)
 
     async def openapi(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import uvicorn
 
-from seaway.core.errors import PermanentError, SeawayError
+from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
 from seaway.core.traffic import RoutingTable
 from seaway.engine.pool import Pool, Sources
@@ -45,13 +45,15 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def load_table(path: Path) -> RoutingTable:
-    """The table at `path`; no file means no endpoints yet. Raises `PermanentError("invalid_spec")`."""
+    """The table at `path`. No file means no endpoints yet; a damaged one is said and left to control, which has the
+    facts that it was made of and writes it anew."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=RoutingTable)
     except FileNotFoundError:
         return RoutingTable()
-    except msgspec.DecodeError as error:
-        raise PermanentError("invalid_spec", f"{path.name} is no routing table: {error}") from error
+    except (OSError, msgspec.DecodeError) as error:
+        log.write_line(f"seaway: {path.name} is no routing table: {error}")
+        return RoutingTable()
 
 
 def load_all(pool: Pool, table: RoutingTable) -> None:
@@ -61,9 +63,7 @@ def load_all(pool: Pool, table: RoutingTable) -> None:
             try:
                 pool.load(route.endpoint, revision, route.limits)
             except SeawayError as error:
-                log.write_line(
-                    f"seaway: revision {revision.number} of {route.endpoint}: {error.code}: {error.message}"
-                )
+                log.write_error(f"revision {revision.number} of {route.endpoint}", error)
 
 
 async def run(place: Place, sources: Sources, clock: Clock, version: str) -> None:
@@ -75,7 +75,7 @@ async def run(place: Place, sources: Sources, clock: Clock, version: str) -> Non
     async def metrics() -> str:
         return prometheus.merge([admin.metrics(), *await admins.metrics_of_siblings(place.run, place.slot)])
 
-    plane = DataPlane(Router(pool, table), Counters(), clock, metrics, version)
+    plane = DataPlane(Router(pool, table), Counters(clock), clock, metrics, version)
     admin = Admin(plane, place.slot)
     loop = asyncio.get_running_loop()
     door_descriptor = os.dup(place.listener.fileno())

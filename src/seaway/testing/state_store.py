@@ -32,6 +32,9 @@ class MemoryStateStore:
         self._events: list[Event] = []
         self._results: dict[tuple[str, str], tuple[str, bytes]] = {}
 
+    def claim(self) -> None:
+        """Nobody else can reach it."""
+
     def states(self) -> tuple[DeploymentState, ...]:
         with self._lock:
             return tuple(self._states[name] for name in sorted(self._states))
@@ -235,7 +238,15 @@ def lets_one_of_many_win(store: StateStore) -> None:
     assert [event.seq for event in store.events()] == list(range(1, 18))
 
 
+def is_claimed_more_than_once_by_its_holder(store: StateStore) -> None:
+    store.claim()
+    store.apply(_change("prices", 1))
+    store.claim()
+    assert store.state("prices") == make_state("prices", 1)
+
+
 def closes_twice(store: StateStore) -> None:
+    store.claim()
     store.close()
     store.close()
 
@@ -248,5 +259,6 @@ CASES: Final[tuple[Callable[[StateStore], None], ...]] = (
     numbers_events_without_holes,
     remembers_what_a_key_was_answered,
     lets_one_of_many_win,
+    is_claimed_more_than_once_by_its_holder,
     closes_twice,
 )

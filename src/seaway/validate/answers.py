@@ -12,9 +12,7 @@ import numpy.typing as npt
 from seaway.core import tables
 from seaway.core.bundles import Manifest
 from seaway.core.errors import UserError
-from seaway.core.ports import LoadedModel
-from seaway.core.tables import Table
-from seaway.core.tensors import Array, Meaning, Signature, Tensors
+from seaway.core.tensors import Array, Meaning, Tensors
 from seaway.validate.metrics import ClassAnswers, Floats, Ints, Judged, ValueAnswers
 
 _ROWS_AT_ONCE: Final = 512
@@ -35,31 +33,6 @@ class Values(msgspec.Struct, frozen=True, eq=False):
 
 
 Answers: TypeAlias = Labels | Values
-
-
-def predict(model: LoadedModel, signature: Signature, table: Table, timeout_s: float) -> dict[str, Array]:
-    """The outputs for all rows of a table, asked in parts; `timeout_s` holds for each part.
-
-    A model of one row at a time is asked one row at a time. Raises what `table_to_tensors` and the model raise.
-    """
-    inputs = tables.table_to_tensors(table, signature)
-    at_once = _ROWS_AT_ONCE
-    if not signature.batched:
-        at_once = max([spec.shape[0] for spec in signature.inputs if spec.shape], default=1)
-        if table.rows % at_once:
-            raise UserError(
-                "wrong_shape",
-                f"the model takes {at_once} rows at a time, and {table.rows} rows do not divide into such parts",
-            )
-    parts = [
-        model.predict({name: array[start : start + at_once] for name, array in inputs.items()}, timeout_s)
-        for start in range(0, table.rows, at_once)
-    ]
-    return {
-        spec.name: np.concatenate([np.asarray(part[spec.name]) for part in parts])
-        for spec in signature.outputs
-        if all(spec.name in part and np.ndim(part[spec.name]) > 0 for part in parts)
-    }
 
 
 def read(manifest: Manifest, outputs: Tensors) -> Answers:

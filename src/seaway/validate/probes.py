@@ -6,11 +6,12 @@ from typing import Final
 
 import numpy as np
 
+from seaway.bundle import asking
 from seaway.core import tensors
 from seaway.core.bundles import Tolerance
 from seaway.core.checks import CheckResult, Measurement, Verdict
-from seaway.core.tensors import Array, Meaning, Tensors, TensorSpec
-from seaway.validate.subject import PROBE_ROWS, Subject, fixed_rows, neutral_inputs
+from seaway.core.tensors import Array, Meaning, Tensors, TensorSpec, placeholder_inputs
+from seaway.validate.subject import PROBE_ROWS, Subject
 
 _ALONE: Final = 8
 _CALLS: Final = 300
@@ -47,7 +48,7 @@ def signature(subject: Subject) -> CheckResult:
     return CheckResult(
         "signature",
         Verdict.PASSED,
-        f"names, types and shapes hold; rows asked: {rows or fixed_rows(subject.signature)}",
+        f"names, types and shapes hold; rows asked: {rows or asking.rows_at_once(subject.signature)}",
     )
 
 
@@ -89,7 +90,7 @@ def memory(subject: Subject) -> CheckResult:
 
 def _inputs(subject: Subject) -> Tensors:
     probe = subject.probe_inputs()
-    return neutral_inputs(subject.signature) if probe is None else probe
+    return placeholder_inputs(subject.signature) if probe is None else probe
 
 
 def _rows(inputs: Tensors, rows: int) -> dict[str, Array]:

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-import numpy as np
 
-from seaway.bundle import datafiles
+from seaway.bundle import asking, datafiles
 from seaway.core import tables
 from seaway.core.bundles import OpenedBundle
 from seaway.core.checks import Measurement
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.ports import Clock, LoadedModel, Runtime
 from seaway.core.tables import Table
-from seaway.core.tensors import Array, DType, Signature, Tensors
+from seaway.core.tensors import Array, Signature, Tensors, placeholder_inputs
 from seaway.validate import answers, bootstrap
 from seaway.validate.answers import Answers
 from seaway.validate.bootstrap import Estimate
@@ -82,7 +81,7 @@ class Subject:
             model = self.guarded(lambda: self._runtime.load(self.bundle), self.deadlines.load_s)
             self._model = model
             self.load_s = self.clock.monotonic_s() - started
-            self.predict(neutral_inputs(self.signature) if probe is None else probe)
+            self.predict(placeholder_inputs(self.signature) if probe is None else probe)
             grown = max(0, resident_bytes() - before)
             self.memory = Measurement("memory_mb", grown / 2**20, n=1, unit="MB")
         return self._model
@@ -95,9 +94,9 @@ class Subject:
     def ask(self, table: Table) -> dict[str, Array]:
         """The outputs for all rows of a table."""
         model = self._loaded()
-        parts = 1 + table.rows // (512 if self.signature.batched else 1)
+        parts = 1 + table.rows // asking.rows_at_once(self.signature)
         return self.guarded(
-            lambda: answers.predict(model, self.signature, table, self.deadlines.predict_s),
+            lambda: asking.predict(model, self.signature, table, self.deadlines.predict_s),
             self.deadlines.predict_s * parts,
         )
 
@@ -114,7 +113,7 @@ class Subject:
             sample = self.sample()
             if sample is None or sample.rows == 0:
                 return None
-            rows = PROBE_ROWS if self.signature.batched else fixed_rows(self.signature)
+            rows = PROBE_ROWS if self.signature.batched else asking.rows_at_once(self.signature)
             self._probe = tables.table_to_tensors(sample.take(slice(0, rows)), self.signature)
         return self._probe
 
@@ -207,23 +206,6 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     if not outcome:
         raise _Hung("deadline_exceeded", f"no answer within {seconds:g} s")
     return outcome[0]
-
-
-def fixed_rows(signature: Signature) -> int:
-    """Rows that a model without a free batch axis takes at a time."""
-    return max([spec.shape[0] for spec in signature.inputs if spec.shape], default=1)
-
-
-def neutral_inputs(signature: Signature) -> Tensors:
-    """Zeros and empty strings of the smallest shape that fits; for a version that came without a sample."""
-    inputs: dict[str, Array] = {}
-    for spec in signature.inputs:
-        shape = tuple(1 if axis == -1 else axis for axis in spec.shape)
-        if spec.dtype is DType.BYTES:
-            inputs[spec.name] = np.full(shape, "", dtype=object)
-        else:
-            inputs[spec.name] = np.zeros(shape, dtype=spec.dtype.numpy)
-    return inputs
 
 
 def resident_bytes() -> int:

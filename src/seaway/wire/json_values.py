@@ -23,6 +23,7 @@ _KINDS = {
     dict: "an object",
     type(None): "null",
 }
+_CONTAINERS = (list, dict)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -78,12 +79,17 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def count_keys(value: object) -> int:
-    """How many keys the objects inside a decoded value have."""
-    if isinstance(value, dict):
-        return len(value) + sum(count_keys(item) for item in value.values())
-    if isinstance(value, list):
-        return sum(count_keys(item) for item in value)
-    return 0
+    """How many keys the objects inside a decoded value have, at whatever depth the decoder allowed."""
+    keys = 0
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if type(item) is dict:
+            keys += len(item)
+            waiting += [inner for inner in item.values() if type(inner) in _CONTAINERS]
+        elif type(item) is list:
+            waiting += [inner for inner in item if type(inner) in _CONTAINERS]
+    return keys
 
 
 def flatten(value: object, shape: Sequence[int], name: str) -> list[object]:

@@ -107,11 +107,11 @@ def _tensor(item: _Input, spec: TensorSpec) -> Array:
         raise UserError(
             "wrong_shape", f"{name} has shape {item.shape[:_MAX_RANK]}", f"expected {describe(spec)}"
         )
+    if item.parameters and "binary_data_size" in item.parameters:
+        raise UserError(
+            "invalid_request", f"{name} is sent as binary data", "send JSON data (binary_data=False)"
+        )
     if item.data is None:
-        if item.parameters and "binary_data_size" in item.parameters:
-            raise UserError(
-                "invalid_request", f"{name} is sent as binary data", "send JSON data (binary_data=False)"
-            )
         raise UserError("missing_input", f"{name} has no data", f"expected {describe(spec)}")
     values = item.data
     if len(shape) > 1 and values and type(values[0]) is list:

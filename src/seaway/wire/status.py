@@ -10,7 +10,7 @@ from seaway.core.errors import SeawayError
 
 
 class Status(NamedTuple):
-    """`grpc` is the name of a grpc.StatusCode. Exit codes: 1 fault, 2 bad input, 3 refused, 4 temporary."""
+    """`grpc` is the name of a grpc.StatusCode. Exit codes: 1 fault, 2 bad input, 3 refused, 4 temporary, 130 interrupted."""
 
     http: int
     grpc: str
@@ -91,7 +91,7 @@ STATUS: Final[dict[str, Status]] = {
     "store_unavailable": _AWAY,
     "store_too_new": Status(500, "FAILED_PRECONDITION", 3),
     "disk_full": Status(507, "RESOURCE_EXHAUSTED", 4),
-    "interrupted": Status(503, "CANCELLED", 4),
+    "interrupted": Status(503, "CANCELLED", 130),
     "internal": _FAULT,
 }
 

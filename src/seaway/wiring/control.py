@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import logging
 import os
-import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +23,12 @@ from seaway.control import api, doors, locks, peers, server
 from seaway.control.bell import Bell
 from seaway.core.errors import SeawayError
 from seaway.wire import status
-from seaway.wiring import control_parts
+from seaway.wiring import control_parts, lifeline
 from seaway.wiring.home import Home
 
-_PR_SET_PDEATHSIG: Final = 1
 _LOCK_WAIT_S: Final = 10.0
+_DEPLOYS: Final = 2
+"""Deploys, and with them gates, that run at the same time; the others wait in line."""
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--address", help="HOST:PORT of the API on TCP, beside the socket")
     parser.add_argument("--allow-open", action="store_true")
     arguments = parser.parse_args()
-    _end_with(arguments.parent)
+    lifeline.end_with(arguments.parent)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="seaway control: %(message)s")
     home = Home(settings.load(arguments.home))
     allow_open = arguments.allow_open or home.configuration.settings.allow_open
@@ -53,20 +53,13 @@ def main() -> int:
         return status.STATUS[error.code].exit_code
 
 
-def _end_with(parent: int) -> None:
-    """Have the kernel end this process when its parent dies, so that no second one is left behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(4)  # it died before the kernel was told
-
-
 async def _run(home: Home, address: str | None, allow_open: bool) -> None:
     store = await asyncio.to_thread(control_parts.open_store, home)
     try:
         bell = Bell()
         deployments = control_parts.deployments(home, store, bell.ring)
         loop, effects = control_parts.loop(home, store, bell)
-        parts = api.Parts(deployments, effects, bell)
+        parts = api.Parts(deployments, effects, bell, ThreadPoolExecutor(_DEPLOYS, "seaway-deploy"))
         listener = peers.PeerSocket.adopt(sockets.listen_unix(home.paths.control_socket))
         entrances: list[tuple[Starlette, socket.socket]] = [
             (api.create_app(parts, doors.SocketDoor(os.geteuid())), listener)

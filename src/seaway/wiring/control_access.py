@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from seaway import sockets
 from seaway.client.control import ControlClient
@@ -15,6 +15,10 @@ from seaway.core.deployments import Deployment
 from seaway.core.errors import UserError
 from seaway.core.events import Event, LiveAt
 from seaway.wiring.home import Home
+
+# A control process that is starting holds the lock before its socket answers; a verb before us, for moments.
+_WAIT_S: Final = 15.0
+_LOCK_WAIT_S: Final = 0.1
 
 
 class Control(Protocol):
@@ -35,16 +39,34 @@ class Control(Protocol):
 
 @contextlib.contextmanager
 def open_control(home: Home) -> Iterator[Control]:
-    """The control plane of a home. Raises `TemporaryError("control_unavailable")` where neither way is open."""
-    try:
-        sockets.connect_unix(home.paths.control_socket, timeout_s=2.0).close()
-    except OSError:
+    """The control plane of a home, whichever way opens first: a server that is starting, or another verb, is waited for.
+
+    Raises `UserError("already_running")` where a process keeps the home and its socket does not answer.
+    """
+    deadline_s = home.clock.monotonic_s() + _WAIT_S
+    with contextlib.ExitStack() as held:
+        yield _open(home, held, deadline_s)
+
+
+def _open(home: Home, held: contextlib.ExitStack, deadline_s: float) -> Control:
+    while True:
+        if _answers(home.paths.control_socket):
+            return ControlClient(home.paths.control_socket)
         from seaway.wiring import local_control  # noqa: PLC0415 - the state store is imported only where no server runs
 
-        with local_control.open_local(home) as control:
-            yield control
-        return
-    yield ControlClient(home.paths.control_socket)
+        try:
+            return held.enter_context(local_control.open_local(home, _LOCK_WAIT_S))
+        except UserError as error:
+            if error.code != "already_running" or home.clock.monotonic_s() >= deadline_s:
+                raise
+
+
+def _answers(socket: Path) -> bool:
+    try:
+        sockets.connect_unix(socket, timeout_s=2.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def read_endpoint_file(path: Path) -> Deployment:

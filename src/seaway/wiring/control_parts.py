@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from seaway.control.bell import Bell
@@ -12,6 +13,7 @@ from seaway.control.loop import Loop
 from seaway.control.workers import Workers
 from seaway.core.bundles import Version
 from seaway.core.checks import GateReport
+from seaway.core.errors import SeawayError
 from seaway.core.ports import StateStore
 from seaway.wiring import adapters, gates
 from seaway.wiring.home import Home
@@ -20,13 +22,22 @@ _STORE = "seaway.adapters.stores.sql:open_store"
 
 
 class _OpenStore(Protocol):
-    def __call__(self, url: str) -> StateStore: ...
+    def __call__(self, at: str | Path) -> StateStore: ...
 
 
 def open_store(home: Home) -> StateStore:
-    """The home's state store; only the holder of HOME/lock calls this. Raises as `core.ports.StateStore` says."""
+    """The home's state store, claimed; only the holder of HOME/lock calls this.
+
+    Raises as `core.ports.StateStore` says, `UserError` (`invalid_config`, `already_running` where another home uses it).
+    """
     opener: _OpenStore = adapters.attribute(_STORE)  # type: ignore[assignment]
-    return opener(home.configuration.settings.store or f"sqlite:///{home.directory / 'state.db'}")
+    store = opener(home.configuration.settings.store or home.directory / "state.db")
+    try:
+        store.claim()
+    except SeawayError:
+        store.close()
+        raise
+    return store
 
 
 def deployments(home: Home, store: StateStore, wake: Callable[[], None]) -> Deployments:

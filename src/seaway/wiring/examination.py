@@ -80,7 +80,10 @@ def _bundles(paths: settings.HomePaths) -> Iterator[Finding]:
     if problems:
         for problem in problems:
             yield Finding(
-                "bundles", "broken", str(problem), "package the version again, or restore it from a copy"
+                "bundles",
+                "broken",
+                f"{problem.ref}: {problem.message} ({problem.code})",
+                "package the version again, or restore it from a copy",
             )
     else:
         count = sum(len(bundles.versions(name)) for name in bundles.models())

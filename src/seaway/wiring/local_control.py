@@ -22,9 +22,6 @@ from seaway.core.ports import StateStore
 from seaway.wiring import control_parts
 from seaway.wiring.home import Home
 
-# A control process that is starting holds the lock before its socket answers; a verb before us, for moments.
-_LOCK_WAIT_S = 15.0
-
 
 class LocalControl:
     """`wiring.control_access.Control` in this process; the caller holds HOME/lock."""
@@ -77,9 +74,12 @@ class LocalControl:
 
 
 @contextlib.contextmanager
-def open_local(home: Home) -> Iterator[LocalControl]:
-    """The control plane of a home without a server. Raises `UserError("already_running")` where the lock is kept."""
-    with locks.hold(home.directory / "lock", _LOCK_WAIT_S):
+def open_local(home: Home, wait_s: float) -> Iterator[LocalControl]:
+    """The control plane of a home without a server; waits up to `wait_s` for the home's lock.
+
+    Raises `UserError("already_running")` where another process keeps it.
+    """
+    with locks.hold(home.directory / "lock", wait_s):
         store = control_parts.open_store(home)
         try:
             yield LocalControl(home, store)

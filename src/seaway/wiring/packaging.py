@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from seaway.bundle import build, datafiles, environment, lineage
+from seaway.bundle import build, datafiles, environment, imports, lineage
 from seaway.bundle import difference as differences
 from seaway.bundle import image as images
 from seaway.bundle.difference import Change
@@ -31,16 +31,28 @@ def package_files(
     lock: bool,
     progress: Callable[[str], None],
 ) -> build.PackageResult:
-    """Package a model file with data files; see `bundle.build.package` for what it raises."""
+    """Package a model file with data files, or take a bundle as it is, under the digest that it has.
+
+    See `bundle.build.package` and `bundle.imports.take` for what they raise.
+    """
     if not source.exists():
         raise UserError("file_not_found", f"{source} does not exist", "name an ONNX file or a .skops file")
+    if imports.holds_bundle(source):
+        if sample or golden or requirements or lineage or task:
+            raise UserError(
+                "invalid_request",
+                f"{source} is a bundle, and taken as it is: with the sample, golden set and requirements that it has",
+                f"seaway package {source} --name {name}",
+            )
+        progress("checking the bundle")
+        return imports.take(source, name, home.bundles)
     readers = adapters.table_readers()
     return package(
         home,
         source,
         name=name,
-        sample=None if sample is None else datafiles.read_table(sample, readers),
-        golden=None if golden is None else datafiles.read_table(golden, readers),
+        sample=None if sample is None else datafiles.DataFile.open(sample, readers),
+        golden=None if golden is None else datafiles.DataFile.open(golden, readers),
         target=target,
         requirements=requirements,
         lineage_pairs=lineage,
@@ -56,8 +68,8 @@ def package(
     source: object,
     *,
     name: str,
-    sample: Table | None,
-    golden: Table | None,
+    sample: Table | datafiles.DataFile | None,
+    golden: Table | datafiles.DataFile | None,
     target: str | None,
     requirements: Sequence[str],
     lineage_pairs: Mapping[str, str],

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seaway import sockets
+from seaway import settings, sockets
 from seaway.control import orphans, supervisor
 from seaway.core.errors import UserError
 from seaway.wiring.clock import SystemClock
 
 _CONTROL_MODULE = "seaway.wiring.control"
+_DRAIN_MOST_S = 86_400.0
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--drain", type=float, default=20.0, help="seconds that a stopping worker may take")
     parser.add_argument("--remove-run", action="store_true", help="remove the run directory at the end")
-    parser.add_argument("--ready-fd", type=int, help="gets one line when all workers answer")
+    parser.add_argument("--ready-fd", type=int, help="gets one line when the server is up")
     parser.add_argument("--home", type=Path)
     parser.add_argument("--control", action="store_true", help="run the control process of --home")
     parser.add_argument("--control-address", help="HOST:PORT of the control API on TCP, beside its socket")
@@ -37,7 +38,10 @@ def main() -> int:
 
     def worker_command(slot: int, descriptor: int) -> Sequence[str]:
         words = ["-m", orphans.WORKER_MODULE, "--run", str(run), "--slot", str(slot), "--fd", str(descriptor)]
-        return [sys.executable, *words, "--drain", str(arguments.drain)]
+        tied = (
+            ["--parent", str(os.getpid())] if arguments.remove_run else []
+        )  # no later supervisor knows this run
+        return [sys.executable, *words, "--drain", str(arguments.drain), *tied]
 
     control = None
     if arguments.control:
@@ -61,10 +65,17 @@ def main() -> int:
         drain_s=arguments.drain,
         worker_command=worker_command,
         control_command=control,
+        control_socket=None if arguments.home is None else settings.HomePaths(arguments.home).control_socket,
         remove_run=arguments.remove_run,
         ready_fd=arguments.ready_fd,
     )
     try:
+        if not 0 <= arguments.drain <= _DRAIN_MOST_S:
+            raise UserError(
+                "invalid_config",
+                f"a drain of {arguments.drain:g} seconds is not possible",
+                f"use 0 to {_DRAIN_MOST_S:g}",
+            )
         for address in (arguments.http, arguments.control_address):
             if address is not None:
                 sockets.refuse_open_bind(sockets.parse_address(address)[0], allow_open=arguments.allow_open)

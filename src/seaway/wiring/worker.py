@@ -1,7 +1,7 @@
 """Builds and runs one data worker: `python -m seaway.wiring.worker --run RUN_DIR --slot N --fd FD`.
 
 The supervisor starts it with an inherited listening socket. A worker outlives its supervisor: it serves the last
-table until somebody stops it.
+table until somebody stops it, unless `--parent PID` ties it to one whose run directory nobody else could find.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from seaway.core.traffic import RoutedRevision
 from seaway.engine.pool import Sources
 from seaway.serve import log, worker
 from seaway.wire import status
-from seaway.wiring import adapters
+from seaway.wiring import adapters, lifeline
 from seaway.wiring.clock import SystemClock
 
 _WARM_ROWS = 8
@@ -41,7 +41,10 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True, help="the inherited listening socket")
     parser.add_argument("--drain", type=float, default=20.0, help="seconds to answer requests in flight")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
+    parser.add_argument("--parent", type=int, help="the supervisor: this process ends with it")
     arguments = parser.parse_args()
+    if arguments.parent is not None:
+        lifeline.end_with(arguments.parent)
     place = worker.Place(arguments.run, arguments.slot, socket.socket(fileno=arguments.fd), arguments.drain)
     sources = Sources(open_bundle=open_bundle, runtime=adapters.runtime, sample=sample)
     factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.new_event_loop

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
 
 from seaway.adapters.runtimes.onnxruntime import OnnxRuntime
-from seaway.bundle import frames, parity
+from seaway.bundle import asking, frames, imports, oci
 from seaway.bundle.build import Package, Tools, package
+from seaway.bundle.datafiles import DataFile
 from seaway.bundle.difference import difference
 from seaway.bundle.environment import canonical_lock, hashed_requirements, pinned_closure
 from seaway.bundle.lineage import parse_lineage, split_pair
 from seaway.bundle.sources import open_source
 from seaway.bundle.store import BundleStore
-from seaway.core.bundles import Task
+from seaway.core.bundles import BundleFile, Task
 from seaway.core.errors import PermanentError, SeawayError, UserError
-from seaway.core.profiles import decode_profile
+from seaway.core.profiles import ReferenceProfile
 from seaway.core.tensors import Meaning
+from seaway.testing import tiny_models
+from seaway.testing.clock import VirtualClock
 
 SAMPLE = frames.table_from({"a": [1.0, 2.0, 0.5], "b": [1.0, 0.0, 0.5], "c": [1.0, 1.0, 1.0]})
 
@@ -52,7 +56,9 @@ def test_an_onnx_file_is_packaged_with_its_sample_and_profile(tools: Tools, line
     assert {p.name for p in Path(opened.directory).iterdir()} == {
         "seaway.json", "model.onnx", "sample.jsonl", "profile.json", "README.md",
     }  # fmt: skip
-    profile = decode_profile((Path(opened.directory) / "profile.json").read_bytes())
+    profile = msgspec.json.decode(
+        (Path(opened.directory) / "profile.json").read_bytes(), type=ReferenceProfile
+    )
     assert (profile.rows, profile.numeric["a"].high, profile.output_numeric["y"].high) == (3, 2.0, 6.0)
     assert not package(Package(str(linear_path), "linear", sample=SAMPLE), tools).created
 
@@ -63,7 +69,7 @@ def test_external_data_is_packaged_and_served(tools: Tools, linear: onnx.ModelPr
     served = open_source(str(path), tmp_path / "private")
     for opened in (tools.store.open(result.version), served):
         model = tools.runtime.load(opened)
-        answer = parity.predict_table(model, result.manifest.signature, SAMPLE)["y"]
+        answer = asking.predict(model, result.manifest.signature, SAMPLE)["y"]
         np.testing.assert_array_equal(answer, np.array([[6.0], [6.0], [4.0]], dtype=np.float32))
 
 
@@ -163,3 +169,55 @@ def test_the_closure_is_the_base_install_alone() -> None:
     pins = pinned_closure()
     assert {"numpy", "onnxruntime", "msgspec", "starlette"} <= set(pins)
     assert not {"scikit-learn", "pandas", "pytest", "seaway"} & set(pins)
+
+
+def test_codes_of_a_csv_file_reach_a_string_input_as_they_stand(tools: Tools, tmp_path: Path) -> None:
+    model = tiny_models.lookup(tmp_path / "lookup")
+    golden = tmp_path / "golden.csv"
+    golden.write_text("index,name,truth\n0,1234,zero\n1,true,one\n")
+    request = Package(
+        Path(model.directory) / "model.onnx", "codes", golden=DataFile.open(golden), target="truth"
+    )
+    result = package(request, tools)
+    opened = Path(tools.store.open(result.version).directory)
+    rows = [msgspec.json.decode(line) for line in (opened / "golden.jsonl").read_bytes().splitlines()]
+    assert rows == [
+        {"index": 0, "name": "1234", "truth": "zero"},
+        {"index": 1, "name": "true", "truth": "one"},
+    ]
+
+
+def test_a_bundle_directory_is_taken_under_its_digest(
+    tools: Tools, linear_path: Path, tmp_path: Path
+) -> None:
+    made = package(Package(linear_path, "linear", sample=SAMPLE), tools)
+    directory = Path(tools.store.open(made.version).directory)
+    other = BundleStore(tmp_path / "b" / "models", tmp_path / "b" / "opened", VirtualClock())
+    taken = [imports.take(directory, "copy", other) for _ in range(2)]
+    assert [(one.version.digest, one.created) for one in taken] == [
+        (made.version.digest, True),
+        (made.version.digest, False),
+    ]
+    assert (taken[0].manifest, other.verify()) == (made.manifest, [])
+
+
+def test_p08_a_bundle_that_leads_outside_itself_is_not_taken(tools: Tools, tmp_path: Path) -> None:
+    bundle = tiny_models.linear(tmp_path / "bundle", 0.5)
+    model = Path(bundle.directory) / bundle.manifest.entry
+    model.rename(tmp_path / "elsewhere.onnx")
+    model.symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(UserError) as caught:
+        imports.take(Path(bundle.directory), "copy", tools.store)
+    assert (caught.value.code, tools.store.models()) == ("unsafe_path", [])
+
+
+def test_p11_the_model_in_a_bundle_is_checked_like_any_other(tools: Tools, tmp_path: Path) -> None:
+    bundle = tiny_models.linear(tmp_path / "bundle", 0.5)
+    directory = Path(bundle.directory)
+    (directory / "model.onnx").write_bytes(b"no model at all")
+    listed = BundleFile("model.onnx", oci.sha256(b"no model at all"), 15)
+    manifest = msgspec.structs.replace(bundle.manifest, files=(listed,))
+    (directory / "seaway.json").write_bytes(oci.canonical(manifest))
+    with pytest.raises(UserError) as caught:
+        imports.take(directory, "copy", tools.store)
+    assert (caught.value.code, tools.store.models()) == ("invalid_model", [])

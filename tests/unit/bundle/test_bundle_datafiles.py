@@ -13,7 +13,8 @@ import pytest
 from seaway.adapters.tables.parquet import ParquetReader
 from seaway.bundle import datafiles, frames
 from seaway.core.errors import UserError
-from seaway.core.tables import Table
+from seaway.core.tables import Table, table_to_tensors
+from seaway.core.tensors import DType, Signature, TensorSpec
 
 
 def test_csv_columns_get_their_types(tmp_path: Path) -> None:
@@ -106,3 +107,30 @@ def test_tables_from_what_a_session_holds() -> None:
         with pytest.raises(UserError) as caught:
             frames.table_from(odd)
         assert caught.value.code == "invalid_data"
+
+
+BOTH = Signature(
+    (TensorSpec("index", DType.INT64, (-1,)), TensorSpec("name", DType.BYTES, (-1,))),
+    (TensorSpec("word", DType.BYTES, (-1,)),),
+)
+
+
+def test_a_leading_zero_makes_digits_text() -> None:
+    table = datafiles.parse_table(b"zip,half,zero,share\n01234,007.5,0,0.5\n98765,1.5,-0,-0.25\n", "x")
+    assert table.columns["zip"].tolist() == ["01234", "98765"]
+    assert table.columns["half"].tolist() == ["007.5", "1.5"]
+    assert [table.columns[name].dtype.name for name in ("zero", "share")] == ["int64", "float64"]
+
+
+@pytest.mark.parametrize("cell", ["1234", "01234", "true", "1.50", "1e3", "NaN", " x"])
+def test_a_cell_for_a_string_input_is_text_as_it_stands(cell: str) -> None:
+    file = datafiles.DataFile(f"name,index\n{cell},1\n{cell},2\n".encode(), "rows.csv")
+    tensors = table_to_tensors(file.table(BOTH), BOTH)
+    assert tensors["name"].tolist() == [cell, cell]
+    assert tensors["index"].tolist() == [1, 2]
+
+
+def test_columns_that_map_in_order_onto_strings_are_text_and_the_target_is_not() -> None:
+    wide = Signature((TensorSpec("x", DType.BYTES, (-1, 2)),), (TensorSpec("y", DType.FP32, (-1, 1)),))
+    table = datafiles.DataFile(b"a,b,truth\n1,true,3\n", "rows.csv").table(wide, besides="truth")
+    assert table.row(0) == {"a": "1", "b": "true", "truth": 3}

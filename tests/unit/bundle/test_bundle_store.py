@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from seaway.bundle import blobs, oci, store
+from seaway.bundle import blobs, layouts, oci, store
 from seaway.bundle.store import BundleStore
 from seaway.core.bundles import BundleFile, Manifest, ModelRef, Source, Task, Version, parse_digest
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
@@ -199,7 +199,7 @@ def test_p17_strange_manifests_are_refused(
 ) -> None:
     layout = rewrite(tmp_path, add(bundle_store), change)
     with pytest.raises(SeawayError) as caught:
-        bundle_store.import_layout(layout, "copy")
+        bundle_store.take(layouts.read_layout(layout), "copy")
     assert caught.value.code == code
     assert bundle_store.models() == ["prices"]
 
@@ -211,14 +211,59 @@ def test_p17_a_wrong_size_is_refused(bundle_store: BundleStore, tmp_path: Path) 
     found["manifests"][0]["size"] += 1
     (layout / "index.json").write_text(json.dumps(found))
     with pytest.raises(UserError) as caught:
-        bundle_store.import_layout(layout, "copy")
+        bundle_store.take(layouts.read_layout(layout), "copy")
     assert caught.value.code == "digest_invalid"
+
+
+def test_p17_an_index_of_indexes_is_refused(bundle_store: BundleStore, tmp_path: Path) -> None:
+    layout = rewrite(tmp_path, add(bundle_store), {})
+    found = json.loads((layout / "index.json").read_bytes())
+    found["manifests"][0]["mediaType"] = oci.INDEX_TYPE
+    (layout / "index.json").write_text(json.dumps(found))
+    with pytest.raises(UserError) as caught:
+        bundle_store.take(layouts.read_layout(layout), "copy")
+    assert caught.value.code == "manifest_invalid"
+
+
+def test_p19_other_bytes_never_become_a_version_that_is_there(
+    bundle_store: BundleStore, tmp_path: Path
+) -> None:
+    first = add(bundle_store, b"one")
+    second = add(bundle_store, b"two")
+    assert (second.number, second.digest != first.digest) == (2, True)
+    assert bundle_store.versions("prices")[0] == first
+    assert blob_of(tmp_path, first, b"one").read_bytes() == b"one"
+
+
+def test_a_damaged_index_hides_no_other_model(bundle_store: BundleStore, tmp_path: Path) -> None:
+    add(bundle_store, name="apples")
+    add(bundle_store)
+    (tmp_path / "home" / "models" / "apples" / "index.json").write_text("{")
+    (tmp_path / "home" / "models" / "Not a name").mkdir()
+    (tmp_path / "home" / "models" / "Not a name" / "index.json").write_text("{")
+    assert bundle_store.models() == ["apples", "prices"]
+    assert [(p.ref, p.code) for p in bundle_store.verify()] == [("apples", "manifest_invalid")]
+
+
+def test_verify_reads_a_shared_blob_once(bundle_store: BundleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(bundle_store, b"one")
+    add(bundle_store, b"two")
+    read: list[str] = []
+    original = blobs.check_file
+
+    def check(path: Path, digest: str, size: int, what: str) -> None:
+        read.append(digest)
+        original(path, digest, size, what)
+
+    monkeypatch.setattr(blobs, "check_file", check)
+    assert bundle_store.verify() == []
+    assert read.count(oci.sha256(b"# card\n")) == 1
 
 
 def test_a_layout_is_imported_byte_for_byte(bundle_store: BundleStore, tmp_path: Path) -> None:
     version = add(bundle_store)
     other = BundleStore(tmp_path / "b" / "models", tmp_path / "b" / "opened", VirtualClock())
-    copied, created = other.import_layout(tmp_path / "home" / "models" / "prices", "prices")
+    copied, created = other.take(layouts.read_layout(tmp_path / "home" / "models" / "prices"), "prices")
     assert (copied.digest, created) == (version.digest, True)
     assert other.verify() == []
 

@@ -120,6 +120,36 @@ def test_own_wheel_is_one_that_pip_installs_and_runs(tmp_path: Path) -> None:
     assert found.stdout.startswith(str(target))
 
 
+def test_the_base_has_the_python_of_the_lock(bundle: OpenedBundle, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    locked = lock(cache).replace(b'"==3.11.*"', b'"==3.12.*"')
+    written = image.write_context(bundle, locked, tmp_path / "context", cache, quiet)
+    dockerfile = (tmp_path / "context" / "Dockerfile").read_text()
+    assert written.base == "python:3.12-slim"
+    assert "ARG BASE=python:3.12-slim\n" in dockerfile and 'RUN ["python3.12", ' in dockerfile
+    assert "3.11" not in dockerfile
+
+
+def test_an_empty_working_directory_is_filled_and_stays_the_same(
+    bundle: OpenedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "here"
+    out.mkdir()
+    monkeypatch.chdir(out)
+    image.write_context(bundle, lock(tmp_path / "cache"), Path(), tmp_path / "cache", quiet)
+    assert sorted(path.name for path in Path().iterdir()) == [
+        ".dockerignore", "Dockerfile", "bundle", "pylock.toml", "requirements.txt", "wheels",
+    ]  # fmt: skip
+
+
+def test_an_empty_directory_is_empty_again_after_a_failure(bundle: OpenedBundle, tmp_path: Path) -> None:
+    out = tmp_path / "here"
+    out.mkdir()
+    with pytest.raises(PermanentError):
+        image.write_context(bundle, lock(tmp_path / "cache", ("leaf",)), out, tmp_path / "cache", quiet)
+    assert list(out.iterdir()) == []
+
+
 def test_a_directory_with_something_in_it_is_left_alone(bundle: OpenedBundle, tmp_path: Path) -> None:
     out = tmp_path / "context"
     out.mkdir()

@@ -8,11 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from seaway import settings
+from seaway.bundle import sources
 from seaway.cli import main as cli
+from seaway.testing import tiny_models
 
 
 @pytest.mark.parametrize("words", cli.VERBS)
@@ -150,3 +154,78 @@ def test_l06_ctrl_c_is_130_at_any_moment_and_no_traceback(delay_s: float, tmp_pa
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said[-2000:]
     assert "Traceback" not in said
+
+
+def packaged(home: Path, name: str) -> Path:
+    """The bundle directory that became NAME:v1 of the home."""
+    bundle = tiny_models.linear(home / f"made-{name}", 0.5)
+    assert cli.main(["package", bundle.directory, "--name", name, "--home", str(home)]) == 0
+    return Path(bundle.directory)
+
+
+def test_one_damaged_index_hides_no_other_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packaged(tmp_path, "apples")
+    packaged(tmp_path, "prices")
+    (tmp_path / "models" / "apples" / "index.json").write_text("{")
+    capsys.readouterr()
+    assert cli.main(["models", "--json", "--home", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert [one["name"] for one in json.loads(shown.out)] == ["prices"]
+    assert "apples" in shown.err and "manifest_invalid" in shown.err
+    assert cli.main(["verify", "--all", "--json", "--home", str(tmp_path)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["verified"] == ["prices:v1"]
+    assert [(one["ref"], one["code"]) for one in found["problems"]] == [("apples", "manifest_invalid")]
+
+
+def test_p21_doctor_names_a_damaged_bundle_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packaged(tmp_path, "prices")
+    blob = max(
+        (tmp_path / "models" / "prices" / "blobs" / "sha256").iterdir(), key=lambda p: p.stat().st_size
+    )
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    capsys.readouterr()
+    assert cli.main(["doctor", "--json", "--home", str(tmp_path)]) == 1
+    broken = [f for f in json.loads(capsys.readouterr().out) if f["subject"] == "bundles"]
+    assert broken and all(f["text"].startswith("prices:v1: ") for f in broken)
+    assert all("Problem(" not in f["text"] for f in broken)
+
+
+def test_a_bundle_is_packaged_as_it_is_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = packaged(tmp_path, "prices")
+    layout = tmp_path / "models" / "prices"
+    capsys.readouterr()
+    arguments = ["package", str(layout), "--name", "moved", "--json", "--home", str(tmp_path)]
+    for created in (True, False):
+        assert cli.main(arguments) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["created"], found["version"]["name"]) == (created, "moved")
+        assert found["version"]["digest"] == sources.open_directory(directory).digest
+    assert cli.main([*arguments, "--require", "accuracy>=0.8"]) == 2
+    assert "taken as it is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("extra", "workers"), [([], "2"), (["--workers", "3"], "3")])
+def test_serve_takes_its_workers_from_the_settings(
+    extra: list[str], workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, words: became.append(words))
+    monkeypatch.setenv("SEAWAY_WORKERS", "2")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    bundle = tiny_models.linear(tmp_path / "linear", 0.5)
+    cli.main(["serve", bundle.directory, *extra])
+    assert became[0][became[0].index("--workers") + 1] == workers
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CONTROL", "STORE", "WORKERS"):
+        monkeypatch.setenv(f"SEAWAY_{name}", "")
+    found = settings.load(tmp_path)
+    assert found.settings == settings.Settings()
+    assert set(found.origins.values()) == {"default"}

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -109,22 +110,21 @@ def call(
     """One request to the API, on an event loop of its own."""
 
     async def run() -> Answer:
-        bell = Bell()
-        effects = Effects(
-            plane.store,
-            plane.bundles,
-            Workers(Path("/nonexistent")),
-            Path("/nonexistent/table"),
-            plane.clock,
-            bell.ring,
-        )
-        app = api.create_app(api.Parts(plane.deployments, effects, bell), door)
-        return await _exchange(app, method, path, body, headers or {}, client)
+        with ThreadPoolExecutor(2) as deploying:
+            app = make_app(plane, door, deploying)
+            return await exchange(app, method, path, body, headers or {}, client)
 
     return asyncio.run(run())
 
 
-async def _exchange(
+def make_app(plane: Plane, door: doors.Door, deploying: Executor) -> Starlette:
+    """The API of a plane without workers; made on the event loop that runs it."""
+    bell, nowhere = Bell(), Path("/nonexistent")
+    effects = Effects(plane.store, plane.bundles, Workers(nowhere), nowhere / "table", plane.clock, bell.ring)
+    return api.create_app(api.Parts(plane.deployments, effects, bell, deploying), door)
+
+
+async def exchange(
     app: Starlette, method: str, path: str, body: bytes, headers: Mapping[str, str], client: tuple[str, int]
 ) -> Answer:
     path, _, query = path.partition("?")

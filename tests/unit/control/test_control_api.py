@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
-from control_fakes import Plane, call
+from control_fakes import Plane, call, exchange, make_app
 
 from seaway.control import api, doors
+from seaway.core.deployments import Phase
 from seaway.core.errors import UserError
+from seaway.core.ports import Change
 
 TOKEN = "t" * 43
 TCP = doors.TcpDoor("127.0.0.1", 8900, TOKEN)
@@ -166,3 +170,35 @@ def test_status_and_history_answer_what_is_stored(plane: Plane) -> None:
     assert [event["kind"] for event in history] == ["deploy_requested"]
     assert call(plane, SOCKET, "GET", "/history?at=2099-01-01", client=ME).body == b"[]"
     assert call(plane, SOCKET, "GET", "/healthz", client=("4243", 1)).status == 200
+
+
+def test_status_and_rollback_answer_while_more_gates_run_than_there_are_threads(plane: Plane) -> None:
+    for number in (1, 2):
+        call(plane, SOCKET, "PUT", "/endpoints/prices", b'{"bundle": "prices:v%d"}' % number, client=ME)
+    live = plane.store.state("prices")
+    assert live is not None
+    proven = msgspec.structs.replace(live, generation=3, phase=Phase.LIVE, live=2, proven=(1, 2))
+    plane.store.apply(Change((), proven))
+    plane.gate.before_answer.clear()
+
+    async def run() -> tuple[list[int], list[int]]:
+        with ThreadPoolExecutor(2) as deploying:
+            app = make_app(plane, SOCKET, deploying)
+            gated = [
+                asyncio.create_task(exchange(app, "PUT", f"/endpoints/e{n}", DEPLOY, {}, ME))
+                for n in range(40)
+            ]
+            await asyncio.to_thread(plane.gate.arrived.acquire)
+            try:
+                async with asyncio.timeout(5):
+                    quick = [
+                        (await exchange(app, "GET", "/status", b"", {}, ME)).status,
+                        (await exchange(app, "POST", "/endpoints/prices/rollback", b"{}", {}, ME)).status,
+                    ]
+            finally:
+                plane.gate.before_answer.set()
+            return quick, [answer.status for answer in await asyncio.gather(*gated)]
+
+    quick, gated = asyncio.run(run())
+    assert quick == [200, 202]
+    assert gated == [202] * 40

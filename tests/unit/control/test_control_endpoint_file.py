@@ -43,7 +43,8 @@ BASE = "version: 1\nendpoint: prices\nserve: {bundle: 'prices:v1'}\n"
 def test_the_whole_file_of_the_contract_parses() -> None:
     spec = endpoint_file.parse(WHOLE, "endpoint.yaml")
     assert spec.limits.parsed.body_bytes == 16 * 2**20
-    assert (spec.limits.parsed.deadline_s, spec.slo.p99_s, spec.slo.errors_percent) == (1.0, 0.05, 0.1)
+    assert spec.limits.parsed.deadline_s == 1.0
+    assert spec.slo == deployments.Slo(p99="50ms", errors="0.1%")
     assert (spec.rollout.steps_percent, spec.rollout.bake_s) == ((1, 5, 25, 50, 100), 600)
     missing = [line.partition(":")[0] for line in deployments.unavailable(spec)]
     assert missing == ["rollout.steps", "rollout.sticky", "monitors", "rollout.checks"]

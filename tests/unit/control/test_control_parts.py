@@ -8,10 +8,11 @@ import socket
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from seaway import sockets
-from seaway.control import locks, peers, table_file
+from seaway.control import endpoint_file, locks, peers, table_file
 from seaway.control.auth import Role
 from seaway.control.bell import Bell
 from seaway.control.workers import Workers
@@ -110,6 +111,55 @@ def test_sizes_and_percents() -> None:
     for wrong in ("1", "x", "1 s", "-1s", "1s\n", ""):
         with pytest.raises(ValueError, match="number with a unit"):
             deployments.seconds(wrong)
+
+
+@pytest.mark.parametrize("digits", ["9" * 320, "9" * 16])
+def test_durations_and_sizes_too_large_to_work_with_are_no_values(digits: str) -> None:
+    for read, unit in (
+        (deployments.seconds, "s"),
+        (deployments.seconds, "d"),
+        (deployments.size_bytes, "GiB"),
+    ):
+        with pytest.raises(ValueError, match="too large"):
+            read(digits + unit)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"limits": {"body": "9" * 320 + "B"}},
+        {"limits": {"body": "9" * 13 + "GiB"}},
+        {"limits": {"deadline": "9" * 320 + "s"}},
+        {"limits": {"queue": "9" * 320 + "ms"}},
+        {"rollout": {"bake": "9" * 13 + "d"}},
+        {"rollout": {"inconclusive": {"after": "9" * 320 + "h"}}},
+        {"record": {"retain": "9" * 320 + "d"}},
+        {"batching": {"wait": "9" * 320 + "ms"}},
+        {"slo": {"p99": "9" * 320 + "s"}},
+    ],
+    ids=lambda section: "".join(section),
+)
+def test_an_endpoint_file_with_a_number_too_large_is_refused(section: dict[str, object]) -> None:
+    spec = {"version": 1, "endpoint": "a", "serve": {"bundle": "m:v1"}, **section}
+    with pytest.raises(SeawayError) as caught:
+        endpoint_file.parse(msgspec.json.encode(spec), "endpoint.yaml")
+    assert caught.value.code == "invalid_spec"
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(spec), type=deployments.Deployment)
+
+
+def test_the_longest_durations_work() -> None:
+    spec = deployments.Rollout(bake="99999d")
+    assert events.timestamp(2e9 + spec.bake_s).startswith("2307-")
+    assert events.timestamp(2e9 + deployments.seconds("999999999m")).startswith("3934-")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+23:00", "9999-12-31T23:59-23:00", "x" * 500])
+def test_a_time_that_is_none_in_utc_is_refused(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        events.parse_time(text)
+    assert caught.value.code == "invalid_request"
+    assert len(caught.value.message) < 200
 
 
 def test_event_times_sort_as_text() -> None:

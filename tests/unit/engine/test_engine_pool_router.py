@@ -173,3 +173,35 @@ def test_not_ready_while_a_revision_with_traffic_is_missing() -> None:
     router.pool.load("e", revision(1), Limits())
     assert router.ready
     assert next(router.serving())[1] is router.pool.get("e", 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (OSError(28, "No space left on device", "/home/me/secret.onnx"), "OSError (No space left on device)"),
+        (MemoryError("/home/me 17 GB"), "MemoryError"),
+        (NameError("name '/home/me' is not defined"), "NameError"),
+    ],
+)
+def test_a_fault_of_any_kind_while_loading_is_the_revisions_failure_and_others_load(
+    fault: Exception, words: str
+) -> None:
+    def breaks(inputs: object) -> dict[str, np.ndarray]:
+        raise fault
+
+    runtime = FakeRuntime(breaks)
+    pool = Pool(sources(runtime), FakeClock())
+    with pytest.raises(PermanentError) as caught:
+        pool.load("e", revision(1), Limits())
+    assert (caught.value.code, caught.value.__cause__) == ("internal", fault)
+    assert caught.value.message.endswith(words)
+    assert "/home" not in caught.value.message
+    handle = pool.get("e", 1)
+    assert handle is not None
+    assert handle.failure is caught.value
+    assert not handle.ready
+    assert runtime.models[0].closed
+    runtime.answer = None
+    pool.load("e", revision(2, "b"), Limits())
+    pool.load("e", revision(1), Limits())
+    assert [(h.ready, h.failure) for h in pool.handles()] == [(True, None), (True, None)]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from seaway.core.errors import UserError
-from seaway.core.tensors import DType, TensorSpec
-from seaway.wire import json_values
+from seaway.core.tensors import DType, Signature, TensorSpec
+from seaway.wire import json_values, oip_json, predict_json
 
 ANY = msgspec.json.Decoder()
 
@@ -86,3 +86,41 @@ def test_the_largest_values_of_each_integer_fit() -> None:
         found = json_values.to_array([int(info.min), int(info.max)], TensorSpec("x", dtype, (-1,)), place)
         assert found.dtype == dtype.numpy
         assert found.tolist() == [info.min, info.max]
+
+
+NESTED = [
+    pytest.param(opening, closing, depth, id=f"{name}-{depth}")
+    for name, opening, closing in (("arrays", b"[", b"]"), ("objects", b'{"a":', b"}"))
+    for depth in (100, 400, 600, 900, 1500, 5000, 100_000)
+]
+
+
+@pytest.mark.parametrize(("opening", "closing", "depth"), NESTED)
+def test_r02_keys_are_counted_at_every_depth_that_is_decoded(
+    opening: bytes, closing: bytes, depth: int
+) -> None:
+    body = opening * depth + b"1" + closing * depth
+    try:
+        found = json_values.decode(body, ANY)
+    except UserError as error:
+        assert (error.code, depth >= 900) == ("invalid_json", True)
+        return
+    assert json_values.count_keys(found) == body.count(b":")
+
+
+@pytest.mark.parametrize(("opening", "closing", "depth"), NESTED)
+def test_r02_deep_parameters_and_rows_are_user_errors_or_fine(
+    opening: bytes, closing: bytes, depth: int
+) -> None:
+    signature = Signature((TensorSpec("x", DType.FP32, (-1,)),), ())
+    deep = opening * depth + b"1" + closing * depth
+    fine = (
+        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}],"parameters":{"deep":%s}}' % deep
+    )
+    try:
+        assert oip_json.decode_request(fine, signature).tensors["x"].tolist() == [1.0]
+    except UserError as error:
+        assert (error.code, depth >= 900) == ("invalid_json", True)
+    for body in (b"[%s]" % deep, b'{"instances":[%s]}' % deep, b'{"instances":[[1],%s]}' % deep):
+        with pytest.raises(UserError):
+            predict_json.decode_rows(body, signature)

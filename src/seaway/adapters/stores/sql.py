@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from seaway.adapters.stores import migrate, schema
+from seaway.adapters.stores import claims, migrate, schema
 from seaway.core.deployments import DeploymentState, Revision
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.events import Event, numbered
@@ -29,32 +29,50 @@ _DISK_FULL_SQLSTATE: Final = "53100"
 _DAMAGED: Final = ("not a database", "malformed", "disk image")
 
 
-def open_store(url: str) -> SqlStateStore:
-    """The store at a SQLAlchemy URL, such as `sqlite:////home/me/.seaway/state.db` or `postgresql://HOST/NAME`.
+def open_store(at: str | Path) -> SqlStateStore:
+    """The store at a SQLAlchemy URL, such as `postgresql://HOST/NAME`, or in the SQLite file at a path.
 
     Makes or migrates the schema. Raises `PermanentError("store_too_new")`, `UserError("invalid_config")`, and as the
     port says.
     """
+    url = sa.URL.create("sqlite", database=str(at)) if isinstance(at, Path) else _parse(at)
     try:
-        parsed = sa.make_url(url)
-    except exc.ArgumentError as error:
-        raise UserError(
-            "invalid_config", "store is no database URL", "such as postgresql://HOST/NAME"
-        ) from error
-    match parsed.get_backend_name():
-        case "sqlite":
-            engine = _sqlite_engine(parsed)
-        case "postgresql":
-            engine = _postgres_engine(parsed)
-        case other:
-            raise UserError("invalid_config", f"a store on {other} is not known", "use sqlite or postgresql")
+        engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _postgres_engine(url)
+    except (exc.ArgumentError, ValueError, TypeError):
+        raise _no_url("the database's driver does not take it") from None  # see _parse
     try:
         with _translated():
             migrate.migrate(engine)
     except SeawayError:
         engine.dispose()
         raise
-    return SqlStateStore(engine)
+    claim: claims.Claim = claims.SessionClaim(engine)
+    if engine.dialect.name == "sqlite" and url.database:
+        claim = claims.FileClaim(Path(url.database))
+    return SqlStateStore(engine, claim)
+
+
+def _parse(text: str) -> sa.URL:
+    """A URL with a backend that is known here. No error shows or carries the text: a password may stand in it."""
+    try:
+        url = sa.make_url(text)
+    except (exc.ArgumentError, ValueError):
+        raise _no_url("it is not of the form DIALECT://USER:PASSWORD@HOST:PORT/NAME") from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise UserError(
+            "invalid_config", "a store on this kind of database is not known", "use sqlite or postgresql"
+        )
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise _no_url("its port is not a number from 1 to 65535")
+    return url
+
+
+def _no_url(why: str) -> UserError:
+    return UserError(
+        "invalid_config",
+        f"the setting `store` is no database URL that can be used: {why}",
+        "such as postgresql://HOST/NAME; a special character in a password is written as %HH",
+    )
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
@@ -117,8 +135,13 @@ def _translated() -> Iterator[None]:
 class SqlStateStore:
     """See `core.ports.StateStore`."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, claim: claims.Claim) -> None:
         self._engine = engine
+        self._claim = claim
+
+    def claim(self) -> None:
+        with _translated():
+            self._claim.take()
 
     def states(self) -> tuple[DeploymentState, ...]:
         table = schema.endpoints
@@ -152,17 +175,15 @@ class SqlStateStore:
         return tuple(msgspec.json.decode(text, type=Event) for text in self._read(query))
 
     def last_seq(self) -> int:
-        with _translated(), self._engine.begin() as connection:
+        with self._transaction() as connection:
             return _last_seq(connection)
 
     def remembered(self, idempotency: Idempotency) -> bytes | None:
-        with _translated(), self._engine.begin() as connection:
+        with self._transaction() as connection:
             return _remembered(connection, idempotency)
 
     def apply(self, change: Change) -> tuple[Event, ...]:
-        with _translated(), self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(migrate.LOCK_KEY)))
+        with self._transaction(migrate.LOCK_KEY) as connection:
             if change.idempotency is not None:
                 _remember(connection, change.idempotency, change.result)
             if change.state is not None:
@@ -189,9 +210,19 @@ class SqlStateStore:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._claim.release()
+
+    @contextlib.contextmanager
+    def _transaction(self, turn: int | None = None) -> Iterator[sa.Connection]:
+        """One transaction under the claim; with a key of `turn`, the only one of its kind at a time."""
+        with _translated(), self._engine.begin() as connection:
+            if turn is not None and connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(turn)))
+            self._claim.check(connection)
+            yield connection
 
     def _read(self, query: sa.Select[str]) -> list[str]:
-        with _translated(), self._engine.begin() as connection:
+        with self._transaction() as connection:
             return list(connection.execute(query).scalars())
 
 

@@ -1,0 +1,232 @@
+"""What the loop's effects remember: opened bundles, failed loads, workers that ended while they loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import msgspec
+import pytest
+from control_fakes import FakeBundles, digest_of
+
+from seaway import sockets
+from seaway.control import table_file
+from seaway.control.effects import Effects
+from seaway.control.openings import Openings
+from seaway.control.supervisor import Child
+from seaway.control.workers import Workers
+from seaway.core import reconciliation as core
+from seaway.core.bundles import OpenedBundle, Version
+from seaway.core.deployments import DeploymentState, Phase, Revision, deployment_of
+from seaway.core.errors import PermanentError
+from seaway.core.events import EventKind
+from seaway.core.ports import Change
+from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
+from seaway.testing.clock import VirtualClock
+from seaway.testing.state_store import MemoryStateStore, make_event
+from seaway.wire import worker_admin
+
+PREPARE = core.Prepare(
+    (0,), "prices", RoutedRevision(1, digest_of("prices", 1), "/b", "prices:v1", 100.0), Limits()
+)
+
+
+class DiskBundles(FakeBundles):
+    """Bundles with directories that can go, or that cannot be made while `broken`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.broken, self.opens = root, False, 0
+
+    def open(self, version: Version) -> OpenedBundle:
+        self.opens += 1
+        if self.broken:
+            raise PermanentError("digest_mismatch", "a blob is damaged")
+        directory = self.root / version.digest
+        directory.mkdir(parents=True, exist_ok=True)
+        return msgspec.structs.replace(super().open(version), directory=str(directory))
+
+
+def _revision(number: int = 1) -> Revision:
+    ref = f"prices:v{number}"
+    spec = deployment_of("prices", ref)
+    return Revision("prices", number, digest_of("prices", number), ref, spec, "2026-11-22", "ada")
+
+
+def test_a_bundle_is_opened_again_where_its_directory_is_gone_or_a_worker_could_not_load_it(
+    tmp_path: Path,
+) -> None:
+    bundles = DiskBundles(tmp_path / "cache")
+    openings = Openings(bundles, VirtualClock())
+    directory = openings.find(_revision())
+    assert openings.find(_revision()) == directory
+    assert bundles.opens == 1
+    shutil.rmtree(tmp_path / "cache")
+    assert openings.find(_revision()) == directory
+    assert Path(str(directory)).is_dir()
+    openings.forget(("prices", 1))
+    openings.find(_revision())
+    assert bundles.opens == 3
+
+
+def test_a_bundle_that_cannot_be_opened_is_tried_again_after_a_growing_pause(tmp_path: Path) -> None:
+    bundles, clock = DiskBundles(tmp_path), VirtualClock()
+    openings = Openings(bundles, clock)
+    bundles.broken = True
+    for opens, pause_s in enumerate((1.0, 2.0, 5.0), 1):
+        found = openings.find(_revision())
+        assert found == core.Broken("digest_mismatch", "a blob is damaged (digest_mismatch)")
+        clock.advance(pause_s - 0.01)
+        assert openings.find(_revision()) == found
+        assert bundles.opens == opens
+        clock.advance(0.02)
+    bundles.broken = False
+    assert isinstance(openings.find(_revision()), str)
+    bundles.broken = True
+    openings.keep(set())  # nobody wants it any more, so nothing is known of it
+    assert isinstance(openings.find(_revision()), core.Broken)
+
+
+class Worker:
+    """The control socket of a worker that ends, fails or succeeds when it is asked to prepare."""
+
+    def __init__(self, run: Path, pid: int) -> None:
+        self._path, self._pid = run / "worker-0.sock", pid
+        self.failure: worker_admin.Failure | None = None
+        self.ends = False
+        self.successor: Worker | None = None
+        self.loaded: tuple[worker_admin.LoadedRevision, ...] = ()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> Worker:
+        self._server = await asyncio.start_unix_server(self._serve, sock=sockets.listen_unix(self._path))
+        return self
+
+    def end(self) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = msgspec.json.decode(await reader.readline(), type=worker_admin.Request)
+        if self.ends and isinstance(request, worker_admin.Prepare):
+            self.end()
+            if self.successor is not None:
+                await self.successor.start()
+        else:
+            failure = self.failure if isinstance(request, worker_admin.Prepare) else None
+            observed = worker_admin.Observed(0, self._pid, 1, True, False, self.loaded)
+            writer.write(msgspec.json.encode(worker_admin.Reply(failure, observed)) + b"\n")
+        writer.close()
+
+
+class Scene:
+    """Effects over a store with revision 1 of `prices`, and one worker."""
+
+    def __init__(self, root: Path) -> None:
+        self.run, self.clock, self.store = root, VirtualClock(), MemoryStateStore()
+        self.done = asyncio.Event()
+        state = DeploymentState("prices", 1, Phase.PROGRESSING, desired=1, last=1)
+        self.store.apply(Change((make_event(),), state, _revision()))
+        self.bundles = DiskBundles(root / "cache")
+        self.effects = Effects(
+            self.store, self.bundles, Workers(root), root / "table.json", self.clock, self.done.set
+        )
+
+    async def prepare(self) -> core.Snapshot:
+        """Prepare once; what is known then."""
+        await self.effects.observe()
+        self.done.clear()
+        await self.effects.apply(PREPARE)
+        async with asyncio.timeout(5):
+            await self.done.wait()
+        return await self.effects.observe()
+
+
+def _play(root: Path, scene: Callable[[Scene], Coroutine[None, None, None]]) -> None:
+    async def run() -> None:
+        await scene(Scene(root))
+
+    asyncio.run(run())
+
+
+def test_workers_that_end_while_they_prepare_are_counted_until_the_revision_is_given_up(
+    tmp_path: Path,
+) -> None:
+    async def scene(scene: Scene) -> None:
+        for pid in (1, 2):
+            worker = await Worker(scene.run, pid).start()
+            worker.ends = True
+            assert (await scene.prepare()).deaths == {("prices", 1): pid}
+        action = core.next_action(await scene.effects.observe())
+        assert isinstance(action, core.MarkFailed)
+        await scene.effects.apply(action)
+        (failed,) = [e for e in scene.store.events() if e.kind is EventKind.REVISION_FAILED]
+        assert failed.details == {"code": "execution_failed"}
+        assert "2 workers ended" in failed.message
+        await scene.effects.observe()
+        assert (await scene.effects.observe()).deaths == {}
+
+    _play(tmp_path, scene)
+
+
+def test_a_worker_that_was_replaced_while_it_prepared_was_not_killed_by_the_revision(tmp_path: Path) -> None:
+    async def scene(scene: Scene) -> None:
+        worker = await Worker(scene.run, 1).start()
+        worker.ends, worker.successor = True, Worker(scene.run, 2)
+        assert (await scene.prepare()).deaths == {}
+        worker.successor.end()
+
+    _play(tmp_path, scene)
+
+
+def test_failed_loads_are_counted_and_aged_and_the_bundle_is_opened_again(tmp_path: Path) -> None:
+    async def scene(scene: Scene) -> None:
+        worker = await Worker(scene.run, 1).start()
+        worker.failure = worker_admin.Failure("digest_mismatch", "it is not there")
+        for count in (1, 2):
+            snapshot = await scene.prepare()
+            (held,) = snapshot.workers[0].loaded
+            assert held.failure == core.LoadFailure("digest_mismatch", "it is not there", count, 0.0)
+            scene.clock.advance(3.0)
+        (held,) = (await scene.effects.observe()).workers[0].loaded
+        assert held.failure is not None and held.failure.age_s == 3.0
+        assert scene.bundles.opens == 3
+        await scene.effects.apply(core.Retire(0, "prices", 1))
+        assert (await scene.effects.observe()).workers[0].loaded == ()
+        worker.end()
+
+    _play(tmp_path, scene)
+
+
+def test_a_load_that_failed_when_the_worker_started_is_tried_again(tmp_path: Path) -> None:
+    async def scene(scene: Scene) -> None:
+        routed = (msgspec.structs.replace(PREPARE.revision, bundle="/gone"),)
+        table_file.write(scene.run / "table.json", RoutingTable(1, (Route("prices", routed),)))
+        worker = await Worker(scene.run, 1).start()
+        worker.loaded = (
+            worker_admin.LoadedRevision(
+                "prices", 1, digest_of("prices", 1), False, error_code="digest_mismatch", error="gone"
+            ),
+        )
+        assert not isinstance(core.next_action(await scene.effects.observe()), core.Prepare)
+        scene.clock.advance(1.5)
+        action = core.next_action(await scene.effects.observe())
+        if isinstance(action, core.WriteTable):  # the bundle lies elsewhere now
+            await scene.effects.apply(action)
+            action = core.next_action(await scene.effects.observe())
+        assert isinstance(action, core.Prepare)
+        assert Path(action.revision.bundle).is_dir()
+        worker.end()
+
+    _play(tmp_path, scene)
+
+
+def test_a_child_that_cannot_be_started_is_tried_again_later(capsys: pytest.CaptureFixture[str]) -> None:
+    child = Child("worker 0", ["/nonexistent/python"])
+    assert not child.tend(0.0)
+    assert child.pid is None
+    assert "worker 0 cannot be started: No such file" in capsys.readouterr().err
+    first, _ = child.due_in_s(0.0), child.tend(100.0)
+    second = child.due_in_s(100.0)
+    assert first is not None and second is not None and 0 < first < second
