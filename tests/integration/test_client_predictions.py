@@ -73,6 +73,10 @@ def test_every_form_of_rows_gives_the_same_answers(rows: object, client: seaway.
     assert client.predict("linear", rows) == [6.0, 14.0]
 
 
+def test_a_column_of_true_and_false_is_one_and_zero_to_a_number(client: seaway.Client) -> None:
+    assert client.predict("linear", pd.DataFrame({"a": [True, False], "b": [2, 4]})) == [6.0, 8.0]
+
+
 def test_an_answer_says_who_gave_it(client: seaway.Client) -> None:
     answer = client.answer("linear", [[1, 2]], request_id="mine-1")
     assert (answer.predictions, answer.revision, answer.request_id) == ([6.0], 1, "mine-1")

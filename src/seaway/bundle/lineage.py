@@ -16,7 +16,8 @@ def parse_lineage(pairs: Mapping[str, str]) -> Lineage:
 
     `data=PATH` also hashes the file, if there is one; `data=NAME` alone is a reference, and `data_digest=…` may
     go with it. `code=REVISION`, `param.X=VALUE` and `metric.X=NUMBER` have places of their own; other keys are
-    kept as they are. Raises `UserError("invalid_data")` for a metric that is no finite number.
+    kept as they are. Raises `UserError`: `invalid_data` for a metric that is no finite number, `file_not_found` for a
+    path that leads nowhere.
     """
     parameters: dict[str, str] = {}
     metrics: dict[str, float] = {}
@@ -30,6 +31,10 @@ def parse_lineage(pairs: Mapping[str, str]) -> Lineage:
         elif key not in ("data", "data_digest", "code"):
             extra[key] = value
     data, digest = pairs.get("data"), pairs.get("data_digest")
+    if data is not None and digest is None and "/" in data and "://" not in data and not Path(data).is_file():
+        raise UserError(
+            "file_not_found", f"data={data} names a file that does not exist", "or give a name, or a URL"
+        )
     if data is not None and digest is None and Path(data).is_file():
         digest, _ = blobs.hash_file(Path(data))
         data = Path(data).name  # where it lay on this machine would make the bundle differ on another

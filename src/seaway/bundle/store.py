@@ -267,6 +267,7 @@ class BundleStore:
                 index = self._index(name) if (home / "index.json").exists() else oci.Index(2)
                 for head in index.manifests:
                     if head.digest == digest and _number(head):
+                        self._mend(home, (*contents, (digest, len(encoded), encoded)), made)
                         return self._version(name, head), False
                 for wanted, size, part in (*contents, (digest, len(encoded), encoded)):
                     self._put(home, wanted, size, part, made)
@@ -294,6 +295,14 @@ class BundleStore:
         with _reader(part) as source:
             if blobs.put_blob(directory, source, digest, size):
                 made.append(directory / digest.removeprefix("sha256:"))
+
+    def _mend(self, home: Path, contents: Sequence[tuple[str, int, bytes | Path]], made: list[Path]) -> None:
+        """Put blobs back that are gone or damaged: whoever packages the same again has the right bytes at hand."""
+        for digest, size, part in contents:
+            blob = home / "blobs" / "sha256" / digest.removeprefix("sha256:")
+            if not blob.is_file() or blobs.hash_file(blob) != (digest, size):
+                blob.unlink(missing_ok=True)
+                self._put(home, digest, size, part, made)
 
     def _write_index(self, home: Path, manifests: tuple[oci.Descriptor, ...], made: list[Path]) -> None:
         blobs.sync_directory(home / "blobs" / "sha256")

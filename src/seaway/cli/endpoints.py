@@ -41,6 +41,8 @@ def deploy(
     from seaway.wiring.home import Home
 
     home = Home(common.configuration())
+    if override is not None and not override.strip():
+        raise UserError("invalid_request", "--override needs a reason; it is recorded", "--override 'WHY'")
     if (ref is None) == (file is None):
         raise UserError(
             "invalid_request", "name either a version or a file", "seaway deploy NAME:v3, or -f endpoint.yaml"

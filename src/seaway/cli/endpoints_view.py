@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from seaway.cli import output
+from seaway.core.checks import Verdict
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import Event, EventKind, LiveAt
 
@@ -197,7 +198,10 @@ def print_history(found: Sequence[Event] | Sequence[LiveAt], at: str | None) -> 
 
 
 def _details(event: Event) -> str:
-    if event.kind in (EventKind.REVISION_FAILED, EventKind.ACTION_REFUSED):
+    if event.kind is EventKind.ACTION_REFUSED:
+        said = event.message.partition(" (")[0]  # the reasons stand in the gate's report
+        return f"{event.details.get('action', 'action')}: {said}"
+    if event.kind is EventKind.REVISION_FAILED:
         return event.message
     return ", ".join(f"{key}: {value}" for key, value in event.details.items())
 
@@ -208,17 +212,15 @@ def print_plan(plan: Plan) -> None:
         output.say(f"[bold]{plan.endpoint}[/] has nothing live: {plan.new_ref} would be its first version")
     else:
         _print_change(plan.change)
-    output.say(
-        f"\ngate of {plan.new_ref}: [bold]{plan.gate.verdict.value}[/]" + _names(plan.gate.failed_checks)
-    )
+    output.say(f"\ngate of {plan.new_ref}: [bold]{plan.gate.verdict.value}[/]")
+    for result in plan.gate.results:
+        if result.verdict is not Verdict.PASSED:
+            output.say(
+                f"  {result.verdict.value} {output.plain(result.check)}: {output.plain(result.reason)}"
+            )
     output.say("\n[bold]What will be done[/]")
     for number, step in enumerate(plan.steps, 1):
         output.say(f"  {number}. {output.plain(step)}")
-
-
-def _names(checks: Iterable[str]) -> str:
-    joined = ", ".join(checks)
-    return f" ({output.plain(joined)})" if joined else ""
 
 
 def _print_change(change: ChangeReport) -> None:

@@ -40,6 +40,7 @@ class _Columns(msgspec.Struct):
 
 class _Input(msgspec.Struct):
     name: str
+    datatype: str
     shape: tuple[int, ...]
     parameters: _Columns = msgspec.field(default_factory=_Columns)
 
@@ -153,6 +154,16 @@ class _Kept:
 def _rows_of(table: Table, inputs: Sequence[_Input]) -> Sequence[object]:
     """A table's rows as the endpoint takes them: by feature name, or in order where no name fits one (batch, k) input."""
     columns = inputs[0].parameters.columns if len(inputs) == 1 else ()
+    kinds = dict.fromkeys(columns, inputs[0].datatype) or {spec.name: spec.datatype for spec in inputs}
+    # A column of true and false is 1 and 0 to a model that was trained on numbers.
+    table = Table(
+        {
+            name: column.astype(np.int64)
+            if column.dtype == np.bool_ and kinds.get(name) != "BOOL"
+            else column
+            for name, column in table.columns.items()
+        }
+    )
     features = columns or tuple(spec.name for spec in inputs)
     rows = (table.row(index) for index in range(table.rows))
     wide = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].shape[1] == len(table.names)

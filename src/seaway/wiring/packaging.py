@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from seaway.bundle import image as images
 from seaway.bundle.difference import Change
 from seaway.bundle.image import ImageContext
 from seaway.core.bundles import Task, Tolerance, Version
+from seaway.core.checks import Requirement
 from seaway.core.errors import UserError
 from seaway.core.tables import Table
+from seaway.validate import suite
 from seaway.wiring import adapters
 from seaway.wiring.home import Home
 
@@ -79,6 +82,7 @@ def package(
     progress: Callable[[str], None],
 ) -> build.PackageResult:
     """Package a live model or a file as a version of this home."""
+    _check_metrics(requirements)
     request = build.Package(
         source=source,
         name=name,
@@ -122,3 +126,16 @@ def _lock(home: Home, version: Version) -> bytes | None:
     opened = home.bundles.open(version)
     path = opened.manifest.environment
     return None if path is None else (Path(opened.directory) / path).read_bytes()
+
+
+def _check_metrics(requirements: Sequence[str]) -> None:
+    """A version never changes, so a requirement that no gate can judge must not get into one."""
+    known = suite.requirement_metrics()
+    for text in requirements:
+        metric = Requirement.parse(text).metric
+        if metric not in known:
+            near = difflib.get_close_matches(metric, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(
+                "invalid_requirement", f"there is no metric {metric!r}", f"{hint}metrics: {', '.join(known)}"
+            )

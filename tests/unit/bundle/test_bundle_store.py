@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -120,6 +121,19 @@ def test_p21_a_changed_opened_file_is_refused_right_before_loading(bundle_store:
     path.write_bytes(b"Weights")
     with pytest.raises(PermanentError, match="expected sha256:"):
         store.verify_opened(opened)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+def test_p21_packaging_the_same_again_mends_a_damaged_version(
+    damage: Callable[[Path], None], bundle_store: BundleStore, tmp_path: Path
+) -> None:
+    version = add(bundle_store)
+    bundle_store.open(version)
+    damage(blob_of(tmp_path, version, b"weights"))
+    assert [problem.ref for problem in bundle_store.verify(version)] == [str(version.ref)]
+    assert add(bundle_store) == version
+    assert bundle_store.verify() == []
+    assert (Path(bundle_store.open(version).directory) / "model.onnx").read_bytes() == b"weights"
 
 
 def test_packaging_again_repairs_a_damaged_blob_of_another_version(

@@ -17,6 +17,7 @@ from seaway import settings
 from seaway.bundle import sources
 from seaway.cli import main as cli
 from seaway.testing import tiny_models
+from server import linear_model
 
 
 @pytest.mark.parametrize("words", cli.VERBS)
@@ -68,6 +69,35 @@ def test_l01_an_open_address_is_refused_with_the_fix(
     assert cli.main([*verb, "--http", address]) == 2
     shown = capsys.readouterr().err
     assert "open_bind_refused" in shown and "--allow-open" in shown
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """An ONNX file that can be packaged."""
+    return linear_model(tmp_path / "model.onnx", 2.0)
+
+
+def test_an_unknown_metric_never_gets_into_a_version(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["package", str(model), "--name", "m", "--require", "acuracy>=0.9", "--no-lock"]) == 2
+    shown = capsys.readouterr().err
+    assert "invalid_requirement" in shown and "did you mean accuracy?" in shown
+    assert cli.main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_lineage_path_that_leads_nowhere_is_refused(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        cli.main(["package", str(model), "--name", "m", "--lineage", "data=/nope/train.csv", "--no-lock"])
+        == 2
+    )
+    assert "file_not_found" in capsys.readouterr().err
+
+
+def test_an_empty_override_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["deploy", "m:v1", "--override", " "]) == 2
+    assert "needs a reason" in capsys.readouterr().err
 
 
 def test_an_open_control_address_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

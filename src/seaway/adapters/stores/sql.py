@@ -76,14 +76,14 @@ def _no_url(why: str) -> UserError:
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url, connect_args={"timeout": _BUSY_S, "check_same_thread": False}, pool_size=1, max_overflow=0
+    )
     if url.database:
         path = Path(url.database)
         with _translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-    engine = sa.create_engine(
-        url, connect_args={"timeout": _BUSY_S, "check_same_thread": False}, pool_size=1, max_overflow=0
-    )
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
