@@ -99,14 +99,14 @@ async def _get(parts: Parts, principal: Principal, request: Request) -> Response
 
 
 async def _deploy(parts: Parts, principal: Principal, request: Request) -> Response:
-    body = await _body(request, views.DeployRequest)
+    body = await _change(parts, principal, Action.DEPLOY, request, views.DeployRequest)
     name, key = request.path_params["name"], request.headers.get("idempotency-key")
     deploy = functools.partial(parts.deployments.deploy, principal, name, body, key)
     return _accepted(await asyncio.get_running_loop().run_in_executor(parts.deploying, deploy))
 
 
 async def _rollback(parts: Parts, principal: Principal, request: Request) -> Response:
-    body = await _body(request, views.RollbackRequest)
+    body = await _change(parts, principal, Action.ROLLBACK, request, views.RollbackRequest)
     name, key = request.path_params["name"], request.headers.get("idempotency-key")
     return _accepted(await asyncio.to_thread(parts.deployments.rollback, principal, name, body.to, key))
 
@@ -206,6 +206,16 @@ async def _admit(parts: Parts, door: Door, route: ControlRoute, request: Request
             name = request.path_params["name"][:63]
             refusal = parts.deployments.record_refusal
             await asyncio.to_thread(refusal, stranger, route.action, name, error.code, error.message)
+        raise
+
+
+async def _change(parts: Parts, principal: Principal, action: Action, request: Request, kind: type[T]) -> T:
+    """The body of a change; one that cannot be read is a refused change, and leaves its event."""
+    try:
+        return await _body(request, kind)
+    except UserError as error:
+        name, refusal = request.path_params["name"][:63], parts.deployments.record_refusal
+        await asyncio.to_thread(refusal, principal, action, name, error.code, error.message)
         raise
 
 

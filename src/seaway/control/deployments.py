@@ -230,14 +230,18 @@ class Deployments:
         promise: Idempotency | None,
         plan: Callable[[DeploymentState | None], changes.Plan],
     ) -> views.Accepted:
-        """Plan on what is stored and store it; planned again where the state changed in between."""
+        """Plan on what is stored and store it; planned again where the state changed in between.
+
+        Where the one who changed it was the same request under the same key, its result is this one's too.
+        """
         for _ in range(_TRIES):
-            planned = plan(self._store.state(endpoint))
             try:
-                return self._store_plan(planned, promise)
+                return self._store_plan(plan(self._store.state(endpoint)), promise)
             except UserError as error:
                 if error.code != "generation_conflict":
                     raise
+            if (done := self._done(promise)) is not None:
+                return done
         raise _conflict(endpoint)
 
     def _store_plan(self, plan: changes.Plan, promise: Idempotency | None) -> views.Accepted:

@@ -139,6 +139,7 @@ def test_a_bad_body_is_named(plane: Plane, body: bytes, status: int, code: str) 
     answer = call(plane, SOCKET, "PUT", "/endpoints/prices", body, {"x-request-id": "r-1"}, client=ME)
     assert (answer.status, answer.json()["code"], answer.json()["request_id"]) == (status, code, "r-1")
     assert plane.store.states() == ()
+    assert plane.kinds() == ["action_refused"]
 
 
 def test_unknown_routes_and_methods(plane: Plane) -> None:

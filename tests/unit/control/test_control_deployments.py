@@ -238,6 +238,20 @@ def test_c07_concurrent_requests_with_one_key_have_one_effect(plane: Plane) -> N
     assert plane.kinds() == ["deploy_requested"]
 
 
+def test_c07_requests_with_one_key_whose_gates_run_side_by_side_have_one_effect(plane: Plane) -> None:
+    plane.gate.before_answer.clear()
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(plane.deployments.deploy, OWNER, "prices", bundle("prices:v1"), "k") for _ in range(4)
+        ]
+        for _ in jobs:
+            assert plane.gate.arrived.acquire(timeout=10)
+        plane.gate.before_answer.set()
+        results = [job.result() for job in jobs]
+    assert len(set(results)) == 1
+    assert plane.kinds() == ["deploy_requested"]
+
+
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
 def test_a_stranger_may_change_nothing_and_leaves_one_event(plane: Plane, verb: str) -> None:
     deploy_live(plane, 1)
