@@ -24,9 +24,9 @@ import msgspec
 from seaway import sockets
 from seaway.control import locks, orphans
 from seaway.control.orphans import Orphan
-from seaway.core.errors import UserError
+from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
-from seaway.wire import worker_admin
+from seaway.wire import status, worker_admin
 
 _BACKOFF_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STABLE_S: Final = 10.0
@@ -337,7 +337,7 @@ def say(line: str) -> None:
         sys.stderr.flush()
 
 
-def refuse(error: UserError) -> int:
-    """Tell why the server does not start; the exit code of bad input."""
+def refuse(error: SeawayError) -> int:
+    """Tell why the server does not start; its exit code."""
     say(f"{error.message} ({error.code})" + (f"\n  fix {error.hint}" if error.hint else ""))
-    return 2
+    return status.STATUS[error.code].exit_code

@@ -22,6 +22,7 @@ _UNPROCESSABLE: Final = Status(422, "INVALID_ARGUMENT", 2)
 _NOT_FOUND: Final = Status(404, "NOT_FOUND", 2)
 _CONFLICT: Final = Status(409, "ABORTED", 3)
 _REFUSED: Final = Status(409, "FAILED_PRECONDITION", 3)
+_TAKEN: Final = Status(409, "FAILED_PRECONDITION", 2)
 _FORBIDDEN: Final = Status(403, "PERMISSION_DENIED", 3)
 _AWAY: Final = Status(503, "UNAVAILABLE", 4)
 _FAULT: Final = Status(500, "INTERNAL", 1)
@@ -81,8 +82,8 @@ STATUS: Final[dict[str, Status]] = {
     "invalid_config": _BAD,
     "generation_conflict": _CONFLICT,
     "idempotency_conflict": Status(422, "FAILED_PRECONDITION", 2),
-    "already_running": _REFUSED,
-    "address_in_use": _REFUSED,
+    "already_running": _TAKEN,
+    "address_in_use": _TAKEN,
     "open_bind_refused": Status(403, "PERMISSION_DENIED", 2),
     "control_unavailable": _AWAY,
     "unauthenticated": Status(401, "UNAUTHENTICATED", 3),

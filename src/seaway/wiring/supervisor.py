@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seaway import settings, sockets
 from seaway.control import orphans, supervisor
-from seaway.core.errors import UserError
+from seaway.core.errors import SeawayError, UserError
 from seaway.wiring.clock import SystemClock
 
 _CONTROL_MODULE = "seaway.wiring.control"
@@ -80,7 +80,7 @@ def main() -> int:
             if address is not None:
                 sockets.refuse_open_bind(sockets.parse_address(address)[0], allow_open=arguments.allow_open)
         return supervisor.Supervisor(plan, SystemClock()).run()
-    except UserError as error:
+    except SeawayError as error:
         return supervisor.refuse(error)
 
 
