@@ -318,7 +318,7 @@ def test_a_second_home_on_the_same_store_is_refused(server: Server, tmp_path: Pa
     words = [sys.executable, "-m", "seaway", "delete", "prices", "--home", str(tmp_path / "other")]
     done = subprocess.run(words, capture_output=True, text=True, env=other, timeout=30)
     assert "already_running" in done.stderr and "state.db" in done.stderr
-    assert done.returncode == 3
+    assert done.returncode == 2
     assert server.live() == 1
 
 
