@@ -67,6 +67,7 @@ def prove(name: str) -> None:
         "figures": figures,
     }
     path = ROOT / "docs" / "proof" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
     print(f"  {path.relative_to(ROOT)}: {json.dumps(figures, ensure_ascii=False)[:400]}", flush=True)
 
