@@ -12,9 +12,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from seaway.client.predictions import Client
+    from seaway.core.bundles import Tolerance
     from seaway.wiring.python_api import package
 
-__all__ = ["Client", "__version__", "package"]
+__all__ = ["Client", "Tolerance", "__version__", "package"]
 
 
 def __getattr__(name: str) -> object:
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> object:
         from seaway.wiring.python_api import package
 
         return package
+    if name == "Tolerance":
+        from seaway.core.bundles import Tolerance
+
+        return Tolerance
     raise AttributeError(f"module 'seaway' has no attribute {name!r}")

@@ -273,7 +273,8 @@ class ConversionRefused(UserError):
         super().__init__(
             "conversion_refused",
             f"the converted model does not answer like the source\n{parity.describe(report)}",
-            "a wider tolerance accepts it, if these differences do not matter to you",
+            "if these differences do not matter to you, package it from Python with a wider tolerance:\n"
+            "seaway.package(model, …, tolerance=seaway.Tolerance(absolute=…, relative=…, label_agreement=…))",
         )
         self.report = report
 
