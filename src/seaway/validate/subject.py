@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from seaway.core.errors import TemporaryError, UserError
 from seaway.core.ports import Clock, LoadedModel, Runtime
 from seaway.core.tables import Table
 from seaway.core.tensors import Array, Signature, Tensors, placeholder_inputs
+from seaway.engine import memory
 from seaway.validate import answers, bootstrap
 from seaway.validate.answers import Answers
 from seaway.validate.bootstrap import Estimate
@@ -77,12 +77,12 @@ class Subject:
         if self._model is None:
             probe = self.probe_inputs()  # read before, so that its memory is not counted as the model's
             gc.collect()
-            before, started = resident_bytes(), self.clock.monotonic_s()
+            before, started = memory.resident_bytes(), self.clock.monotonic_s()
             model = self.guarded(lambda: self._runtime.load(self.bundle), self.deadlines.load_s)
             self._model = model
             self.load_s = self.clock.monotonic_s() - started
             self.predict(placeholder_inputs(self.signature) if probe is None else probe)
-            grown = max(0, resident_bytes() - before)
+            grown = max(0, memory.resident_bytes() - before)
             self.memory = Measurement("memory_mb", grown / 2**20, n=1, unit="MB")
         return self._model
 
@@ -206,9 +206,3 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     if not outcome:
         raise _Hung("deadline_exceeded", f"no answer within {seconds:g} s")
     return outcome[0]
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM now."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * resource.getpagesize()
