@@ -199,8 +199,7 @@ def print_history(found: Sequence[Event] | Sequence[LiveAt], at: str | None) -> 
 
 def _details(event: Event) -> str:
     if event.kind is EventKind.ACTION_REFUSED:
-        said = event.message.partition(" (")[0]  # the reasons stand in the gate's report
-        return f"{event.details.get('action', 'action')}: {said}"
+        return event.message.partition(": ")[0]  # the reasons stand in the gate's report, and in --json
     if event.kind is EventKind.REVISION_FAILED:
         return event.message
     return ", ".join(f"{key}: {value}" for key, value in event.details.items())
