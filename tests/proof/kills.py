@@ -13,6 +13,7 @@ import random
 import re
 import signal
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
@@ -24,6 +25,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from seaway.client.control import ControlClient
+from seaway.core.deployments import Phase, Revision
+from seaway.core.errors import SeawayError
 from server import Seaway, linear_model
 
 KILLS = 200
@@ -83,6 +87,7 @@ class Trial:
     def __init__(self, home: Path, chance: random.Random) -> None:
         self.seaway = Seaway(home)
         self.home, self.chance = home, chance
+        self.control = ControlClient(home / "control.sock")
         self.acknowledged = 0
         self.lost: list[str] = []
         self.half_done: list[str] = []
@@ -119,7 +124,7 @@ class Trial:
         self.serial += 1
         if self.serial % 3 == 0:
             return ["rollback", "linear"]
-        live = self._live()["ref"]
+        live = self._live().ref
         return ["deploy", "linear:v1" if live == "linear:v2" else "linear:v2"]
 
     def _package_words(self) -> list[str]:
@@ -132,8 +137,10 @@ class Trial:
         onnx.save(model, path)
         return ["package", str(path), "--name", "big", "--no-lock"]
 
-    def _live(self) -> dict[str, Any]:
-        return next(e for e in self.seaway.json("status")["endpoints"] if e["endpoint"] == "linear")["live"]
+    def _live(self) -> Revision:
+        found = next(e for e in self.control.status().endpoints if e.endpoint == "linear").live_revision
+        assert found is not None
+        return found
 
     def rounds(self, victim: str, count: int) -> list[int]:
         """`count` kills of one victim, one in each of `count` equal slices of the operation; how many per phase."""
@@ -152,9 +159,15 @@ class Trial:
     def _kill_once(self, victim: str, operation: str, share: float) -> bool:
         words = self._package_words() if operation == "package" else self._switch_words()
         before = len(self.prober.failures)
+        began = time.monotonic()
         process = self.seaway.start(*words)
-        time.sleep(self.usual[operation] * share * 0.95)
-        hit = process.poll() is None
+        try:
+            process.wait(self.usual[operation] * share)
+            hit = False
+            # Quicker than usual: the next one's kill is timed by what was seen now.
+            self.usual[operation] = (self.usual[operation] + time.monotonic() - began) / 2
+        except subprocess.TimeoutExpired:
+            hit = True
         pid = process.pid if victim == "package" else self._pid_of(victim)
         if hit:
             os.kill(pid, signal.SIGKILL)
@@ -195,14 +208,13 @@ class Trial:
         if not self.seaway.alive():
             return False
         try:
-            status = json.loads(self.seaway.run("status", "--json", expect=None))
-        except json.JSONDecodeError:
+            status = self.control.status()
+        except SeawayError:
             return False
-        endpoints, workers = status["endpoints"], status["workers"]
         return (
-            len(workers) == 2
-            and all(worker["ready"] for worker in workers)
-            and all(e["phase"] == "live" for e in endpoints)
+            len(status.workers) == 2
+            and all(worker.ready for worker in status.workers)
+            and all(endpoint.phase is Phase.LIVE for endpoint in status.endpoints)
         )
 
     def _note_acknowledged(self, words: list[str]) -> None:
@@ -213,10 +225,10 @@ class Trial:
     def _check(self, words: list[str], code: int) -> None:
         """Everything acknowledged is there, whole; the endpoint answers as the state says."""
         live = self._live()
-        if code == 0 and words[0] == "deploy" and live["ref"] != words[1]:
+        if code == 0 and words[0] == "deploy" and live.ref != words[1]:
             self.lost.append(f"{words} was acknowledged, but {live} is live")
-        right = {"seaway-revision": str(live["number"]), "seaway-digest": live["digest"]}
-        answer = self.answers[live["digest"]]
+        right = {"seaway-revision": str(live.number), "seaway-digest": live.digest}
+        answer = self.answers[live.digest]
         deadline = time.monotonic() + 5
         while True:
             status, headers, body = self.seaway.predict("linear", [[1.0, 1.0]])
