@@ -7,6 +7,7 @@ revision that the state says is live.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -71,7 +72,7 @@ class Prober(threading.Thread):
             self.asked += 1
             try:
                 status, headers, body = self.seaway.predict("linear", [[1.0, 1.0]])
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 self.failures.append((began, repr(error)))
                 continue
             if status != 200:
@@ -185,6 +186,7 @@ class Trial:
         else:
             assert len(failed) <= 2, f"more requests failed than were in flight: {failed}"
         assert not self.prober.wrong, self.prober.wrong[:3]
+        assert self.prober.is_alive(), "nobody asks any more"
         return hit
 
     def _pid_of(self, victim: str) -> int:

@@ -49,13 +49,6 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next((r for r in self.routes if r.endpoint == endpoint), None)
 
 
-def check_split(route: Route) -> None:
-    """Raises `UserError("invalid_spec")` unless the shares are within 0…100 and sum to 100."""
-    shares = [r.percent for r in route.revisions]
-    if any(not 0 <= share <= 100 for share in shares) or abs(sum(shares) - 100) > 1e-9:
-        raise UserError("invalid_spec", f"the traffic of {route.endpoint!r} is {shares}: it must sum to 100")
-
-
 def choose(route: Route, key: str) -> RoutedRevision:
     """The revision that answers a request with this key: the same key gets the same one while shares stand.
 
