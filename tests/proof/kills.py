@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import random
+import select
 import re
 import signal
 import statistics
@@ -54,6 +55,16 @@ def measure(scale: float) -> dict[str, Any]:
             trial.finish()
         figures |= trial.figures()
     return figures
+
+
+def _kill(pid: int) -> None:
+    """SIGKILL, and wait until the process is gone: it may answer one more request while it dies."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([descriptor], [], [], 30)[0], f"process {pid} outlives SIGKILL"
+    finally:
+        os.close(descriptor)
 
 
 class Prober(threading.Thread):
@@ -166,7 +177,7 @@ class Trial:
             hit = True
         pid = process.pid if victim == "package" else self._pid_of(victim)
         if hit:
-            os.kill(pid, signal.SIGKILL)
+            _kill(pid)
         killed = time.monotonic()
         if victim == "supervisor" and hit:
             assert self.seaway.process is not None
