@@ -11,8 +11,8 @@ import http.client
 import json
 import os
 import random
-import select
 import re
+import select
 import signal
 import statistics
 import subprocess
