@@ -257,6 +257,12 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         _name(self.endpoint)
         _name(self.project)
 
+    @property
+    def parsed_limits(self) -> Limits:
+        """The limits of requests, queue and batches, in their units."""
+        wait_s = None if self.batching.wait == "auto" else seconds(self.batching.wait)
+        return msgspec.structs.replace(self.limits.parsed, max_rows=self.batching.max_rows, wait_s=wait_s)
+
 
 def _name(text: str) -> None:
     """Raises `ValueError`, which msgspec turns into an error that names the place."""
@@ -283,9 +289,6 @@ def unavailable(spec: Deployment) -> tuple[str, ...]:
         ("serve.variant", serve.variant, serve.variant not in ("original", "auto")),
         ("serve.replicas.min", serve.replicas.min, serve.replicas.min != 1),
         ("serve.replicas.max", serve.replicas.max, serve.replicas.max != 1),
-        ("serve.isolation", serve.isolation, serve.isolation != "shared"),
-        ("batching.max_rows", spec.batching.max_rows, spec.batching.max_rows != Batching().max_rows),
-        ("batching.wait", spec.batching.wait, spec.batching.wait != Batching().wait),
         ("fallback", len(spec.fallback), bool(spec.fallback)),
         ("policies", len(spec.policies), bool(spec.policies)),
         ("rollout.steps", ", ".join(rollout.steps), rollout.steps_percent not in ((100.0,), (0.0, 100.0))),

@@ -27,6 +27,16 @@ CODES: Final[dict[str, str]] = {
     "deadline_exceeded": "The answer was not ready within the endpoint's deadline.",
     "draining": "The server is shutting down and takes no new requests.",
     "execution_failed": "The model itself failed on this request.",
+    "engine_crashed": "The model's own process ended while it worked on this request; it is being started again.",
+    "quarantined": "This request has ended the model's process three times, so it is refused.",
+    "stream_only": "This model answers piece by piece, or does not: call the other route.",
+    "cancelled": "The client went away before the answer was complete.",
+    # the transport
+    "invalid_http": "The bytes are not a request that HTTP/1.1 allows.",
+    "head_too_large": "The request's head is larger than the server's limit.",
+    "request_timeout": "The head or the body of the request did not come in time.",
+    "expectation_failed": "The request expects something other than 100-continue.",
+    "too_many_connections": "The server holds as many connections as it may.",
     # packaging and the registry
     "file_not_found": "A named file or directory does not exist or cannot be read.",
     "format_not_allowed": "The file's format can run code when it is loaded; Seaway does not load it.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -39,6 +39,18 @@ class LoadedModel(Protocol):
 
     def close(self) -> None:
         """Give the memory back. Idempotent."""
+
+
+@runtime_checkable
+class StreamingModel(Protocol):
+    """A LoadedModel that can also give its answer piece by piece."""
+
+    def stream(self, inputs: Tensors, timeout_s: float | None = None) -> Iterator[Tensors]:
+        """Replies one after the other, each outputs by name; every `next` blocks while one is made.
+
+        `inputs` have passed `check_inputs`. Closing the iterator ends the work; `timeout_s` is for each reply, and
+        past it `TemporaryError("deadline_exceeded")` is raised. One iterator belongs to one thread at a time.
+        """
 
 
 class Runtime(Protocol):

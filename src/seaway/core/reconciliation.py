@@ -205,7 +205,12 @@ def _routed(snapshot: Snapshot, endpoint: str, number: int, share: float) -> Rou
         known = None if route is None else route.revision(number)
         return bundle if known is None else msgspec.structs.replace(known, percent=share)
     return RoutedRevision(
-        number=number, digest=revision.digest, bundle=bundle, ref=revision.ref, percent=share
+        number=number,
+        digest=revision.digest,
+        bundle=bundle,
+        ref=revision.ref,
+        percent=share,
+        isolated=revision.spec.serve.isolation == "process",
     )
 
 
@@ -283,7 +288,7 @@ def _retry(snapshot: Snapshot, state: DeploymentState, workers: tuple[WorkerView
 
 
 def _limits(snapshot: Snapshot, endpoint: str, revision: RoutedRevision) -> Limits:
-    return snapshot.revisions[endpoint, revision.number].spec.limits.parsed
+    return snapshot.revisions[endpoint, revision.number].spec.parsed_limits
 
 
 def _wanted_routes(snapshot: Snapshot, workers: tuple[WorkerView, ...]) -> tuple[Route, ...]:

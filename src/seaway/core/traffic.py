@@ -11,21 +11,30 @@ from seaway.core.errors import UserError
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one request, and the queue of all, may take."""
+    """What one request, the queue of all and one batch may take.
+
+    `wait_s` is the longest that an idle model waits for more rows; None leaves it to what was measured of the model.
+    """
 
     deadline_s: float = 1.0
     queue_s: float = 2.0
     body_bytes: int = 16 * 1024 * 1024
+    max_rows: int = 64
+    wait_s: float | None = None
 
 
 class RoutedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One revision as a worker needs it. `bundle` is the directory of the opened bundle, `ref` NAME:vN for people."""
+    """One revision as a worker needs it.
+
+    `bundle` is the directory of the opened bundle, `ref` NAME:vN for people; `isolated` asks for a process of its own.
+    """
 
     number: int
     digest: Digest
     bundle: str
     ref: str
     percent: float = 0.0
+    isolated: bool = False
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

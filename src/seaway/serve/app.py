@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seaway.core.errors import SeawayError, UserError
 from seaway.serve import context as contexts
-from seaway.serve import doors, envelope
-from seaway.serve.doors import Health, Predictions
+from seaway.serve import envelope
+from seaway.serve import old_doors as doors
+from seaway.serve.old_doors import Health, Predictions
 from seaway.serve.envelope import Envelope
 from seaway.serve.pages import Pages
 from seaway.serve.plane import DataPlane

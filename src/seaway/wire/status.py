@@ -48,6 +48,16 @@ STATUS: Final[dict[str, Status]] = {
     "deadline_exceeded": Status(504, "DEADLINE_EXCEEDED", 4),
     "draining": _AWAY,
     "execution_failed": _FAULT,
+    "engine_crashed": _AWAY,
+    "quarantined": _UNPROCESSABLE,
+    "stream_only": _BAD,
+    "cancelled": Status(499, "CANCELLED", 4),
+    # the transport
+    "invalid_http": _BAD,
+    "head_too_large": Status(431, "RESOURCE_EXHAUSTED", 2),
+    "request_timeout": Status(408, "DEADLINE_EXCEEDED", 4),
+    "expectation_failed": Status(417, "INVALID_ARGUMENT", 2),
+    "too_many_connections": _AWAY,
     # packaging and the registry
     "file_not_found": _NOT_FOUND,
     "format_not_allowed": Status(422, "INVALID_ARGUMENT", 3),
