@@ -27,7 +27,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from seaway import sockets
 from seaway.client.control import ControlClient
+from seaway.control import orphans
 from seaway.core.deployments import Phase, Revision
 from seaway.core.errors import SeawayError
 from server import Seaway, linear_model
@@ -213,7 +215,7 @@ class Trial:
         self.seaway.wait_until(self._settled, 60, f"not settled after the kill of the {victim}")
 
     def _settled(self) -> bool:
-        if not self.seaway.alive():
+        if not self.seaway.alive() or not self._own_control():
             return False
         try:
             status = self.control.status()
@@ -224,6 +226,15 @@ class Trial:
             and all(worker.ready for worker in status.workers)
             and all(endpoint.phase is Phase.LIVE for endpoint in status.endpoints)
         )
+
+    def _own_control(self) -> bool:
+        """Whether it is this supervisor's control process that answers, not one that is on its way out."""
+        record = json.loads((self.home / "run" / "supervisor.json").read_text())
+        try:
+            with sockets.connect_unix(self.home / "control.sock", 1.0) as connection:
+                return record["control"] == orphans.peer_pid(connection)
+        except OSError:
+            return False
 
     def _note_acknowledged(self, words: list[str]) -> None:
         self.acknowledged += 1
