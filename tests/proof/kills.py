@@ -221,8 +221,11 @@ class Trial:
             status = self.control.status()
         except SeawayError:
             return False
+        record = json.loads((self.home / "run" / "supervisor.json").read_text())
         return (
-            len(status.workers) == 2
+            # What control says of the workers is up to a second old: one that was killed may still be in it.
+            sorted(worker.pid for worker in status.workers) == sorted(pid or 0 for pid in record["workers"])
+            and all(Path(f"/proc/{pid}").exists() for pid in record["workers"])
             and all(worker.ready for worker in status.workers)
             and all(endpoint.phase is Phase.LIVE for endpoint in status.endpoints)
         )
