@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from seaway.cli import output
+from seaway.cli import output, serving_view
 from seaway.core.checks import Verdict
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import Event, EventKind, LiveAt
@@ -145,6 +145,7 @@ def print_status(status: views.Status, endpoint: str | None, running: bool) -> N
             for w in status.workers
         ]
         output.table(None, ("", "pid", "state", "memory", "failing"), workers)
+    serving_view.print_serving(status, endpoint)
 
 
 def _live(status: views.EndpointStatus) -> tuple[object, ...]:

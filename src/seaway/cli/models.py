@@ -40,6 +40,10 @@ def package(
     task: Annotated[
         Task | None, Parameter(help="What the golden metrics measure; else taken from the outputs.")
     ] = None,
+    steps: Annotated[
+        Path | None,
+        Parameter(help="A TOML file that says how an ONNX file answers step by step (see the guide)."),
+    ] = None,
     lock: Annotated[
         bool, Parameter(negative="--no-lock", help="Lock the environment with hashes (PEP 751).")
     ] = True,
@@ -68,6 +72,7 @@ def package(
             requirements=require,
             lineage=dict(split_pair(text) for text in lineage),
             task=task,
+            rules=steps,
             lock=lock,
             progress=progress,
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from seaway.bundle import steps
 from seaway.bundle.difference import Change
 from seaway.bundle.parity import ParityReport
 from seaway.cli import gates, output
 from seaway.core.bundles import Manifest, Version
 from seaway.core.checks import GateReport
+from seaway.core.steps import Steps
 from seaway.core.tensors import TensorSpec, describe
 
 
@@ -30,6 +32,8 @@ def show(
         ("source", f"{source} ({versions})" if versions else source),
         ("task", manifest.task.value),
     ]
+    if isinstance(manifest.steps, Steps):
+        facts.append(("steps", steps.describe(manifest.steps.rules)))
     if manifest.golden:
         facts.append(("golden set", f"{manifest.golden.rows} rows, truth in {manifest.golden.target!r}"))
     if manifest.requirements:

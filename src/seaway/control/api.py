@@ -88,6 +88,7 @@ async def _status(parts: Parts, principal: Principal, _request: Request) -> Resp
             generation=o.generation,
             rss_bytes=o.rss_bytes,
             failing=tuple(workers.failures_of(o)),
+            loaded=o.loaded,
         )
         for o in parts.effects.observed
     )

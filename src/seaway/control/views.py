@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from seaway.core.deployments import Deployment, Phase, Revision
+from seaway.wire.worker_admin import LoadedRevision
 
 
 class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +45,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """A data worker as it was last seen; `failing` names the revisions that it cannot load, and why."""
+    """A data worker as it was last seen, within a second; `failing` names the revisions that it cannot load, and why."""
 
     slot: int
     pid: int
@@ -53,6 +54,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     generation: int
     rss_bytes: int
     failing: tuple[str, ...] = ()
+    loaded: tuple[LoadedRevision, ...] = ()
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):

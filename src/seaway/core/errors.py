@@ -52,6 +52,7 @@ CODES: Final[dict[str, str]] = {
     "invalid_data": "A data file cannot be read as a table, or does not match the inputs.",
     "invalid_name": "A name must match [a-z0-9][a-z0-9-]{0,62}.",
     "invalid_reference": "A version is written NAME:vN or NAME@sha256:HEX.",
+    "invalid_steps": "The description of a model's steps is of the wrong form, or does not fit the model.",
     "invalid_requirement": "A requirement is written METRIC>=NUMBER (or >, <=, <).",
     "model_not_found": "There is no model of that name.",
     "version_not_found": "The model has no such version.",

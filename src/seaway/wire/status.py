@@ -73,6 +73,7 @@ STATUS: Final[dict[str, Status]] = {
     "invalid_data": _UNPROCESSABLE,
     "invalid_name": _BAD,
     "invalid_reference": _BAD,
+    "invalid_steps": _UNPROCESSABLE,
     "invalid_requirement": _BAD,
     "model_not_found": _NOT_FOUND,
     "version_not_found": _NOT_FOUND,

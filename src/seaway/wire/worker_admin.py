@@ -46,15 +46,43 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 Request = Observe | Prepare | Commit | Retire | Metrics
 
 
+class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a revision's requests are run in one worker, added up since it was loaded.
+
+    `lane` is `inline` or `thread`; one run of n rows takes `a_s` + `b_s` * n seconds, as learned. `queue_s` and `run_s` are
+    sums over the requests that ran.
+    """
+
+    lane: str
+    requests: int
+    batches: int
+    rows: int
+    queue_s: float
+    run_s: float
+    refused: int
+    late: int
+    a_s: float
+    b_s: float
+
+
 class LoadedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A revision in the worker's memory. A failed load stays listed, with its error, until it is retired."""
+    """A revision in the worker's memory. A failed load stays listed, with its error, until it is retired.
+
+    Loading has three phases: `verify_s` opens the bundle and checks every byte, `load_s` builds the model, `warm_s` makes
+    the first predictions. `memory_bytes` is what the worker grew by meanwhile.
+    """
 
     endpoint: str
     number: int
     digest: Digest
     ready: bool
     in_flight: int = 0
+    verify_s: float = 0.0
     load_s: float = 0.0
+    warm_s: float = 0.0
+    memory_bytes: int = 0
+    isolated: bool = False
+    execution: Execution | None = None
     error_code: str | None = None
     error: str | None = None
 

@@ -1,0 +1,73 @@
+"""Answers that come piece by piece, as Server-Sent Events: one task per stream, ended when its client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from seaway.core.errors import PermanentError, SeawayError
+from seaway.engine.pool import Handle
+from seaway.serve import error_log
+from seaway.serve.call import Call
+from seaway.serve.plane import DataPlane
+from seaway.transport.exchange import Stream
+from seaway.wire import events_sse
+
+if TYPE_CHECKING:
+    from seaway.serve.front import Front
+
+_EVENTS: Final = b"content-type: text/event-stream\r\ncache-control: no-cache\r\n"
+
+
+class Streams:
+    """Drives the replies of a model into an exchange's stream."""
+
+    def __init__(self, plane: DataPlane, front: Front) -> None:
+        self._plane = plane
+        self._front = front
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, call: Call, handle: Handle) -> None:
+        """The call's tensors are decoded."""
+        task = asyncio.get_running_loop().create_task(self._run(call, handle))
+        call.exchange.on_gone = task.cancel
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, call: Call, handle: Handle) -> None:
+        """The first reply opens the stream, so that what fails before it still gets its own status."""
+        stream: Stream | None = None
+        with handle:
+            replies = handle.predictor.stream(call)
+            try:
+                async for outputs in replies:
+                    assert call.encode is not None
+                    event = events_sse.event(call.encode(outputs, call.endpoint, handle.revision.number).body)
+                    if stream is None:
+                        stream = call.exchange.open_stream(200, _EVENTS + self._front.head_lines(call))
+                    stream.write(event)
+                    await stream.drained()
+                self._end(call, stream)
+            except SeawayError as error:
+                self._break_off(call, stream, error)
+            except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
+                fault = PermanentError("internal", "a fault in Seaway itself", "see the server's log")
+                fault.__cause__ = error
+                self._break_off(call, stream, fault)
+            finally:
+                await replies.aclose()
+
+    def _end(self, call: Call, stream: Stream | None) -> None:
+        if stream is None:  # a model may have nothing to say
+            stream = call.exchange.open_stream(200, _EVENTS + self._front.head_lines(call))
+        stream.end()
+
+    def _break_off(self, call: Call, stream: Stream | None, error: SeawayError) -> None:
+        """The status has left already: the error is the last event."""
+        if stream is None:
+            self._front.refuse(call.exchange, error)
+            return
+        call.code = error.code
+        error_log.write(error, call, self._plane.clock)
+        stream.write(events_sse.error(error, call.request_id.decode("ascii")))
+        stream.end()
