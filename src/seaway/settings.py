@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ import msgspec
 from seaway.core.errors import UserError
 
 SECRET_KEYS: Final = frozenset({"store"})
+_SIZE: Final = re.compile(r"^([1-9][0-9]{0,14})(KiB|MiB|GiB|TiB|)$")
+_UNITS: Final = {"": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,6 +24,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     http: str = "127.0.0.1:8080"
     """HOST:PORT of the data plane."""
+    grpc: str | None = None
+    """HOST:PORT of the gRPC door; None means none."""
+    tls_cert: str | None = None
+    """File of the certificate chain (PEM) that the data plane shows; None means plain HTTP."""
+    tls_key: str | None = None
+    """File of its private key (PEM)."""
     control: str | None = None
     """HOST:PORT of the control API on TCP, beside its socket; None means the socket alone."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
@@ -31,6 +40,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether addresses beyond loopback may be bound without authentication."""
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 20.0
     """How long a stopping worker waits for requests in flight."""
+    worker_memory: Annotated[str, msgspec.Meta(pattern=_SIZE.pattern)] | None = None
+    """Resident memory beyond which a worker is replaced by a fresh one, such as 2GiB; None means an equal share of 80 %
+    of what the machine (or the cgroup) has."""
+    hang_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5.0
+    """How long a worker may be silent before it is killed and restarted."""
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -65,6 +79,14 @@ def load(home: str | Path | None = None, environ: Mapping[str, str] | None = Non
             shown = "a secret" if name in SECRET_KEYS else repr(value)
             raise UserError("invalid_config", f"{name} = {shown} from {origins[name]}: {error}") from error
     return Configuration(chosen, msgspec.convert(values, Settings, strict=False), origins)
+
+
+def size_bytes(text: str) -> int:
+    """A size such as 2GiB, or a plain number of bytes. Raises `UserError("invalid_config")`."""
+    match = _SIZE.match(text)
+    if match is None:
+        raise UserError("invalid_config", f"{text!r} is not a size", "such as 512MiB or 2GiB")
+    return int(match.group(1)) << _UNITS[match.group(2)]
 
 
 def _read_file(path: Path) -> dict[str, object]:

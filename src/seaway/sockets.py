@@ -49,6 +49,32 @@ def listen_tcp(host: str, port: int, count: int = 1) -> list[socket.socket]:
     A first bind without SO_REUSEPORT finds out whether another program has the port: the kernel would let two
     programs of one user share it, each getting a part of the requests. Raises `UserError("address_in_use")`.
     """
+    family, port = _probe(host, port)
+    if count == 0:
+        return []
+    sockets: list[socket.socket] = []
+    for _ in range(count):
+        listener = _bind_shared(family, host, port)
+        listener.listen(2048)
+        listener.setblocking(False)
+        sockets.append(listener)
+    return sockets
+
+
+def reserve_tcp(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket that is bound with SO_REUSEPORT and never listens: it keeps the port for others of this user's processes.
+
+    The kernel gives it no connection. Port 0 picks a free one. `shared` says that the port is known to be ours already.
+    Raises `UserError("address_in_use")`.
+    """
+    if shared:
+        return _bind_shared(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+    family, port = _probe(host, port)
+    return _bind_shared(family, host, port)
+
+
+def _probe(host: str, port: int) -> tuple[socket.AddressFamily, int]:
+    """The family and the number of a port that no program has. Raises `UserError("address_in_use")`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -60,19 +86,15 @@ def listen_tcp(host: str, port: int, count: int = 1) -> list[socket.socket]:
                 f"cannot bind {host}:{port}: {error.strerror}",
                 "stop what listens there or choose another port",
             ) from error
-        if count == 0:
-            return []
-        port = probe.getsockname()[1]
-    sockets: list[socket.socket] = []
-    for _ in range(count):
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-        listener.setblocking(False)
-        sockets.append(listener)
-    return sockets
+        return family, int(probe.getsockname()[1])
+
+
+def _bind_shared(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind((host, port))
+    return bound
 
 
 @contextlib.contextmanager

@@ -306,7 +306,7 @@ def test_r20_what_is_not_there(worker: WorkerProcess) -> None:
     refused(worker.call("POST", "/predict/..%2fprices", [[1, 2, 3]]), 404, "route_not_found")
     wrong = worker.call("GET", "/predict/prices")
     refused(wrong, 405, "method_not_allowed", "POST")
-    assert wrong.headers["allow"] == "POST"
+    assert wrong.headers["allow"] == "POST, OPTIONS"
     assert worker.call("DELETE", "/v2").status == 405
 
 

@@ -75,19 +75,25 @@ def test_tritonclient_strings(triton) -> None:
     index.set_data_from_numpy(np.array([2, 0, 1]), binary_data=False)
     name = InferInput("name", [3], "BYTES")
     name.set_data_from_numpy(np.array(["ü", 'a"b', "x:y"], dtype=object), binary_data=False)
-    answer = triton.infer("words", [index, name])
-    assert answer.as_numpy("word").tolist() == ["two", "zero", "one"]
-    assert answer.as_numpy("same").tolist() == ["ü", 'a"b', "x:y"]
+    answer = triton.infer("words", [index, name])  # it asks for binary outputs where it is not told otherwise
+    assert [text.decode() for text in answer.as_numpy("word")] == ["two", "zero", "one"]
+    assert [text.decode() for text in answer.as_numpy("same")] == ["ü", 'a"b', "x:y"]
 
 
-def test_tritonclient_binary_tensors_are_refused_clearly(triton) -> None:
-    from tritonclient.http import InferInput
-    from tritonclient.utils import InferenceServerException
+def test_tritonclient_binary_tensors_both_ways(triton) -> None:
+    from tritonclient.http import InferInput, InferRequestedOutput
 
-    tensor = InferInput("x", [1, 3], "FP32")
-    tensor.set_data_from_numpy(np.zeros((1, 3), np.float32))
-    with pytest.raises(InferenceServerException, match="binary tensor data is not taken"):
-        triton.infer("prices", [tensor])
+    rows = np.random.default_rng(4).normal(size=(7, 3)).astype(np.float32)
+    tensor = InferInput("x", [7, 3], "FP32")
+    tensor.set_data_from_numpy(rows)
+    answers = [
+        triton.infer("prices", [tensor], outputs=[InferRequestedOutput("y", binary_data=binary)]).as_numpy(
+            "y"
+        )
+        for binary in (True, False)
+    ]
+    np.testing.assert_allclose(answers[0], rows.sum(axis=1, keepdims=True) + 2.0, rtol=1e-6)
+    np.testing.assert_array_equal(answers[0], answers[1])
 
 
 def test_curl(worker: WorkerProcess) -> None:

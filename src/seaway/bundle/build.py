@@ -16,6 +16,8 @@ import numpy as np
 
 from seaway.bundle import asking, blobs, datafiles, environment, oci, parity, scan, signatures, verify_onnx
 from seaway.bundle.card import model_card
+from seaway.bundle.steps import FORMAT as STEPS_FORMAT
+from seaway.bundle.steps import check_golden, client_signature
 from seaway.bundle.store import Attachment, BundleStore
 from seaway.core.bundles import (
     BundleFile,
@@ -33,6 +35,7 @@ from seaway.core.checks import Requirement
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.ports import Candidate, Converter, Runtime, SourceModel
 from seaway.core.profiles import ReferenceProfile, encode_profile, profile
+from seaway.core.steps import StepRules, Steps
 from seaway.core.tables import Table, table_to_tensors
 from seaway.core.tensors import Array, Meaning, Signature, Tensors
 
@@ -49,7 +52,8 @@ SAMPLE_ROWS: Final = 1_000
 class Package(msgspec.Struct, frozen=True):
     """What to package. `source` is a live model or a path; `target` names the golden set's column of truth.
 
-    Files of rows are parsed once the model's Signature is known, so that what feeds a string input stays text.
+    Files of rows are parsed once the model's Signature is known, so that what feeds a string input stays text. `steps`
+    makes an ONNX file a model that answers step by step.
     """
 
     source: object
@@ -61,6 +65,7 @@ class Package(msgspec.Struct, frozen=True):
     lineage: Lineage = Lineage()
     task: Task | None = None
     tolerance: Tolerance = Tolerance()
+    steps: StepRules | None = None
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -107,6 +112,7 @@ class _Built(msgspec.Struct, frozen=True):
     sample: Table | None
     golden: Table | None
     parity: parity.ParityReport | None = None
+    steps: Steps | msgspec.UnsetType = msgspec.UNSET
 
 
 def package(request: Package, tools: Tools, on_step: Callable[[str], None] = lambda _: None) -> PackageResult:
@@ -152,6 +158,8 @@ def package(request: Package, tools: Tools, on_step: Callable[[str], None] = lam
             sample=SAMPLE_FILE if sample is not None else None,
             profile=PROFILE_FILE if sample is not None else None,
             environment=environment.LOCK_FILE if tools.lock is not None else None,
+            format=STEPS_FORMAT if built.steps else "onnx",
+            steps=built.steps,
         )
         files[CARD_FILE] = model_card(manifest)
         manifest = msgspec.structs.replace(manifest, files=_listed(files))
@@ -190,6 +198,12 @@ def _build_model(request: Package, tools: Tools, work: Path, on_step: Callable[[
         source: object = path
     else:
         source = request.source
+    if request.steps is not None:
+        raise UserError(
+            "invalid_steps",
+            "only an ONNX file can be run step by step",
+            "export the model to ONNX, and package that",
+        )
     for converter in tools.converters:
         model = converter.open(source)
         if model is not None:
@@ -205,8 +219,16 @@ def _build_onnx(request: Package, path: Path, work: Path) -> _Built:
     directory = work / "onnx"
     directory.mkdir()
     report = verify_onnx.verify_onnx(path, directory)
-    rows = _rows(request, signatures.infer_signature(report))
-    signature = signatures.infer_signature(report, rows.inputs)
+    graph = signatures.infer_signature(report)
+    stepped = Steps(request.steps, graph) if request.steps else msgspec.UNSET
+    if isinstance(stepped, Steps):
+        rows = _rows(request, client_signature(stepped))
+        if rows.golden is not None:
+            check_golden(stepped.rules, columns=len(rows.golden.names) - 1)
+        signature = client_signature(stepped, rows.inputs)
+    else:
+        rows = _rows(request, graph)
+        signature = signatures.infer_signature(report, rows.inputs)
     files: dict[str, bytes | Path] = {verify_onnx.ENTRY: directory / verify_onnx.ENTRY}
     files |= {name: directory / name for name in report.external}
     versions = {f"opset {domain}": str(number) for domain, number in report.opsets.items()}
@@ -218,6 +240,7 @@ def _build_onnx(request: Package, path: Path, work: Path) -> _Built:
         tuple(report.classes),
         rows.inputs,
         rows.golden,
+        steps=stepped,
     )
 
 
@@ -328,7 +351,7 @@ def _profile(built: _Built, sample: Table, runtime: Runtime, work: Path) -> Refe
     table_to_tensors(rows.take(slice(0, 1)), built.signature)  # the error names the column
     entry = built.files[verify_onnx.ENTRY]
     directory = entry.parent if isinstance(entry, Path) else work
-    model = runtime.load(_unstored(directory, built.signature))
+    model = runtime.load(_unstored(directory, built.signature, built.steps))
     try:
         answers = asking.predict(model, built.signature, rows)
     finally:
@@ -364,9 +387,12 @@ def _listed(files: Mapping[str, bytes | Path]) -> tuple[BundleFile, ...]:
     return tuple(listed)
 
 
-def _unstored(directory: Path, signature: Signature) -> OpenedBundle:
+def _unstored(
+    directory: Path, signature: Signature, stepped: Steps | msgspec.UnsetType = msgspec.UNSET
+) -> OpenedBundle:
     """The model as a runtime takes it, before it is in any store."""
     digest, size = blobs.hash_file(directory / verify_onnx.ENTRY)
     listed = (BundleFile(verify_onnx.ENTRY, digest, size),)
     manifest = Manifest("unstored", Task.OTHER, verify_onnx.ENTRY, signature, Source("onnx"), listed)
+    manifest = msgspec.structs.replace(manifest, format=STEPS_FORMAT if stepped else "onnx", steps=stepped)
     return OpenedBundle(digest, manifest, str(directory), "unstored", size)

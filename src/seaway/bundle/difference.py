@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from seaway.bundle import steps
 from seaway.core.bundles import Manifest
+from seaway.core.steps import Steps
 from seaway.core.tensors import TensorSpec, describe
 
 
@@ -54,6 +56,8 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "size": f"{sum(file.size_bytes for file in manifest.files):,} bytes",
         "tolerance": f"{tolerance.absolute:g} + {tolerance.relative:g}·|x|, labels {tolerance.label_agreement:.4%}",
     }
+    if isinstance(manifest.steps, Steps):
+        facts["steps"] = steps.describe(manifest.steps.rules)
     if manifest.golden is not None:
         facts["golden set"] = f"{manifest.golden.rows} rows, truth {manifest.golden.target}"
     return facts

@@ -28,10 +28,15 @@ def infer_signature(report: Report, sample: Table | None = None) -> Signature:
     """
     if not report.inputs or not report.outputs:
         raise UserError("invalid_model", "the model has no inputs or no outputs")
-    inputs = [_input(tensor) for tensor in report.inputs]
-    if sample is not None:
-        inputs = [_with_sample(spec, sample, alone=len(inputs) == 1) for spec in inputs]
-    return Signature(inputs=tuple(inputs), outputs=_outputs(report.outputs))
+    inputs = tuple(_input(tensor) for tensor in report.inputs)
+    return Signature(with_sample(inputs, sample), _outputs(report.outputs))
+
+
+def with_sample(inputs: tuple[TensorSpec, ...], sample: Table | None) -> tuple[TensorSpec, ...]:
+    """Inputs with what a sample says of them: the names of columns, and where numbers are missing."""
+    if sample is None:
+        return inputs
+    return tuple(_with_sample(spec, sample, alone=len(inputs) == 1) for spec in inputs)
 
 
 def infer_task(signature: Signature) -> Task:

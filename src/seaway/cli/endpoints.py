@@ -124,6 +124,13 @@ def predict(
             help="CSV, JSON lines or Parquet; - reads CSV or JSON lines from standard input.",
         ),
     ],
+    stream: Annotated[
+        bool,
+        Flag,
+        Parameter(
+            help="The data is one JSON row; print each reply of the model when it comes, one per line."
+        ),
+    ] = False,
     url: Annotated[str | None, Parameter(help="The server's address; else the one of this home.")] = None,
     common: Common = COMMON,
 ) -> int:
@@ -133,6 +140,8 @@ def predict(
     from seaway.client.predictions import Client
     from seaway.wiring import adapters
 
+    if stream:
+        return _stream(endpoint, data, url, common)
     if data == "-":
         file = datafiles.DataFile(sys.stdin.buffer.read(), "standard input")
     else:
@@ -146,6 +155,30 @@ def predict(
         output.print_json({"predictions": predictions})
     else:
         output.print_lines(predictions)
+    return 0
+
+
+def _stream(endpoint: str, data: str, url: str | None, common: Common) -> int:
+    """Print the replies to one row as they come."""
+    import msgspec
+
+    from seaway.client.predictions import Client
+
+    try:
+        text = sys.stdin.buffer.read() if data == "-" else Path(data).read_bytes()
+        row = msgspec.json.decode(text)
+    except OSError as error:
+        raise UserError("file_not_found", f"{data} cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise UserError(
+            "invalid_data", f"{data} is not one JSON row: {error}", 'such as {"x": [0.5, 0.25]}'
+        ) from error
+    replies = Client(url, home=common.home).stream(endpoint, row)
+    if common.json:
+        output.print_json({"replies": list(replies)})
+        return 0
+    for reply in replies:
+        output.print_line(reply)
     return 0
 
 

@@ -118,6 +118,12 @@ def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda text: shown.update(escape(text))
 
 
+def print_line(value: object) -> None:
+    """One JSON value as a line, at once."""
+    print_lines([value])
+    sys.stdout.flush()
+
+
 def print_lines(values: Iterable[object]) -> None:
     """One JSON value per line."""
     for value in values:

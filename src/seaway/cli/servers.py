@@ -18,6 +18,11 @@ from seaway.core.errors import UserError
 def up(
     *,
     http: Annotated[str | None, Parameter(help="HOST:PORT of the endpoints.")] = None,
+    grpc: Annotated[
+        str | None, Parameter(help="HOST:PORT of the gRPC door; without it there is none.")
+    ] = None,
+    tls_cert: Annotated[Path | None, Parameter(help="Certificate chain (PEM): serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, Parameter(help="Its private key (PEM).")] = None,
     control: Annotated[str | None, Parameter(help="HOST:PORT of the control API, beside its socket.")] = None,
     workers: Annotated[int | None, Parameter(help="Data workers; one per core is a good number.")] = None,
     allow_open: Annotated[
@@ -34,8 +39,9 @@ def up(
         http or chosen.http,
         chosen.workers if workers is None else workers,
         allow_open or chosen.allow_open,
-        chosen.drain_s,
+        chosen,
     )
+    arguments += _doors(chosen, grpc, tls_cert, tls_key)
     arguments += ["--home", str(configuration.home), "--control"]
     control = control or chosen.control
     if control is not None:
@@ -53,6 +59,11 @@ def serve(
     *,
     name: Annotated[str | None, Parameter(help="The endpoint's name; else made from the source's.")] = None,
     http: Annotated[str | None, Parameter(help="HOST:PORT to listen on.")] = None,
+    grpc: Annotated[
+        str | None, Parameter(help="HOST:PORT of the gRPC door; without it there is none.")
+    ] = None,
+    tls_cert: Annotated[Path | None, Parameter(help="Certificate chain (PEM): serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, Parameter(help="Its private key (PEM).")] = None,
     workers: Annotated[int | None, Parameter(help="Data workers; one per core is a good number.")] = None,
     allow_open: Annotated[
         bool, Flag, Parameter(help="Allow an address that other machines can reach.")
@@ -69,21 +80,41 @@ def serve(
         http or chosen.http,
         chosen.workers if workers is None else workers,
         allow_open or chosen.allow_open,
-        chosen.drain_s,
+        chosen,
     )
+    arguments += _doors(chosen, grpc, tls_cert, tls_key)
     run, endpoint = standalone.prepare(configuration, source, name)
     arguments[arguments.index("--run") + 1] = str(run)
     output.note(f"serving [bold]{output.plain(source)}[/] as endpoint [bold]{endpoint}[/]")
     return _become([*arguments, "--remove-run"])
 
 
-def _supervisor(run: Path, http: str, workers: int, allow_open: bool, drain_s: float) -> list[str]:
+def _supervisor(run: Path, http: str, workers: int, allow_open: bool, chosen: settings.Settings) -> list[str]:
     """The supervisor's arguments, after the refusals that need no process."""
     if workers < 1:
         raise UserError("invalid_config", f"{workers} workers cannot serve", "use 1 or more")
     sockets.refuse_open_bind(sockets.parse_address(http)[0], allow_open=allow_open)
-    words = ["--run", str(run), "--http", http, "--workers", str(workers), "--drain", str(drain_s)]
+    words = ["--run", str(run), "--http", http, "--workers", str(workers)]
+    words += ["--drain", str(chosen.drain_s), "--hang", str(chosen.hang_s)]
+    if chosen.worker_memory is not None:
+        words += ["--worker-memory", str(settings.size_bytes(chosen.worker_memory))]
     return [*words, "--allow-open"] if allow_open else words
+
+
+def _doors(chosen: settings.Settings, grpc: str | None, cert: Path | None, key: Path | None) -> list[str]:
+    """The supervisor's arguments for the doors beside plain HTTP; those given win over the settings."""
+    grpc = grpc or chosen.grpc
+    words = [] if grpc is None else ["--grpc", grpc]
+    if cert is None and key is None:
+        cert = None if chosen.tls_cert is None else Path(chosen.tls_cert)
+        key = None if chosen.tls_key is None else Path(chosen.tls_key)
+    for option, file in (("--tls-cert", cert), ("--tls-key", key)):
+        if file is None:
+            continue
+        if not file.is_file():
+            raise UserError("file_not_found", f"{option} names {file}, which is no file")
+        words += [option, str(file.absolute())]
+    return words
 
 
 def _become(arguments: list[str]) -> int:

@@ -68,20 +68,59 @@ def exchange(
 
 def events(connection: http.client.HTTPConnection, path: str) -> Iterator[bytes]:
     """The `data:` lines of a Server-Sent Events stream, until the server or the caller ends it."""
+    for _, data in server_sent_events(connection, "GET", path):
+        yield data
+
+
+def server_sent_events(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    whole: bool = False,
+) -> Iterator[tuple[str, bytes]]:
+    """The events of an answer as they come, each its type ("" where it has none) and its data.
+
+    The connection is closed at the end, also where the caller closes the iterator. Raises what `exchange` raises; with
+    `whole`, also where the connection ends inside the answer.
+    """
     try:
-        connection.request("GET", path, headers={"accept": "text/event-stream"})
+        connection.request(
+            method, path, body=body, headers={**(headers or {}), "accept": "text/event-stream"}
+        )
         answer = connection.getresponse()
         if answer.status >= 400:
             raise_error(
                 Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
             )
-        for line in answer:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
+        kind, data = "", []
+        for line in _lines(answer, whole):
+            if line.startswith(b"event:"):
+                kind = line[6:].strip().decode("utf-8", "replace")
+            elif line.startswith(b"data:"):
+                data.append(line[5:].strip())
+            elif not line.strip():
+                if data:
+                    yield kind, b"\n".join(data)
+                kind, data = "", []
     except (OSError, http.client.HTTPException) as error:
         raise unreachable(connection, error) from error
     finally:
         connection.close()
+
+
+def _lines(answer: http.client.HTTPResponse, whole: bool) -> Iterator[bytes]:
+    """The lines of a body as they come. The response's own reading of lines would take a cut body for a whole one."""
+    rest = b""
+    try:
+        while piece := answer.read1():
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+    except http.client.IncompleteRead:
+        if whole:
+            raise
 
 
 def unreachable(connection: http.client.HTTPConnection, error: Exception) -> SeawayError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -17,8 +17,12 @@ from seaway import settings
 from seaway.bundle import frames
 from seaway.client import http as exchange
 from seaway.client import rows as row_bytes
-from seaway.core.errors import TemporaryError, UserError
+from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.tables import Table
+from seaway.wire import status
+
+_WHO: Final = ("model_name", "model_version")
+"""What a reply says of itself, beside its outputs."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -115,6 +119,28 @@ class Client:
             request_id=response.headers["x-request-id"],
         )
 
+    def stream(
+        self, endpoint: str, row: object, *, request_id: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The replies to one row while the model makes them, each a dict by output name.
+
+        `row`: a dict by input name, or the value of the one input. The request goes out, over a connection of its own,
+        when the first reply is asked for; closing the iterator ends the connection, and so the model's work. Waits
+        `timeout_s` for each reply. Raises as `predict`, also after some replies.
+        """
+        headers = {"content-type": "application/json"}
+        if request_id is not None:
+            headers["x-request-id"] = request_id
+        path = f"/v2/models/{quote(endpoint, safe='')}/generate_stream"
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        body = row_bytes.encode([row])
+        for kind, data in exchange.server_sent_events(connection, "POST", path, body, headers, whole=True):
+            if kind == "error":
+                raise _failure(data)
+            if kind == "":
+                reply = msgspec.json.decode(data, type=dict[str, Any])
+                yield {name: value for name, value in reply.items() if name not in _WHO}
+
     def _instances(self, endpoint: str, rows: object) -> object:
         if isinstance(rows, list | tuple | np.ndarray):
             return rows
@@ -149,6 +175,17 @@ class _Kept:
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self.connection = connection
         weakref.finalize(self, connection.close)
+
+
+def _failure(data: bytes) -> SeawayError:
+    """The error that ended a stream whose status had left already."""
+    body = msgspec.json.decode(data, type=status.ErrorBody)
+    code = body.code if body.code in status.STATUS else "internal"
+    number = status.STATUS[code].http
+    if number in (429, 503, 504):
+        return TemporaryError(code, body.error, body.hint)
+    family = PermanentError if number >= 500 else UserError
+    return family(code, body.error, body.hint)
 
 
 def _rows_of(table: Table, inputs: Sequence[_Input]) -> Sequence[object]:

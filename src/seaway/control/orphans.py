@@ -6,6 +6,7 @@ the supervisor wrote them), so none is missed that was started in the last momen
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -33,6 +34,8 @@ class Orphan(msgspec.Struct, frozen=True):
     pid: int
     slot: int
     pidfd: int
+    grpc: str | None = None
+    """The address of its gRPC door."""
 
     @property
     def alive(self) -> bool:
@@ -61,22 +64,32 @@ def find(run: Path) -> list[Orphan]:
             pidfd = os.pidfd_open(int(entry.name))
         except OSError:
             continue  # it ended meanwhile
-        slot = _slot(entry, run)
-        if slot is None:
+        words = _words(entry, run)
+        slot = _value(words, "--slot")
+        if slot is None or not slot.isdigit():
             os.close(pidfd)
         else:
-            found.append(Orphan(int(entry.name), slot, pidfd))
+            found.append(Orphan(int(entry.name), int(slot), pidfd, _value(words, "--grpc")))
     return sorted(found, key=lambda orphan: (orphan.slot, orphan.pid))
 
 
-def _slot(process: Path, run: Path) -> int | None:
+def _words(process: Path, run: Path) -> Sequence[str]:
+    """The command line of a worker of this run directory; nothing for any other process, or one that has ended."""
     try:
         words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-        if words[1:3] == ["-m", WORKER_MODULE] and words[words.index("--run") + 1] == str(run):
-            return int(words[words.index("--slot") + 1])
-    except (OSError, ValueError, IndexError):
-        pass  # it ended meanwhile, or is no worker
-    return None
+    except OSError:
+        return ()
+    return words if words[1:3] == ["-m", WORKER_MODULE] and _value(words, "--run") == str(run) else ()
+
+
+def _value(words: Sequence[str], option: str) -> str | None:
+    """What follows an option in a command line."""
+    return next((value for word, value in itertools.pairwise(words) if word == option), None)
+
+
+def grpc_ports(orphans: Iterable[Orphan]) -> Set[int]:
+    """The ports that orphans share with whoever comes after them."""
+    return {sockets.parse_address(orphan.grpc)[1] for orphan in orphans if orphan.grpc and orphan.alive}
 
 
 def take_sockets(run: Path, orphans: Iterable[Orphan]) -> list[socket.socket]:

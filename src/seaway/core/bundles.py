@@ -9,6 +9,7 @@ from typing import NewType
 import msgspec
 
 from seaway.core.errors import UserError
+from seaway.core.steps import Steps
 from seaway.core.tensors import Signature
 
 Digest = NewType("Digest", str)
@@ -114,7 +115,11 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`seaway.json` of a bundle. With the files it names it decides predictions and how they are judged."""
+    """`seaway.json` of a bundle. With the files it names it decides predictions and how they are judged.
+
+    `steps` is set where the format is `onnx-steps`. Left out of the bytes where it is not, as is all that came after
+    the first version of this file, so that the same input keeps giving the same bytes.
+    """
 
     name: str
     task: Task
@@ -132,6 +137,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: str | None = None
     format: str = "onnx"
     manifest_version: int = 1
+    steps: Steps | msgspec.UnsetType = msgspec.UNSET
 
 
 class Version(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -57,11 +57,12 @@ def table_to_tensors(table: Table, signature: Signature) -> Tensors:
 
     Columns map by name onto the inputs (`(batch,)` and `(batch, 1)`) or onto the named columns of one
     `(batch, k)` input; where no name fits and there is one `(batch, k)` input, the first k columns in order do,
-    if there are exactly k. Columns that no input needs are left out, save in that last case.
-    Raises `UserError` (`missing_input`, `wrong_shape`, `invalid_value`).
+    if there are exactly k. Columns that no input needs are left out, save in that last case. Optional inputs are
+    never fed from a table. Raises `UserError` (`missing_input`, `wrong_shape`, `invalid_value`).
     """
-    if len(signature.inputs) == 1:
-        spec = signature.inputs[0]
+    needed = [spec for spec in signature.inputs if not spec.optional]
+    if len(needed) == 1:
+        spec = needed[0]
         width = spec.shape[1] if len(spec.shape) == 2 else None
         if spec.columns and all(name in table.columns for name in spec.columns):
             return {spec.name: _stack(spec, [table.columns[name] for name in spec.columns], spec.columns)}
@@ -81,7 +82,7 @@ def table_to_tensors(table: Table, signature: Signature) -> Tensors:
                 )
             return {spec.name: _stack(spec, list(table.columns.values()), names)}
     tensors: dict[str, Array] = {}
-    for spec in signature.inputs:
+    for spec in needed:
         column = table.columns.get(spec.name)
         if column is None:
             raise UserError(

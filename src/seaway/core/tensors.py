@@ -85,6 +85,7 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `shape` uses -1 for a free axis; `columns` names the features of a `(batch, k)` input, in order;
     `nullable` says that missing values (JSON null, an empty cell) may come and become NaN, or "" for BYTES.
+    `optional` (an input that may be left out) is not written where it is not set, so that bundles keep their bytes.
     """
 
     name: str
@@ -93,6 +94,7 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meaning: Meaning = Meaning.TENSOR
     columns: tuple[str, ...] = ()
     nullable: bool = False
+    optional: bool | msgspec.UnsetType = msgspec.UNSET
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of `shape` fits this spec."""
@@ -133,6 +135,8 @@ def check_inputs(signature: Signature, tensors: Tensors) -> int:
     for spec in signature.inputs:
         array = tensors.get(spec.name)
         if array is None:
+            if spec.optional:
+                continue
             raise UserError("missing_input", f"input {spec.name!r} is missing", f"expected {describe(spec)}")
         if array.dtype != spec.dtype.numpy:
             raise UserError(
@@ -153,6 +157,66 @@ def check_inputs(signature: Signature, tensors: Tensors) -> int:
                 )
             rows = array.shape[0]
     return 1 if rows is None else rows
+
+
+class InputCheck:
+    """`check_inputs` and `check_missing` for one Signature, made ready for many requests: same errors, less time."""
+
+    __slots__ = ("_batched", "_names", "_others", "_signature", "_spec", "_watched")
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._batched = signature.batched
+        specs = [_FastSpec(spec, self._batched) for spec in signature.inputs]
+        self._spec = specs[0] if specs and all(spec.fixed for spec in specs) else None
+        self._others = specs[1:]
+        self._names = len(specs)
+        self._watched = [spec.name for spec in signature.inputs if spec.dtype.is_float and not spec.nullable]
+
+    def rows(self, tensors: Tensors) -> int:
+        """See `check_inputs`."""
+        first = self._spec
+        if first is None or len(tensors) != self._names:
+            return check_inputs(self._signature, tensors)
+        array = tensors.get(first.name)
+        if array is None or array.dtype != first.dtype:
+            return check_inputs(self._signature, tensors)
+        shape = array.shape
+        if not self._batched:
+            if shape != first.tail:
+                return check_inputs(self._signature, tensors)
+        elif not shape or shape[1:] != first.tail:
+            return check_inputs(self._signature, tensors)
+        for spec in self._others:
+            array = tensors.get(spec.name)
+            if array is None or array.dtype != spec.dtype:
+                return check_inputs(self._signature, tensors)
+            fits = array.shape == (shape[:1] + spec.tail if self._batched else spec.tail)
+            if not fits:
+                return check_inputs(self._signature, tensors)
+        return shape[0] if self._batched else 1
+
+    def missing(self, tensors: Tensors) -> None:
+        """See `check_missing`."""
+        for name in self._watched:
+            array = tensors[name]
+            if array.size == 0:
+                continue
+            largest = np.maximum.reduce(array, None)  # NaN where one of them is
+            if largest != largest:
+                check_missing(self._signature, tensors)
+
+
+class _FastSpec:
+    """A TensorSpec as `InputCheck` compares it: `tail` is the shape, without the first axis where that is the batch."""
+
+    __slots__ = ("dtype", "fixed", "name", "tail")
+
+    def __init__(self, spec: TensorSpec, batched: bool) -> None:
+        self.name = spec.name
+        self.dtype = spec.dtype.numpy
+        self.tail = spec.shape[1:] if batched else spec.shape
+        self.fixed = -1 not in self.tail
 
 
 def describe(spec: TensorSpec) -> str:
@@ -179,9 +243,11 @@ def check_missing(signature: Signature, tensors: Tensors) -> None:
 
 
 def placeholder_inputs(signature: Signature) -> dict[str, Array]:
-    """One row of zeros (or "") that fits the Signature; a free axis has length 1."""
+    """One row of zeros (or "") that fits the Signature; a free axis has length 1. Optional inputs are left out."""
     found: dict[str, Array] = {}
     for spec in signature.inputs:
+        if spec.optional:
+            continue
         shape = tuple(1 if axis == -1 else axis for axis in spec.shape)
         found[spec.name] = np.full(shape, "" if spec.dtype is DType.BYTES else 0, dtype=spec.dtype.numpy)
     return found

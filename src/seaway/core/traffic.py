@@ -63,12 +63,12 @@ def choose(route: Route, key: str) -> RoutedRevision:
 
     The key's hash is a point in [0, 100); revisions take consecutive intervals in the order of their numbers.
     """
-    revisions = sorted(route.revisions, key=lambda r: r.number)
-    carrying = [r for r in revisions if r.percent > 0]
-    if not carrying:
-        raise UserError("endpoint_not_found", f"no revision of {route.endpoint!r} takes traffic")
+    carrying = [r for r in route.revisions if r.percent > 0]
     if len(carrying) == 1:
         return carrying[0]
+    if not carrying:
+        raise UserError("endpoint_not_found", f"no revision of {route.endpoint!r} takes traffic")
+    carrying.sort(key=lambda r: r.number)
     digest = hashlib.blake2b(key.encode(), digest_size=8, person=b"seaway").digest()
     point = int.from_bytes(digest, "big") / 2**64 * 100
     edge = 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from seaway.core.bundles import Digest
 from seaway.core.errors import SeawayError
 from seaway.core.tensors import Tensors
@@ -83,3 +85,34 @@ class Screen(Protocol):
 
     def crashed(self, jobs: Sequence[Job]) -> None:
         """The model's process ended while it ran these jobs as one batch."""
+
+
+class Unwatched:
+    """A Watcher where nobody looks."""
+
+    def enter(self, digest: Digest) -> int:
+        return 0
+
+    def leave(self, place: int) -> None: ...
+
+
+class Unscreened:
+    """A Screen that lets everything through."""
+
+    def admit(self, job: Job) -> None: ...
+
+    def crashed(self, jobs: Sequence[Job]) -> None: ...
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What a predictor has found out about its model; handed to the next process that runs it.
+
+    A batch of n rows takes a_s + b_s·n seconds. A model that once held the event loop is not `inline_allowed` again;
+    one whose outputs have no row for each input row is not `batchable`.
+    """
+
+    a_s: float = 0.0
+    b_s: float = 0.0
+    samples: int = 0
+    inline_allowed: bool = True
+    batchable: bool = True

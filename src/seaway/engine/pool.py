@@ -6,21 +6,22 @@ and counting its request in is one step that no swap can divide.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from seaway.core.bundles import Digest, OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.ports import Clock, LoadedModel, Runtime
-from seaway.core.tensors import Signature, Tensors, check_inputs, check_outputs, placeholder_inputs
+from seaway.core.tensors import Tensors, placeholder_inputs
 from seaway.core.traffic import Limits, RoutedRevision
+from seaway.engine import memory, warmup
+from seaway.engine.handle import Handle as Handle
+from seaway.engine.handle import Model
+from seaway.engine.jobs import Learned, Screen, Unwatched, Watcher
 from seaway.engine.predictor import Predictor
-
-WARM_UP_S = 30.0
-"""How long the first prediction may take."""
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -32,87 +33,32 @@ class Sources(msgspec.Struct, frozen=True):
     """The Runtime of a bundle format."""
     sample: Callable[[OpenedBundle], Tensors | None]
     """Input tensors of the bundle's own sample rows, or None where it has none."""
-
-
-class _Model(msgspec.Struct):
-    """A model in memory, shared by all revisions of its digest."""
-
-    bundle: OpenedBundle
-    loaded: LoadedModel
-    sample: Tensors
-    users: int
-
-
-class Handle:
-    """One revision of one endpoint; `with handle:` counts a request in and out."""
-
-    def __init__(self, endpoint: str, revision: RoutedRevision) -> None:
-        self.endpoint = endpoint
-        self.revision = revision
-        self.in_flight = 0
-        self.load_s = 0.0
-        self.failure: SeawayError | None = None
-        self._ready: tuple[_Model, Predictor] | None = None
-        self._retired: Callable[[], None] | None = None
-
-    @property
-    def ready(self) -> bool:
-        return self._ready is not None
-
-    @property
-    def signature(self) -> Signature:
-        return self._parts()[0].bundle.manifest.signature
-
-    @property
-    def bundle(self) -> OpenedBundle:
-        return self._parts()[0].bundle
-
-    @property
-    def sample(self) -> Tensors:
-        """The rows that the first prediction was made with."""
-        return self._parts()[0].sample
-
-    @property
-    def predictor(self) -> Predictor:
-        return self._parts()[1]
-
-    def _parts(self) -> tuple[_Model, Predictor]:
-        assert self._ready is not None, "the router hands out ready handles only"
-        return self._ready
-
-    def __enter__(self) -> Handle:
-        self.in_flight += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.in_flight -= 1
-        if self.in_flight == 0 and self._retired is not None:
-            self._retired()
-
-    def fill(self, model: _Model, predictor: Predictor) -> None:
-        self._ready = (model, predictor)
-
-    def retire(self, close: Callable[[], None]) -> None:
-        """Call `close` once no request is in flight: now, or when the last one leaves."""
-        if self.in_flight == 0:
-            close()
-        else:
-            self._retired = close
+    isolate: Callable[[RoutedRevision, OpenedBundle], LoadedModel] | None = None
+    """Loads a model in a process of its own; None where this process cannot. Blocking."""
 
 
 class Pool:
     """Handles by endpoint and revision number."""
 
-    def __init__(self, sources: Sources, clock: Clock, threads: int = 2) -> None:
-        """`threads` is how many predictions of one model may run at once; the second keeps a slow one from blocking."""
+    def __init__(
+        self,
+        sources: Sources,
+        clock: Clock,
+        watcher: Watcher | None = None,
+        screen: Callable[[Digest], Screen] | None = None,
+        learned: Mapping[Digest, Learned] | None = None,
+    ) -> None:
+        """`screen` gives the Screen of a model; `learned` is what an earlier process found out about its models."""
+        self.isolated: set[Digest] = set()
+        """Models that are loaded in a process of their own from now on."""
         self._sources = sources
         self._clock = clock
-        self._threads = threads
+        self._watcher = watcher
+        self._screen = screen
+        self._learned = dict(learned or {})
         self._loading = threading.Lock()  # held for seconds: never taken on the event loop's thread
         self._counting = threading.Lock()  # held for a few instructions
-        self._models: dict[Digest, _Model] = {}
+        self._models: dict[Digest, Model] = {}
         self._handles: dict[tuple[str, int], Handle] = {}
         self._leaving: list[Handle] = []
 
@@ -122,6 +68,15 @@ class Pool:
     def handles(self) -> Sequence[Handle]:
         """All that is held, with those that wait for their last request."""
         return [*self._handles.values(), *self._leaving]
+
+    def learned(self) -> dict[Digest, Learned]:
+        """What is known of every model that can answer now, for the next process that loads it."""
+        found: dict[Digest, Learned] = {}
+        for handle in self.handles():
+            if handle.ready:
+                digest = handle.revision.digest
+                found[digest] = _together(found.get(digest), handle.predictor.learned())
+        return found
 
     def load(self, endpoint: str, revision: RoutedRevision, limits: Limits) -> None:
         """Load and warm a revision; blocking, from any thread. Nothing happens where it is ready already.
@@ -139,55 +94,130 @@ class Pool:
                     f"revision {revision.number} of {endpoint!r} is loaded with another digest",
                     "retire it first",
                 )
-            handle = Handle(endpoint, revision)
-            started_s = self._clock.monotonic_s()
+            handle = Handle(endpoint, revision, limits)
             try:
-                model = self._acquire(revision)
-                handle.fill(model, Predictor(model.loaded, limits, self._clock, self._threads))
+                model = self._acquire(handle)
+                handle.fill(model, self._predictor(model, handle))
             except SeawayError as error:
                 handle.failure = error
                 raise
             except Exception as error:  # an edge: one bad model must not end a process that serves others
-                handle.failure = PermanentError("internal", _fault(error), "see the worker's log")
+                handle.failure = _fault(error)
                 raise handle.failure from error
             finally:
-                handle.load_s = self._clock.monotonic_s() - started_s
                 self._handles[endpoint, revision.number] = handle
 
-    def _acquire(self, revision: RoutedRevision) -> _Model:
+    async def replace(self, digest: Digest, load: Callable[[OpenedBundle], LoadedModel]) -> None:
+        """Put another LoadedModel behind all handles of a digest, such as one in a process of its own.
+
+        From the call on, new requests get `not_ready`, those that wait too, and those that run are still answered.
+        `load` and the first predictions run on a thread. Raises what stopped it; the handles then stay listed with
+        that error. Nothing happens where the digest is not loaded.
+        """
+        model = self._models.get(digest)
+        if model is None:
+            return
+        handles = [handle for handle in self.handles() if handle.revision.digest == digest]
+        for handle in handles:
+            handle.suspend()
+        try:
+            await asyncio.to_thread(self._reload, model, load)
+        except SeawayError as error:
+            for handle in handles:
+                handle.failure = error
+            raise
+        for handle in handles:
+            handle.fill(model, self._predictor(model, handle))
+
+    def _reload(self, model: Model, load: Callable[[OpenedBundle], LoadedModel]) -> None:
+        with self._loading:
+            try:
+                loaded = load(model.bundle)
+            except SeawayError:
+                raise
+            except Exception as error:  # an edge, as in `load`
+                raise _fault(error) from error
+            try:
+                learned = warmup.warm(loaded, model.sample, self._clock, None)
+            except BaseException:
+                loaded.close()
+                raise
+            with self._counting:
+                before, model.loaded = model.loaded, loaded
+                model.learned, model.isolated = learned, True
+                gone = model.users == 0
+            before.close()
+            if gone:  # its last revision was retired meanwhile
+                loaded.close()
+
+    def _predictor(self, model: Model, handle: Handle) -> Predictor:
+        digest = handle.revision.digest
+        learned = model.learned
+        if model.isolated:  # another process answers: waiting for it is not for the event loop's thread
+            learned = msgspec.structs.replace(learned, inline_allowed=False)
+        return Predictor(
+            model.loaded,
+            digest,
+            handle.limits,
+            self._clock,
+            None if model.isolated else self._watcher,
+            None if self._screen is None else self._screen(digest),
+            learned,
+        )
+
+    def _acquire(self, handle: Handle) -> Model:
+        digest = handle.revision.digest
         with self._counting:
-            model = self._models.get(revision.digest)
+            model = self._models.get(digest)
             if model is not None:
                 model.users += 1
                 return model
-        model = self._open(revision)
+        model = self._open(handle)
         with self._counting:
-            self._models[revision.digest] = model
+            self._models[digest] = model
         return model
 
-    def _open(self, revision: RoutedRevision) -> _Model:
+    def _open(self, handle: Handle) -> Model:
+        """Open, load and warm a model, and tell the handle what each took."""
+        revision, now_s = handle.revision, self._clock.monotonic_s
+        resident_bytes = memory.resident_bytes()
+        began_s = now_s()
         bundle = self._sources.open_bundle(revision)
-        loaded = self._sources.runtime(bundle.manifest.format).load(bundle)
+        opened_s = now_s()
+        handle.open_s = opened_s - began_s
+        isolate = self._sources.isolate if revision.isolated or revision.digest in self.isolated else None
+        watcher = self._watcher if isolate is None and self._watcher is not None else Unwatched()
+        place = watcher.enter(revision.digest)  # it may end the process here, too
         try:
-            sample = self._sources.sample(bundle) or placeholder_inputs(loaded.signature)
-            check_inputs(loaded.signature, sample)
-            check_outputs(loaded.signature, loaded.predict(sample, WARM_UP_S))
-        except Exception:
-            loaded.close()
-            raise
-        return _Model(bundle, loaded, sample, users=1)
+            if isolate is None:
+                loaded = self._sources.runtime(bundle.manifest.format).load(bundle)
+            else:
+                loaded = isolate(revision, bundle)
+            loaded_s = now_s()
+            handle.load_s = loaded_s - opened_s
+            try:
+                sample = self._sources.sample(bundle) or placeholder_inputs(loaded.signature)
+                learned = warmup.warm(loaded, sample, self._clock, self._learned.get(revision.digest))
+            except Exception:
+                loaded.close()
+                raise
+        finally:
+            watcher.leave(place)
+        handle.warm_s = now_s() - loaded_s
+        handle.memory_bytes = max(0, memory.resident_bytes() - resident_bytes)
+        return Model(bundle, loaded, sample, learned, isolated=isolate is not None)
 
     def retire(self, endpoint: str, number: int) -> None:
         """Drop a revision after its last request; an unknown one is fine."""
         handle = self._handles.pop((endpoint, number), None)
-        if handle is None or not handle.ready:
+        if handle is None or not handle.filled:
             return
         self._leaving.append(handle)
         handle.retire(lambda: self._close(handle))
 
     def _close(self, handle: Handle) -> None:
         self._leaving.remove(handle)
-        handle.predictor.close()
+        handle.suspend()
         model = self._models[handle.revision.digest]
         with self._counting:
             model.users -= 1
@@ -197,7 +227,21 @@ class Pool:
         model.loaded.close()
 
 
-def _fault(error: Exception) -> str:
+def _together(one: Learned | None, other: Learned) -> Learned:
+    """What two predictors of one model know: the times of the one that has seen more, the restrictions of both."""
+    if one is None:
+        return other
+    more = one if one.samples >= other.samples else other
+    return msgspec.structs.replace(
+        more,
+        inline_allowed=one.inline_allowed and other.inline_allowed,
+        batchable=one.batchable and other.batchable,
+    )
+
+
+def _fault(error: Exception) -> PermanentError:
     """A fault in words without paths: its own text may hold some, the system's word for its number does not."""
     reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-    return f"the revision cannot be loaded: {type(error).__name__}{reason}"
+    return PermanentError(
+        "internal", f"the revision cannot be loaded: {type(error).__name__}{reason}", "see the worker's log"
+    )

@@ -1,107 +1,184 @@
-"""One model's way from tensors to tensors: signature check, bounded queue, deadline, execution on a thread."""
+"""One model's way from tensors to tensors: checks, the lane, and what was learned of the model.
+
+Used by the doors through `Predictor.submit`, on the event loop's thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
 
-from seaway.core.errors import TemporaryError
+from seaway.core.bundles import Digest
+from seaway.core.errors import SeawayError, TemporaryError
 from seaway.core.ports import Clock, LoadedModel
-from seaway.core.tensors import Tensors, check_inputs, check_missing
+from seaway.core.tensors import InputCheck, Tensors
 from seaway.core.traffic import Limits
-
-_SMOOTHING: Final = 0.1  # weight of the newest execution in the running mean of execution times
+from seaway.engine import batches
+from seaway.engine.answers import Answers
+from seaway.engine.batcher import Batcher
+from seaway.engine.batches import Executor
+from seaway.engine.cost import CostModel
+from seaway.engine.facts import Facts
+from seaway.engine.inline import InlineLane
+from seaway.engine.jobs import Job, Learned, Screen, Unscreened, Unwatched, Watcher
+from seaway.engine.lanes import ThreadLane
+from seaway.engine.streams import Stream, Streams
 
 
 class Predictor:
-    """Runs requests for one model, each by itself, so that a failing one never fails its neighbours.
+    """Answers jobs for one model of one endpoint; one that fails never fails its neighbours.
 
-    The queue is bounded by time. By the running mean of execution times, a request is refused at once where it would
-    wait longer than `limits.queue_s` or could not be answered before its deadline, and one that waited is dropped
-    unrun where less than the mean is left: under overload the model works only for answers that come in time.
-    A request that finds a thread free always runs, so that the mean follows a model that becomes faster.
+    Cheap models run *inline*: all jobs of one tick of the event loop are one batch on its own thread. All others run
+    on a *thread*, batched as `Batcher` decides. A model that computes too long inline leaves that lane for good.
     """
 
-    def __init__(self, model: LoadedModel, limits: Limits, clock: Clock, threads: int) -> None:
-        self._model = model
-        self._limits = limits
-        self._clock = clock
-        self._threads = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="seaway-predict")
-        self._lock = threading.Lock()
-        self._inside = 0  # requests that wait or run
-        self._running_since_s: list[float] = []
-        self._mean_s = 0.0
+    def __init__(
+        self,
+        model: LoadedModel,
+        digest: Digest,
+        limits: Limits,
+        clock: Clock,
+        watcher: Watcher | None = None,
+        screen: Screen | None = None,
+        learned: Learned | None = None,
+    ) -> None:
+        """Without `learned` the model starts on a thread, where its speed is measured."""
+        signature = model.signature
+        known = learned or Learned()
+        watcher = watcher or Unwatched()
+        self._deadline_s = limits.deadline_s
+        self._screen = screen or Unscreened()
+        check = InputCheck(signature)
+        self._rows = check.rows
+        self._missing = check.missing
+        self._closed = False
+        self._cost = CostModel(known.a_s, known.b_s, known.samples)
+        together = known.batchable and batches.batchable(signature)
+        self._batcher = Batcher(limits, self._cost, batches.shape_key(signature), together, self._dropped)
+        self._answers = Answers(self._screen)
+        executor = Executor(model, digest, clock, watcher)
+        self._thread = ThreadLane(executor, self._batcher, clock, self._answers, self._learned_more)
+        self._inline = InlineLane(
+            signature, executor, self._batcher, limits, clock, self._answers, self._move, known.inline_allowed
+        )
+        self._streams = Streams(model, limits, digest, watcher)
 
-    async def predict(self, tensors: Tensors, received_at_s: float) -> Tensors:
-        """Outputs by name. `received_at_s` is when the request came, on the clock's monotonic scale.
+    @property
+    def stuck(self) -> bool:
+        """The last run does not end, though its deadline is long over: everything is refused until it does."""
+        return self._thread.stuck
 
-        Raises `UserError` where the tensors do not fit, `TemporaryError` (`overloaded`, `deadline_exceeded`),
-        and what the model raises.
+    def submit(self, job: Job) -> None:
+        """Take one job; `job.done` is called later, on the event loop's thread, where this is called too.
+
+        Raises `UserError` where the tensors do not fit or the screen refuses, and `TemporaryError` (`overloaded`,
+        `deadline_exceeded`, `not_ready`); then `job.done` is not called.
         """
-        check_inputs(self._model.signature, tensors)
-        check_missing(self._model.signature, tensors)
-        deadline_s = received_at_s + self._limits.deadline_s
-        now_s = self._clock.monotonic_s()
-        with self._lock:
-            queued = self._inside >= self._threads
-            wait_s = self._wait_s(now_s) if queued else 0.0
-            if wait_s > self._limits.queue_s or (queued and wait_s + self._mean_s > deadline_s - now_s):
-                raise self._overloaded(wait_s)
-            self._inside += 1
-        future = self._executor.submit(self._run, tensors, deadline_s, queued)
-        future.add_done_callback(self._leave)
+        job.rows = rows = self._rows(job.tensors)
+        if not job.checked:
+            self._missing(job.tensors)
+        job.deadline_s = job.received_s + self._deadline_s
+        self._screen.admit(job)
+        if rows == 0:
+            job.alone = True
+        inline = self._inline
+        if inline.open and rows <= inline.most_rows and inline.take(job):
+            return
+        self._refuse_if_closed()
+        self._thread.submit(job)
+
+    async def predict(self, tensors: Tensors, received_at_s: float, caller: str = "") -> Tensors:
+        """Outputs by name, for callers that wait; raises what `submit` raises and what the model raises."""
+        answered: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
+
+        def done(job: Job) -> None:
+            if answered.done():
+                return
+            if job.error is not None:
+                answered.set_exception(job.error)
+            elif job.outputs is not None:
+                answered.set_result(job.outputs)
+
+        job = Job(tensors, received_at_s, done, caller)
+        self.submit(job)
         try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock.monotonic_s())):
-                return await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            raise self._late() from error
+            return await answered
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
+
+    def stream(self, job: Job) -> Stream:
+        """The replies of a `core.ports.StreamingModel`, as they come; `limits.deadline_s` is for each of them.
+
+        Raises as `submit` does, `UserError("stream_only")` where the model does not stream; `job.done` is never called.
+        Close the stream (`aclose`) to leave it early: the work then ends within one step.
+        """
+        job.rows = self._rows(job.tensors)
+        if not job.checked:
+            self._missing(job.tensors)
+        self._screen.admit(job)
+        self._refuse_if_closed()
+        try:
+            return self._streams.open(job.tensors)
+        except TemporaryError:
+            self._answers.counts.refused += 1
+            raise
+
+    def learned(self) -> Learned:
+        """What the next predictor of this model may start from."""
+        cost = self._cost
+        return Learned(cost.a_s, cost.b_s, cost.samples, self._inline.allowed, self._batcher.together)
+
+    def facts(self) -> Facts:
+        """The numbers of this moment."""
+        counts, cost = self._answers.counts, self._cost
+        inline, streams = self._inline.waiting, self._streams.open_count
+        return Facts(
+            lane="inline" if self._inline.open else "thread",
+            a_s=cost.a_s,
+            b_s=cost.b_s,
+            samples=cost.samples,
+            batchable=self._batcher.together,
+            stuck=self.stuck,
+            batches=tuple(counts.batches),
+            rows=counts.rows,
+            queue_sum_s=counts.queue_sum_s,
+            queue_counts=tuple(counts.queue_counts),
+            run_sum_s=counts.run_sum_s,
+            run_counts=tuple(counts.run_counts),
+            refused=counts.refused,
+            dropped_late=counts.dropped_late,
+            in_flight=len(inline) + len(self._thread.open) + streams,
+            queued_rows=sum(job.rows for job in inline) + self._batcher.backlog.rows,
+            streams=streams,
+        )
 
     def close(self) -> None:
-        """Take no more requests. Those that run finish on their threads."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Take no more jobs. Those that run are still answered; those that wait get `not_ready`. Idempotent."""
+        self._closed = True
+        for job in (*self._inline.close(), *self._thread.close()):
+            self._answers.fail(job, _gone())
+        self._streams.close()
 
-    def _wait_s(self, now_s: float) -> float:
-        """When a thread will be free for one more request: what is left of those that run, and all that wait."""
-        left_s = sum(max(0.0, self._mean_s - (now_s - since_s)) for since_s in self._running_since_s)
-        waiting = self._inside - len(self._running_since_s)
-        return (left_s + waiting * self._mean_s) / self._threads
-
-    def _run(self, tensors: Tensors, deadline_s: float, queued: bool) -> Tensors:
-        started_s = self._clock.monotonic_s()
-        left_s = deadline_s - started_s
-        if left_s <= 0:
-            raise self._late()
-        with self._lock:
-            if queued and left_s < self._mean_s:
-                raise self._overloaded(self._wait_s(started_s))
-            self._running_since_s.append(started_s)
-        cut_off = False
+    def _move(self, job: Job) -> None:
+        """From the inline lane to the thread lane; a refusal is now an answer."""
+        if job.cancelled:
+            return
         try:
-            return self._model.predict(tensors, left_s)
-        except TemporaryError:
-            cut_off = True
-            raise
-        finally:
-            took_s = self._clock.monotonic_s() - started_s
-            with self._lock:
-                self._running_since_s.remove(started_s)
-                # A run that its deadline cut off would have taken longer: it can raise the mean, never lower it.
-                if not cut_off or took_s > self._mean_s:
-                    self._mean_s += (took_s - self._mean_s) * (_SMOOTHING if self._mean_s else 1.0)
+            self._refuse_if_closed()
+            self._thread.submit(job)
+        except SeawayError as error:
+            self._answers.fail(job, error)
 
-    def _leave(self, future: Future[Tensors]) -> None:
-        with self._lock:
-            self._inside -= 1
+    def _dropped(self, job: Job, error: SeawayError | None) -> None:
+        self._thread.drop(job, error)
 
-    def _overloaded(self, wait_s: float) -> TemporaryError:
-        return TemporaryError(
-            "overloaded", "too many requests wait for this model", "try again later", retry_after_s=wait_s
-        )
+    def _learned_more(self) -> None:
+        self._inline.choose()
 
-    def _late(self) -> TemporaryError:
-        return TemporaryError(
-            "deadline_exceeded", f"no answer within the endpoint's deadline of {self._limits.deadline_s:g} s"
-        )
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise _gone()
+
+
+def _gone() -> TemporaryError:
+    return TemporaryError("not_ready", "the model was taken away", "try again")

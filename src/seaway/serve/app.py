@@ -1,4 +1,4 @@
-"""The data plane's HTTP application, composed here and nowhere else."""
+"""The routes that are not predictions, as a Starlette application behind `serve.front`."""
 
 from __future__ import annotations
 
@@ -7,36 +7,29 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seaway.core.errors import SeawayError, UserError
-from seaway.serve import context as contexts
-from seaway.serve import envelope
-from seaway.serve import old_doors as doors
-from seaway.serve.old_doors import Health, Predictions
-from seaway.serve.envelope import Envelope
+from seaway.core.errors import UserError
+from seaway.serve.call import Call
+from seaway.serve.health import Health
 from seaway.serve.pages import Pages
 from seaway.serve.plane import DataPlane
+from seaway.serve.routes import WrongMethod
 
 
 def create_app(plane: DataPlane) -> ASGIApp:
-    """Every route that a worker answers, inside the envelope that makes every answer alike."""
-    oip = Predictions(plane, "oip", doors.decode_oip)
-    rows = Predictions(plane, "predict", doors.decode_rows)
+    """Whatever a handler raises as `SeawayError` is answered by the front, like a prediction's error."""
     health = Health(plane)
     pages = Pages(plane)
     routes = [
         Route("/", pages.index),
-        Route("/predict/{endpoint}", rows.answer, methods=["POST"]),
         Route("/v2", health.server),
         Route("/v2/health/live", health.live),
         Route("/v2/health/ready", health.ready),
         Route("/v2/models/{endpoint}", health.model),
         Route("/v2/models/{endpoint}/ready", health.model_ready),
-        Route("/v2/models/{endpoint}/infer", oip.answer, methods=["POST"]),
         Route("/v2/models/{endpoint}/versions/{version}", health.model),
         Route("/v2/models/{endpoint}/versions/{version}/ready", health.model_ready),
-        Route("/v2/models/{endpoint}/versions/{version}/infer", oip.answer, methods=["POST"]),
         Route("/metrics", pages.metrics),
         Route("/openapi.json", pages.openapi),
         Route("/docs", pages.docs),
@@ -45,28 +38,27 @@ def create_app(plane: DataPlane) -> ASGIApp:
     guarded = ExceptionMiddleware(router, handlers={HTTPException: _no_route})
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = (
-            router  # inside an application Starlette raises its 404 and 405 instead of writing them
-        )
-        await guarded(scope, receive, send)
+        # Inside an application Starlette raises its 404 and 405 instead of writing them.
+        scope["app"] = router
+        call: Call = scope["state"]["exchange"].state
 
-    return Envelope(application, plane.counters, plane.clock, lambda: plane.draining)
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", call.request_id)]
+                call.code = str(message["status"])
+            await send(message)
+
+        await guarded(scope, receive, send_with_id)
+
+    return application
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405 in our words."""
+    """Starlette's own 404 and 405 in our words; OPTIONS is answered from what it knows of the path."""
     assert isinstance(error, HTTPException)
     allow = (error.headers or {}).get("Allow")
-    refusal: SeawayError
-    if allow is not None:
-        refusal = UserError(
-            "method_not_allowed", f"{request.method[:20]} is not for this route", f"allowed: {allow}"
-        )
-    else:
-        refusal = UserError("route_not_found", "there is no such route", "see /docs")
-    context = contexts.of(request.scope)
-    context.code = refusal.code
-    answer = envelope.response(refusal, context.request_id)
-    if allow is not None:
-        answer.headers["allow"] = allow
-    return answer
+    if allow is None:
+        raise UserError("route_not_found", "there is no such route", "see /docs")
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers={"allow": f"{allow}, OPTIONS"})
+    raise WrongMethod(request.method, f"{allow}, OPTIONS")

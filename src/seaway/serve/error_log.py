@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import datetime
 import traceback
+from typing import Protocol
 
 import msgspec
 
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
+from seaway.engine.pool import Handle
 from seaway.serve import log
-from seaway.serve.call import Call
 
 
-def write(error: SeawayError, call: Call, clock: Clock) -> None:
+class Failed(Protocol):
+    """What is said of a request that failed, over whatever protocol it came."""
+
+    endpoint: str
+    handle: Handle | None
+
+    @property
+    def request_id(self) -> bytes: ...
+
+    @property
+    def trace_id(self) -> str | None: ...
+
+
+def write(error: SeawayError, call: Failed, clock: Clock) -> None:
     """One line; the stack of what raised it goes here and never into an answer."""
     cause = error.__cause__
     handle = call.handle

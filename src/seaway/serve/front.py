@@ -18,7 +18,7 @@ from seaway.serve.door import Door
 from seaway.serve.plane import DataPlane
 from seaway.serve.predictions import Predictions
 from seaway.serve.routes import Routes, WrongMethod
-from seaway.transport import asgi
+from seaway.transport.asgi import AsgiApp, AsgiBridge
 from seaway.transport.exchange import Exchange
 from seaway.wire import status
 
@@ -29,12 +29,11 @@ _METHODS: Final = "POST, OPTIONS"
 class Front:
     """`transport.ports.Application`."""
 
-    def __init__(self, plane: DataPlane, doors: Sequence[Door], slow: asgi.AsgiApp) -> None:
+    def __init__(self, plane: DataPlane, doors: Sequence[Door], slow: AsgiApp) -> None:
         self._plane = plane
         self._routes = Routes(doors)
         self._predictions = Predictions(plane, self)
-        self._slow = slow
-        self._bridge = asgi.Bridge(slow, self)
+        self._slow = AsgiBridge(slow, self)
 
     def head(self, exchange: Exchange) -> int:
         """Refuse by path and headers what can be refused without the body; the body's limit is the endpoint's."""
@@ -55,7 +54,8 @@ class Front:
 
     def request(self, exchange: Exchange) -> None:
         """The body is whole."""
-        call: Call = exchange.state
+        call = exchange.state
+        assert isinstance(call, Call)
         if call.door is not None:
             self._predictions.start(call)
         elif exchange.method == "OPTIONS" and (call.label != "other" or exchange.target == b"*"):
@@ -64,7 +64,7 @@ class Front:
         elif call.label != "other":
             raise WrongMethod(exchange.method, _METHODS)
         else:
-            self._bridge.run(exchange)
+            self._slow.answer(exchange)
 
     def refuse(self, exchange: Exchange, error: SeawayError) -> None:
         """Turn an error into its status: the one place where that happens."""
@@ -92,12 +92,18 @@ class Front:
 
     def finished(self, exchange: Exchange) -> None:
         """Count it."""
-        call: Call = exchange.state
+        call = exchange.state
+        assert isinstance(call, Call)
         if exchange.gone and not call.code:
             call.code = "cancelled"
         handle = call.handle
         self._plane.counters.record(
-            Key(call.label, call.endpoint, "" if handle is None else handle.label, call.code or "200"),
+            Key(
+                call.label,
+                call.endpoint,
+                "" if handle is None else str(handle.revision.number),
+                call.code or "200",
+            ),
             self._plane.clock.monotonic_s() - exchange.received_s,
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from seaway.core.errors import TemporaryError, UserError
+from seaway.core.errors import TemporaryError
+from seaway.serve import routes
 from seaway.serve.plane import DataPlane
 from seaway.wire import oip_json
 
@@ -52,12 +53,5 @@ class Health:
 
 
 def _version(request: Request) -> int | None:
-    """The revision that the path names. Raises `UserError("revision_not_found")` where it is no number."""
     text = request.path_params.get("version")
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UserError(
-            "revision_not_found", f"{text[:40]!r} is no revision", "a revision is a number, such as 3"
-        )
-    return int(text)
+    return routes.parse_version(None if text is None else text.encode())

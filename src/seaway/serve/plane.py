@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -22,3 +23,13 @@ class DataPlane(msgspec.Struct):
     version: str
     """Seaway's own version, for those who ask."""
     draining: bool = False
+
+
+class GrpcDoor(Protocol):
+    """The gRPC server as the worker sees it: its library is imported only where it is asked for."""
+
+    async def start(self, address: str) -> int:
+        """Listen at HOST:PORT; returns the port."""
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more calls, and wait so long for those that run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+
 from seaway.core.errors import UserError
 from seaway.serve.door import Door
 
@@ -19,7 +20,7 @@ class WrongMethod(UserError):
 
 _KEEP: Final = 4096
 _ENDPOINT: Final = "(?P<endpoint>[a-z0-9][a-z0-9-]{0,62})"
-_VERSION: Final = "(?P<version>[0-9]{1,9})"
+_VERSION: Final = "(?P<version>[A-Za-z0-9._-]{1,40})"
 
 
 class Target(NamedTuple):
@@ -39,7 +40,8 @@ class Routes:
 
     def find(self, path: bytes) -> Target | None:
         """The target of a path as it came, None where no door has it. Nothing is decoded or normalised: a name has
-        no character that would need it, so every other spelling is another route."""
+        no character that would need it, so every other spelling is another route. Raises `UserError("revision_not_found")`.
+        """
         target = self._known.get(path)
         if target is None:
             target = self._match(path)
@@ -54,9 +56,21 @@ class Routes:
             found = pattern.fullmatch(path)
             if found is not None:
                 parts = found.groupdict()
-                version = parts.get("version")
-                return Target(door, parts["endpoint"].decode(), None if version is None else int(version))
+                return Target(door, parts["endpoint"].decode(), parse_version(parts.get("version")))
         return None
+
+
+def parse_version(text: bytes | None) -> int | None:
+    """The revision that a path names. Raises `UserError("revision_not_found")` where it is no number."""
+    if text is None:
+        return None
+    if not (text.isdigit() and len(text) < 10):
+        raise UserError(
+            "revision_not_found",
+            f"{text[:40].decode('latin-1')!r} is no revision",
+            "a revision is a number, such as 3",
+        )
+    return int(text)
 
 
 def _compile(path: str) -> re.Pattern[bytes]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from seaway.core.errors import PermanentError, SeawayError
 from seaway.engine.pool import Handle
+from seaway.engine.streams import Stream as Replies
 from seaway.serve import error_log
 from seaway.serve.call import Call
 from seaway.serve.plane import DataPlane
@@ -28,21 +29,25 @@ class Streams:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, call: Call, handle: Handle) -> None:
-        """The call's tensors are decoded."""
-        task = asyncio.get_running_loop().create_task(self._run(call, handle))
-        call.exchange.on_gone = task.cancel
+        """The call's tensors are decoded. Raises the `SeawayError` that refuses the stream."""
+        replies = handle.predictor.stream(call)
+        task = asyncio.get_running_loop().create_task(self._run(call, handle, replies))
+
+        def leave() -> None:
+            task.cancel()
+
+        call.exchange.on_gone = leave
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, call: Call, handle: Handle) -> None:
+    async def _run(self, call: Call, handle: Handle, replies: Replies) -> None:
         """The first reply opens the stream, so that what fails before it still gets its own status."""
         stream: Stream | None = None
         with handle:
-            replies = handle.predictor.stream(call)
             try:
                 async for outputs in replies:
                     assert call.encode is not None
-                    event = events_sse.event(call.encode(outputs, call.endpoint, handle.revision.number).body)
+                    event = call.encode(outputs, call.endpoint, handle.revision.number).body
                     if stream is None:
                         stream = call.exchange.open_stream(200, _EVENTS + self._front.head_lines(call))
                     stream.write(event)
@@ -69,5 +74,5 @@ class Streams:
             return
         call.code = error.code
         error_log.write(error, call, self._plane.clock)
-        stream.write(events_sse.error(error, call.request_id.decode("ascii")))
+        stream.write(events_sse.error_event(error, call.request_id.decode("ascii")))
         stream.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -12,36 +13,48 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import uvicorn
 
+from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import SeawayError
-from seaway.core.ports import Clock
+from seaway.core.ports import Clock, LoadedModel
 from seaway.core.traffic import RoutingTable
+from seaway.engine.blackbox import BlackBox
 from seaway.engine.pool import Pool, Sources
+from seaway.engine.quarantine import Quarantines
 from seaway.engine.router import Router
 from seaway.serve import admin as admins
-from seaway.serve import log
+from seaway.serve import log, vitals
 from seaway.serve.admin import Admin, SocketDoor
 from seaway.serve.app import create_app
 from seaway.serve.counters import Counters
-from seaway.serve.plane import DataPlane
+from seaway.serve.doors import DOORS
+from seaway.serve.front import Front
+from seaway.serve.learned import LearnedFile
+from seaway.serve.plane import DataPlane, GrpcDoor
+from seaway.serve.vitals import Vitals
+from seaway.transport.limits import TransportLimits
+from seaway.transport.server import HttpServer
+from seaway.transport.tls import Certificates
 from seaway.wire import prometheus
 
 # How long a draining worker keeps idle connections, for requests already on their way.
 _IDLE_GRACE_S: Final = 0.5
 # How long it goes on accepting: closing a socket resets the connections that wait in its queue.
 _LAST_ACCEPTS_S: Final = 0.1
-_KEEP_ALIVE_S: Final = 75
-_POLL_S: Final = 0.02
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a worker stands: its slot, its run directory and its listening socket."""
+    """Where a worker stands: its slot, its run directory, its listening socket and what else it opens.
+
+    `grpc` is HOST:PORT of the gRPC door, whose port the supervisor keeps; `tls` the files of certificate chain and key.
+    """
 
     run: Path
     slot: int
     listener: socket.socket
     drain_s: float
+    grpc: str | None = None
+    tls: tuple[Path, Path] | None = None
 
 
 def load_table(path: Path) -> RoutingTable:
@@ -56,21 +69,36 @@ def load_table(path: Path) -> RoutingTable:
         return RoutingTable()
 
 
-def load_all(pool: Pool, table: RoutingTable) -> None:
-    """Load and warm what the table names. One that fails is reported and answers `not_ready`; others serve."""
+def load_all(pool: Pool, table: RoutingTable, *, isolated: bool) -> None:
+    """Load and warm what the table names. One that fails is reported and answers `not_ready`; others serve.
+
+    Those with a process of their own are loaded once the others serve: nobody waits for a model that crashes.
+    """
     for route in table.routes:
         for revision in route.revisions:
+            if (revision.isolated or revision.digest in pool.isolated) is not isolated:
+                continue
             try:
                 pool.load(route.endpoint, revision, route.limits)
             except SeawayError as error:
                 log.write_error(f"revision {revision.number} of {route.endpoint}", error)
 
 
-async def run(place: Place, sources: Sources, clock: Clock, version: str) -> None:
+async def run(
+    place: Place,
+    sources: Sources,
+    isolate: Callable[[OpenedBundle], LoadedModel],
+    clock: Clock,
+    version: str,
+    open_grpc: Callable[[DataPlane], GrpcDoor] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over."""
     table = load_table(place.run / "table.json")
-    pool = Pool(sources, clock)
-    load_all(pool, table)
+    box = BlackBox(place.run / f"worker-{place.slot}.box")
+    learned = LearnedFile(place.run, place.slot)
+    pool = Pool(sources, clock, box, Quarantines().of, learned.read())
+    pool.isolated |= vitals.isolated_in(place.run)
+    load_all(pool, table, isolated=False)
 
     async def metrics() -> str:
         return prometheus.merge([admin.metrics(), *await admins.metrics_of_siblings(place.run, place.slot)])
@@ -78,77 +106,56 @@ async def run(place: Place, sources: Sources, clock: Clock, version: str) -> Non
     plane = DataPlane(Router(pool, table), Counters(clock), clock, metrics, version)
     admin = Admin(plane, place.slot)
     loop = asyncio.get_running_loop()
-    door_descriptor = os.dup(place.listener.fileno())
-    server = _Server(plane, place)
-    serving = loop.create_task(server.serve(sockets=[place.listener]))
-    with _signals(loop, server.stop):
-        while not server.started and not serving.done():
-            await asyncio.sleep(_POLL_S)
-        door = SocketDoor(place.run / f"worker-{place.slot}.fd", door_descriptor, loop)
-        server.on_stop = door.close
+    stopping = asyncio.Event()
+    server = HttpServer(Front(plane, DOORS, create_app(plane)), TransportLimits())
+    grpc = None if open_grpc is None else open_grpc(plane)
+    descriptor = os.dup(place.listener.fileno())
+    gc.collect()
+    gc.freeze()  # what start-up made lives as long as the process: no collection needs to look at it again
+    with _signals(loop, stopping):
+        await server.start(place.listener, None if place.tls is None else _certificates(*place.tls))
+        if grpc is not None and place.grpc is not None:
+            await grpc.start(place.grpc)
+        door = SocketDoor(place.run / f"worker-{place.slot}.fd", descriptor, loop)
         control = await admin.start(place.run / f"worker-{place.slot}.sock")
         log.write_line(
             f"seaway: worker {place.slot} serves {len(table.routes)} endpoints, generation {table.generation}"
         )
-        await serving
+        signs = Vitals(box, pool, isolate, learned, place.run, clock)
+        signs.begin()
+        later = loop.create_task(asyncio.to_thread(load_all, pool, table, isolated=True))
+        await stopping.wait()
+        plane.draining = server.draining = True
+        signs.rest()
+        await asyncio.gather(
+            _drain(server, door.close, place.drain_s),
+            *([] if grpc is None else [grpc.drain(place.drain_s)]),
+        )
+        later.cancel()
         control.close()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn with signals left to the worker, and a drain that loses neither idle connections nor requests."""
+async def _drain(server: HttpServer, let_go: Callable[[], None], most_s: float) -> None:
+    """Empty the queue, stop accepting; answer what was accepted, each answer closing its connection; then idle ones."""
+    await asyncio.sleep(_LAST_ACCEPTS_S)
+    server.stop_accepting()
+    let_go()
+    await server.drain(min(_IDLE_GRACE_S, most_s), most_s)
 
-    def __init__(self, plane: DataPlane, place: Place) -> None:
-        super().__init__(
-            uvicorn.Config(
-                create_app(plane),
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,
-                backlog=2048,
-                timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=None,
-            )
-        )
-        self._plane = plane
-        self._drain_s = place.drain_s
-        self.on_stop: Callable[[], None] = lambda: None
 
-    def stop(self) -> None:
-        """Start the drain; a second call ends the process at once."""
-        if self.should_exit:
-            os._exit(4)
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Empty the queue, stop accepting; answer what was accepted, each answer closing its connection; then idle ones."""
-        self._plane.draining = True
-        await asyncio.sleep(_LAST_ACCEPTS_S)
-        for server in self.servers:
-            server.close()
-        self.on_stop()
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
-        while self.server_state.connections and loop.time() - started_s < min(_IDLE_GRACE_S, self._drain_s):
-            await asyncio.sleep(_POLL_S)
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        while self.server_state.connections and loop.time() - started_s < self._drain_s:
-            await asyncio.sleep(_POLL_S)
+def _certificates(chain: Path, key: Path) -> Certificates:
+    return Certificates(chain, key, lambda error: log.write_error("the old certificate stays", error))
 
 
 @contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
+def _signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> Iterator[None]:
+    """The first signal drains; the second ends the process at once."""
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(4)
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:

@@ -15,7 +15,7 @@ import msgspec
 
 from seaway.core.errors import UserError
 from seaway.core.tensors import Array, Signature, Tensors, TensorSpec
-from seaway.wire import json_values
+from seaway.wire import json_values, plans, predict_quick
 
 _DECODER: Final = msgspec.json.Decoder()
 _ENCODER: Final = msgspec.json.Encoder()
@@ -44,6 +44,9 @@ def _row_shape(spec: TensorSpec) -> tuple[int, ...]:
 
 def decode_rows(body: bytes, signature: Signature) -> Tensors:
     """The input tensors of a body. Raises `UserError` that says which row and feature, what came, what was expected."""
+    quick = predict_quick.decode(body, signature)
+    if quick is not None:
+        return quick
     found = json_values.decode(body, _DECODER)
     rows = found
     if type(found) is dict:
@@ -153,6 +156,11 @@ def encode_predictions(tensors: Tensors, signature: Signature) -> bytes:
 
     Raises `UserError("invalid_request")` where the outputs are not one per row.
     """
+    names = plans.of(signature).output_names
+    if len(names) == 1:
+        array = tensors[names[0]]
+        if array.ndim:
+            return b'{"predictions":%b}' % _ENCODER.encode(_per_row(array))
     lengths = {tensors[spec.name].shape[:1] for spec in signature.outputs}
     if len(lengths) != 1 or () in lengths:
         raise UserError(
@@ -160,12 +168,8 @@ def encode_predictions(tensors: Tensors, signature: Signature) -> bytes:
             "this model does not answer row by row",
             "call it by the Open Inference Protocol",
         )
-    columns = {spec.name: _per_row(tensors[spec.name]) for spec in signature.outputs}
-    if len(columns) == 1:
-        (rows,) = columns.values()
-        return _ENCODER.encode({"predictions": rows})
-    names = list(columns)
-    named = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    columns = [_per_row(tensors[name]) for name in names]
+    named = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
     return _ENCODER.encode({"predictions": named})
 
 

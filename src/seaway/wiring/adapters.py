@@ -1,21 +1,26 @@
 """The built-in adapters, by the name of what they do; imported when first asked for and by nobody else.
 
-Third parties' adapters come by entry points (group `seaway.<kind>`); the built-in ones use the same door in form:
-`module:attribute`.
+Third parties' runtimes come by entry points (group `seaway.runtimes`, name = bundle format); the built-in ones use the
+same form, `module:attribute`, and win.
 """
 
 from __future__ import annotations
 
 import importlib
+from importlib import metadata
 from typing import Any, Final
 
-from seaway.core.errors import UserError
+from seaway.core.errors import PermanentError, UserError
 from seaway.core.ports import Converter, Runtime, TableReader
 
 RUNTIMES: Final[dict[str, str]] = {
     "onnx": "seaway.adapters.runtimes.onnxruntime:OnnxRuntime",
+    "onnx-steps": "seaway.adapters.runtimes.onnx_steps:OnnxStepsRuntime",
 }
 """Bundle format → the class of its Runtime, made without arguments."""
+
+RUNTIME_GROUP: Final = "seaway.runtimes"
+"""The entry-point group of other packages' Runtimes."""
 
 CONVERTERS: Final = ("seaway.adapters.converters.sklearn:SklearnConverter",)
 """Classes of Converters, made without arguments, in the order in which they are asked."""
@@ -31,15 +36,35 @@ def attribute(target: str) -> object:
 
 
 def runtime(model_format: str) -> Runtime:
-    """A new Runtime for bundles of this format. Raises `UserError("unknown_format")`."""
+    """A new Runtime for bundles of this format, Seaway's own or an installed package's.
+
+    Raises `UserError("unknown_format")`, `PermanentError("invalid_config")` where a package names a Runtime that
+    cannot be imported or made.
+    """
     target = RUNTIMES.get(model_format)
-    if target is None:
+    if target is not None:
+        own: Runtime = _made(target)
+        return own
+    offered = metadata.entry_points(group=RUNTIME_GROUP)
+    entry = next((e for e in offered if e.name == model_format), None)
+    if entry is None:
         raise UserError(
             "unknown_format",
             f"nothing here runs models of format {model_format!r}",
-            f"known: {sorted(RUNTIMES)}",
+            f"known: {sorted({*RUNTIMES, *offered.names})}; others come with the package that brings their runtime",
         )
-    found: Runtime = _made(target)
+    try:
+        found: Runtime = entry.load()()
+    except (
+        Exception
+    ) as error:  # the package is not ours: whatever it raises, the operator must hear which one
+        package = "a package" if entry.dist is None else f"the package {entry.dist.name}"
+        raise PermanentError(
+            "invalid_config",
+            f"{package} offers a runtime for {model_format!r} as {entry.value}, which cannot be used: "
+            f"{type(error).__name__}: {error}",
+            "install it again, or ask its authors",
+        ) from error
     return found
 
 

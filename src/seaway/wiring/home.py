@@ -9,7 +9,7 @@ from seaway import settings
 from seaway.bundle import store
 from seaway.core.bundles import ModelRef, Version
 from seaway.core.ports import Runtime
-from seaway.wiring import adapters
+from seaway.wiring import formats
 from seaway.wiring.clock import SystemClock
 
 
@@ -27,7 +27,7 @@ class Home:
 
     @cached_property
     def runtime(self) -> Runtime:
-        return adapters.runtime("onnx")
+        return formats.RuntimeByFormat()
 
     def version(self, text: str) -> Version:
         """The version that `NAME:v3` or `NAME@sha256:…` names."""

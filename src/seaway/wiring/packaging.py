@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from seaway.bundle import build, datafiles, environment, imports, lineage
+from seaway.bundle import build, datafiles, environment, imports, lineage, steps
 from seaway.bundle import difference as differences
 from seaway.bundle import image as images
 from seaway.bundle.difference import Change
@@ -14,6 +14,7 @@ from seaway.bundle.image import ImageContext
 from seaway.core.bundles import Task, Tolerance, Version
 from seaway.core.checks import Requirement
 from seaway.core.errors import UserError
+from seaway.core.steps import StepRules
 from seaway.core.tables import Table
 from seaway.validate import suite
 from seaway.wiring import adapters
@@ -31,6 +32,7 @@ def package_files(
     requirements: Sequence[str],
     lineage: Mapping[str, str],
     task: Task | None,
+    rules: Path | None,
     lock: bool,
     progress: Callable[[str], None],
 ) -> build.PackageResult:
@@ -41,10 +43,10 @@ def package_files(
     if not source.exists():
         raise UserError("file_not_found", f"{source} does not exist", "name an ONNX file or a .skops file")
     if imports.holds_bundle(source):
-        if sample or golden or requirements or lineage or task:
+        if sample or golden or requirements or lineage or task or rules:
             raise UserError(
                 "invalid_request",
-                f"{source} is a bundle, and taken as it is: with the sample, golden set and requirements that it has",
+                f"{source} is a bundle, and taken as it is: with the sample, golden set, requirements and steps that it has",
                 f"seaway package {source} --name {name}",
             )
         progress("checking the bundle")
@@ -61,6 +63,7 @@ def package_files(
         lineage_pairs=lineage,
         task=task,
         tolerance=Tolerance(),
+        rules=None if rules is None else steps.read_rules(rules),
         lock=lock,
         progress=progress,
     )
@@ -78,6 +81,7 @@ def package(
     lineage_pairs: Mapping[str, str],
     task: Task | None,
     tolerance: Tolerance,
+    rules: StepRules | None,
     lock: bool,
     progress: Callable[[str], None],
 ) -> build.PackageResult:
@@ -93,6 +97,7 @@ def package(
         lineage=lineage.parse_lineage(lineage_pairs),
         task=task,
         tolerance=tolerance,
+        steps=rules,
     )
     locks = home.directory / "cache" / "locks"
     tools = build.Tools(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seaway import settings
 from seaway.bundle import frames
+from seaway.bundle import steps as step_rules
 from seaway.bundle.build import PackageResult
 from seaway.core.bundles import Task, Tolerance
 from seaway.core.errors import UserError
@@ -25,6 +26,7 @@ def package(
     lineage: Mapping[str, str] | None = None,
     task: str | None = None,
     tolerance: Tolerance | None = None,
+    steps: str | Path | Mapping[str, object] | None = None,
     lock: bool = True,
     home: str | Path | None = None,
 ) -> PackageResult:
@@ -34,7 +36,8 @@ def package(
     `(rows, n_features)` as a DataFrame, an array or a list of dicts, on which the conversion is proved; when omitted,
     the golden set's inputs. `golden`: `(X, y)` with y of shape `(rows,)`, kept in the bundle and judged by the gate.
     `require`: thresholds such as `accuracy>=0.80`. `lineage`: as `--lineage`, such as `{"data": "train.csv"}`.
-    `task`: `classification`, `regression` or `other`; when omitted, taken from the model. `lock`: whether to lock the
+    `task`: `classification`, `regression` or `other`; when omitted, taken from the model. `steps`: how an ONNX file is
+    run step by step, as a mapping or the path of a TOML file (docs/guide.md). `lock`: whether to lock the
     environment (the first time in an environment this asks the package index). `home`: else `SEAWAY_HOME`.
 
     Raises `UserError`: `conversion_refused` with the worst rows where ONNX does not answer like the model,
@@ -52,6 +55,9 @@ def package(
         lineage_pairs=dict(lineage or {}),
         task=_task(task),
         tolerance=tolerance or Tolerance(),
+        rules=None
+        if steps is None
+        else step_rules.read_rules(Path(steps) if isinstance(steps, str) else steps),
         lock=lock,
         progress=lambda _text: None,
     )

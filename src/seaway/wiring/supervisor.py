@@ -14,10 +14,14 @@ from pathlib import Path
 from seaway import settings, sockets
 from seaway.control import orphans, supervisor
 from seaway.core.errors import SeawayError, UserError
+from seaway.engine import usage
 from seaway.wiring.clock import SystemClock
 
 _CONTROL_MODULE = "seaway.wiring.control"
 _DRAIN_MOST_S = 86_400.0
+_MEMORY_SHARE = (
+    0.8  # what all workers together may take; the rest is the system's, control's and the engines'
+)
 
 
 def main() -> int:
@@ -27,6 +31,13 @@ def main() -> int:
     parser.add_argument("--http", required=True, help="HOST:PORT of the data plane")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--drain", type=float, default=20.0, help="seconds that a stopping worker may take")
+    parser.add_argument("--grpc", help="HOST:PORT of the gRPC door")
+    parser.add_argument("--tls-cert", type=Path, help="certificate chain of the data plane, PEM")
+    parser.add_argument("--tls-key", type=Path, help="its private key, PEM")
+    parser.add_argument("--worker-memory", type=int, help="bytes after which a worker is replaced")
+    parser.add_argument(
+        "--hang", type=float, default=5.0, help="seconds of silence after which a worker is killed"
+    )
     parser.add_argument("--remove-run", action="store_true", help="remove the run directory at the end")
     parser.add_argument("--ready-fd", type=int, help="gets one line when the server is up")
     parser.add_argument("--home", type=Path)
@@ -36,12 +47,20 @@ def main() -> int:
     arguments = parser.parse_args()
     run = arguments.run.absolute()
 
-    def worker_command(slot: int, descriptor: int) -> Sequence[str]:
+    memory_bytes = arguments.worker_memory or int(
+        usage.machine_bytes() * _MEMORY_SHARE / max(1, arguments.workers)
+    )
+
+    def worker_command(slot: int, descriptor: int, grpc: str | None) -> Sequence[str]:
         words = ["-m", orphans.WORKER_MODULE, "--run", str(run), "--slot", str(slot), "--fd", str(descriptor)]
         tied = (
             ["--parent", str(os.getpid())] if arguments.remove_run else []
         )  # no later supervisor knows this run
-        return [sys.executable, *words, "--drain", str(arguments.drain), *tied]
+        doors = ["--grpc", grpc] if grpc else []
+        if arguments.tls_cert is not None:
+            doors += ["--tls-cert", str(arguments.tls_cert), "--tls-key", str(arguments.tls_key)]
+        limits = ["--drain", str(arguments.drain), "--memory", str(memory_bytes)]
+        return [sys.executable, *words, *limits, *doors, *tied]
 
     control = None
     if arguments.control:
@@ -64,6 +83,9 @@ def main() -> int:
         workers=arguments.workers,
         drain_s=arguments.drain,
         worker_command=worker_command,
+        caps=usage.caps(memory_bytes),
+        hang_s=arguments.hang,
+        grpc=arguments.grpc,
         control_command=control,
         control_socket=None if arguments.home is None else settings.HomePaths(arguments.home).control_socket,
         remove_run=arguments.remove_run,
@@ -76,7 +98,9 @@ def main() -> int:
                 f"a drain of {arguments.drain:g} seconds is not possible",
                 f"use 0 to {_DRAIN_MOST_S:g}",
             )
-        for address in (arguments.http, arguments.control_address):
+        if (arguments.tls_cert is None) != (arguments.tls_key is None):
+            raise UserError("invalid_config", "TLS takes a certificate and its key", "name both, or neither")
+        for address in (arguments.http, arguments.grpc, arguments.control_address):
             if address is not None:
                 sockets.refuse_open_bind(sockets.parse_address(address)[0], allow_open=arguments.allow_open)
         return supervisor.Supervisor(plan, SystemClock()).run()

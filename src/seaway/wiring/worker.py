@@ -12,7 +12,9 @@ import itertools
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
@@ -22,12 +24,14 @@ from seaway.bundle import datafiles, sources
 from seaway.core import tables
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, UserError
+from seaway.core.ports import LoadedModel
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import RoutedRevision
 from seaway.engine.pool import Sources
 from seaway.serve import log, worker
+from seaway.serve.plane import DataPlane, GrpcDoor
 from seaway.wire import status
-from seaway.wiring import adapters, lifeline
+from seaway.wiring import adapters, engines, lifeline
 from seaway.wiring.clock import SystemClock
 
 _WARM_ROWS = 8
@@ -40,21 +44,48 @@ def main() -> None:
     parser.add_argument("--slot", type=int, required=True)
     parser.add_argument("--fd", type=int, required=True, help="the inherited listening socket")
     parser.add_argument("--drain", type=float, default=20.0, help="seconds to answer requests in flight")
+    parser.add_argument(
+        "--memory", type=int, default=1 << 63, help="bytes after which an engine process is replaced"
+    )
+    parser.add_argument("--grpc", help="HOST:PORT of the gRPC door")
+    parser.add_argument("--tls-cert", type=Path)
+    parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--parent", type=int, help="the supervisor: this process ends with it")
     arguments = parser.parse_args()
     if arguments.parent is not None:
         lifeline.end_with(arguments.parent)
-    place = worker.Place(arguments.run, arguments.slot, socket.socket(fileno=arguments.fd), arguments.drain)
-    sources = Sources(open_bundle=open_bundle, runtime=adapters.runtime, sample=sample)
+    listener, clock = socket.socket(fileno=arguments.fd), SystemClock()
+    tls = None if arguments.tls_cert is None else (arguments.tls_cert, arguments.tls_key)
+    place = worker.Place(arguments.run, arguments.slot, listener, arguments.drain, arguments.grpc, tls)
+
+    def isolate(bundle: OpenedBundle) -> LoadedModel:
+        return engines.isolate(bundle, arguments.memory, clock)
+
+    sources = Sources(open_bundle, adapters.runtime, sample, lambda _, bundle: isolate(bundle))
+    open_grpc = None if place.grpc is None else grpc_door()
     factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
-            runner.run(worker.run(place, sources, SystemClock(), seaway.__version__))
+            runner.run(worker.run(place, sources, isolate, clock, seaway.__version__, open_grpc))
         except SeawayError as error:
             log.write_line(f"seaway: {error.code}: {error.message}")
             sys.exit(status.STATUS[error.code].exit_code)
         os._exit(0)  # a model that never returns must not hold the process: its threads are not joined
+
+
+def grpc_door() -> Callable[[DataPlane], GrpcDoor]:
+    """What makes the gRPC server; its library takes 30 MB of memory, so it is imported only where it is asked for.
+
+    Raises `UserError("missing_extra")`.
+    """
+    try:
+        made = adapters.attribute("seaway.serve.grpc_door:GrpcServer")
+    except ImportError as error:
+        raise UserError(
+            "missing_extra", "--grpc needs grpcio, which is not installed", "pip install 'seaway[grpc]'"
+        ) from error
+    return cast(Callable[[DataPlane], GrpcDoor], made)
 
 
 def open_bundle(revision: RoutedRevision) -> OpenedBundle:

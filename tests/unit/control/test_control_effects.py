@@ -13,9 +13,9 @@ from control_fakes import FakeBundles, digest_of
 
 from seaway import sockets
 from seaway.control import table_file
+from seaway.control.children import Child
 from seaway.control.effects import Effects
 from seaway.control.openings import Openings
-from seaway.control.supervisor import Child
 from seaway.control.workers import Workers
 from seaway.core import reconciliation as core
 from seaway.core.bundles import OpenedBundle, Version

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from seaway.core.errors import UserError
 from seaway.core.tensors import Signature
 from seaway.serve.door import Decoded
 from seaway.serve.routes import Routes
@@ -42,13 +43,19 @@ def test_a_path_names_endpoint_and_revision() -> None:
         b"/v2/models/prices/infer/",
         b"/v2/models/Prices/infer",
         b"/v2/models/prices/infer\n",
-        b"/v2/models/prices/versions/-1/infer",
-        b"/v2/models/prices/versions/1234567890/infer",
+        b"/v2/models/prices/versions/1/2/infer",
         b"//v2/models/prices/infer",
     ],
 )
 def test_r17_other_spellings_are_other_routes(path: bytes) -> None:
     assert Routes([Infer()]).find(path) is None
+
+
+@pytest.mark.parametrize("version", [b"-1", b"1234567890", b"v3", b"1.0"])
+def test_r20_a_version_that_is_no_number_is_not_there(version: bytes) -> None:
+    with pytest.raises(UserError) as refused:
+        Routes([Infer()]).find(b"/v2/models/prices/versions/%b/infer" % version)
+    assert refused.value.code == "revision_not_found"
 
 
 def test_a_flood_of_paths_is_not_remembered_for_ever() -> None:

@@ -37,7 +37,8 @@ def test_every_code_has_a_status_and_every_status_a_code() -> None:
 @pytest.mark.parametrize("code", sorted(status.STATUS))
 def test_a_status_is_one_that_exists(code: str) -> None:
     found = status.STATUS[code]
-    assert HTTPStatus(found.http) >= 400
+    # 499 is no standard status, but what is widely counted where the client went away; it is never sent.
+    assert found.http == 499 or HTTPStatus(found.http) >= 400
     assert found.grpc in GRPC
     assert found.exit_code in (1, 2, 3, 4, 130)
 

@@ -5,8 +5,7 @@ Custom-op libraries are never loaded: a model that needs one is refused as `inva
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import math
 import re
 import threading
 import time
@@ -21,7 +20,8 @@ from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.tensors import Array, DType, Signature, Tensors, TensorSpec
 
-_SWEEP_AT: Final = 4096  # watched runs at which finished ones are first dropped before their deadline
+_LOOK_S: Final = 0.05  # how late a deadline may take effect
+_IDLE_LOOKS: Final = 100  # looks without a run after which the watchdog sleeps
 _FATAL: Final = 4  # ONNX Runtime's severity; everything that matters arrives as an exception
 
 _ONNX_TYPES: Final[dict[DType, str]] = {
@@ -102,89 +102,115 @@ class OnnxModel:
         self._signature = signature
         self._names = [spec.name for spec in signature.outputs]
         self._watchdog = watchdog
+        self._free: list[_Watch] = []  # taking from a list's end and putting back are atomic
 
     @property
     def signature(self) -> Signature:
         return self._signature
 
     def predict(self, inputs: Tensors, timeout_s: float | None = None) -> Tensors:
-        """As the port says. A deadline takes effect between two operators, not inside one."""
+        """As the port says. A deadline takes effect between two operators, not inside one, and up to 50 ms late."""
         session = self._session
         if session is None:
             raise PermanentError("execution_failed", "the model was closed")
-        options = ort.RunOptions()
-        options.log_severity_level = _FATAL
-        watch = None if timeout_s is None else self._watchdog.watch(options, timeout_s)
         try:
-            found: list[Array] = session.run(self._names, dict(inputs), options)
+            watch = self._free.pop()
+        except IndexError:
+            watch = self._watchdog.watch()
+        watch.until_s = until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        if timeout_s is not None and self._watchdog.asleep:
+            self._watchdog.wake()
+        try:
+            found: list[Array] = session.run(self._names, dict(inputs), watch.options)
         except _FOREIGN as error:
             raise _run_error(error, watch) from error
         finally:
-            if watch is not None:
-                watch.done = True
+            watch.until_s = math.inf
+            if time.monotonic() < until_s:
+                self._free.append(watch)
+            else:  # it may be terminated at this very moment, so it cannot carry another run
+                watch.over = True
         return dict(zip(self._names, found, strict=True))
 
     def close(self) -> None:
         self._session = None
+        free, self._free = self._free, []
+        for watch in free:
+            watch.over = True
 
 
 class _Watch:
-    """One run that has a deadline."""
+    """The RunOptions of one run after the other, and until when the present one may take."""
 
-    __slots__ = ("done", "fired", "options")
+    __slots__ = ("fired", "options", "over", "until_s")
 
-    def __init__(self, options: ort.RunOptions) -> None:
-        self.options: ort.RunOptions = options
-        self.done = False
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+        self.options.log_severity_level = _FATAL
+        self.until_s = math.inf
         self.fired = False
+        self.over = False
 
 
 class _Watchdog:
-    """One thread that terminates runs past their deadline; started with the first run that has one.
+    """One thread that terminates runs past their deadline; started with the first run, asleep while there are none.
 
-    A run that ends in time only sets a flag, and the thread drops it when its deadline comes: so a prediction
-    costs one heap push and wakes nobody, save when its deadline is the nearest.
+    It looks at all runs at short intervals, so that a run costs two readings of the clock and wakes nobody. No locks:
+    it reads the clock before the deadline, and a run that ends after its deadline does not give its RunOptions to
+    another, so what is terminated is always the run whose deadline it was.
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._heap: list[tuple[float, int, _Watch]] = []
-        self._order = itertools.count()
-        self._sweep_at = _SWEEP_AT
+        self.asleep = True
+        self._watches: list[_Watch] = []
+        self._awake = threading.Event()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def watch(self, options: ort.RunOptions, timeout_s: float) -> _Watch:
-        """Set `options.terminate` after `timeout_s` unless the returned watch is done by then."""
-        watch = _Watch(options)
-        with self._changed:
-            if len(self._heap) >= self._sweep_at:
-                self._heap = [entry for entry in self._heap if not entry[2].done]
-                heapq.heapify(self._heap)
-                self._sweep_at = max(_SWEEP_AT, 2 * len(self._heap))
-            heapq.heappush(self._heap, (time.monotonic() + timeout_s, next(self._order), watch))
+    def watch(self) -> _Watch:
+        """A new watch, looked at until it is `over`."""
+        watch = _Watch()
+        self._watches.append(watch)
+        return watch
+
+    def wake(self) -> None:
+        """Called by a run that finds the thread asleep."""
+        with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="seaway-deadlines", daemon=True)
                 self._thread.start()
-            elif self._heap[0][2] is watch:
-                self._changed.notify()
-        return watch
+        self.asleep = False
+        self._awake.set()
 
     def _run(self) -> None:
-        with self._changed:
-            while True:
-                while self._heap and self._heap[0][2].done:
-                    heapq.heappop(self._heap)
-                if not self._heap:
-                    self._changed.wait()
-                    continue
-                left_s = self._heap[0][0] - time.monotonic()
-                if left_s > 0:
-                    self._changed.wait(left_s)
-                    continue
-                watch = heapq.heappop(self._heap)[2]
-                if not watch.done:
+        idle = 0
+        while True:
+            self._awake.wait()
+            time.sleep(_LOOK_S)
+            idle = 0 if self._look() else idle + 1
+            if idle > _IDLE_LOOKS:
+                idle = 0
+                self._awake.clear()
+                self.asleep = True
+                if self._look():  # a run that began before `asleep` was set has not called `wake`
+                    self.asleep = False
+                    self._awake.set()
+
+    def _look(self) -> bool:
+        """Terminate what is past its deadline; whether any run is under way."""
+        now_s = time.monotonic()
+        under_way = False
+        for watch in tuple(self._watches):
+            if watch.over:
+                self._watches.remove(watch)
+            elif watch.until_s <= now_s:
+                if not watch.fired:
                     watch.fired = True
                     watch.options.terminate = True
+                under_way = True
+            elif watch.until_s < math.inf:
+                under_way = True
+        return under_way
 
 
 def _check_signature(session: ort.InferenceSession, signature: Signature) -> None:
@@ -213,8 +239,8 @@ def _check_type(spec: TensorSpec, found: str) -> None:
         )
 
 
-def _run_error(error: BaseException, watch: _Watch | None) -> SeawayError:
-    if watch is not None and watch.fired:
+def _run_error(error: BaseException, watch: _Watch) -> SeawayError:
+    if watch.fired:
         return TemporaryError("deadline_exceeded", "the model did not answer within the deadline")
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return PermanentError(

@@ -1,0 +1,287 @@
+"""The bench's own HTTP client, as a process on the load core: `python -m bench.client '{"port": …}'`.
+
+Closed loop: each connection asks again as soon as it has its answer; used as the warm-up in which answers are checked.
+Open loop: requests fall due at random (Poisson) whatever the server does, and latency counts from the due time, so
+that a stalled server cannot hide behind requests that were not sent meanwhile. Bodies are made before the start, and
+answers compared with `session.run` after the end, so that neither takes the client's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import gc
+import sys
+import time
+from typing import Any, Final, cast
+
+import httptools
+import msgspec
+import numpy as np
+import uvloop
+
+from bench import bodies, models, places
+
+_NEAR_S: Final = 0.002
+"""From here on the client polls instead of sleeping: the loop's timers are a millisecond coarse."""
+_GRACE_S: Final = 3.0
+_CHECKED: Final = 4000
+
+
+class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to send. Without `rate_per_s` the loop is closed."""
+
+    port: int
+    path: str
+    model: str
+    form: bodies.Form
+    connections: int
+    seconds: float
+    rate_per_s: float | None = None
+    deadline_s: float = 1.0
+    seed: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came back. Latencies are in ms, from the due time in an open loop; of 200 answers, and of refusals."""
+
+    due: int
+    """In a closed loop as many as were sent."""
+    seconds: float
+    statuses: dict[int, int]
+    in_time: int
+    """Answers with 200 within `deadline_s`, that came before the end."""
+    unanswered: int
+    lost: int
+    """Requests whose connection ended before the answer."""
+    p50_ms: float | None
+    p99_ms: float | None
+    refused_p50_ms: float | None
+    refused_p99_ms: float | None
+    lag_p99_ms: float | None
+    """How late the client itself sent, where a connection was free."""
+    checked: int
+    wrong: int
+    example: str | None
+    """The first wrong answer, else the first that is not 200."""
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection with at most one request in flight."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._transport: asyncio.Transport | None = None
+        self._parser: Any = None
+        self._headers: dict[str, str] = {}
+        self._body = b""
+        self.index = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._parser = httptools.HttpResponseParser(self)
+
+    def send(self, index: int) -> None:
+        assert self._transport is not None
+        run = self._run
+        self.index = index
+        self._headers, self._body = {}, b""
+        run.sent_at[index] = time.perf_counter()
+        self._transport.write(run.requests[index % len(run.requests)])
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            assert self._transport is not None
+            self._transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        index, self.index = self.index, -1
+        self._run.answered(self, index, self._parser.get_status_code(), self._headers, self._body)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._run.disconnected(self)
+
+
+class _Run:
+    """One run: who asks what next, and what came of it."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        ready = bodies.prepared(load.model, load.form)
+        self.requests = [_request(load, ready.headers, body) for body in ready.bodies()]
+        self.due = schedule(load)
+        self.sent_at: dict[int, float] = {}
+        self.kept: list[tuple[int, dict[str, str], bytes]] = []
+        self.done: list[tuple[int, int, float]] = []
+        self.refusal: str | None = None
+        self.lost = self.in_time = 0
+        self.next = 0
+        self.lags: list[float] = []
+        self.free: collections.deque[_Connection] = collections.deque()
+        self.open: set[_Connection] = set()
+        self._keep_each = 1 if load.rate_per_s is None else max(1, len(self.due) // _CHECKED)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.start = self.end = 0.0
+
+    async def run(self) -> None:
+        """Connect, send until the time is over, wait for what is still in flight."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.gather(*(self._connect() for _ in range(self.load.connections)))
+        gc.disable()
+        self.start = time.perf_counter()
+        self.end = self.start + self.load.seconds
+        if self.load.rate_per_s is None:
+            for connection in list(self.open):
+                self._ask(connection)
+        else:
+            self._tick()
+        await asyncio.sleep(self.load.seconds)
+        patience = time.perf_counter() + _GRACE_S
+        while self._unfinished() and time.perf_counter() < patience:
+            await asyncio.sleep(0.01)
+
+    def _unfinished(self) -> bool:
+        return len(self.done) + self.lost < max(len(self.sent_at), len(self.due))
+
+    def _tick(self) -> None:
+        """Send all that is due and can be sent; come again when the next is."""
+        now = time.perf_counter() - self.start
+        while self.next < len(self.due) and self.due[self.next] <= now and self.free:
+            self.lags.append(now - self.due[self.next])
+            self._send_next(self.free.popleft())
+        if self.next < len(self.due):
+            gap = self.due[self.next] - now
+            if gap > _NEAR_S:
+                self._loop.call_later(gap - _NEAR_S, self._tick)
+            elif self.free:
+                self._loop.call_soon(self._tick)
+            else:
+                self._loop.call_later(_NEAR_S, self._tick)  # an answer sends what is overdue
+
+    def _send_next(self, connection: _Connection) -> None:
+        index = self.next
+        self.next += 1
+        connection.send(index)
+
+    def _ask(self, connection: _Connection) -> None:
+        """Give a free connection its next request, or keep it for one."""
+        now = time.perf_counter()
+        if self.load.rate_per_s is None:
+            if now < self.end:
+                self._send_next(connection)
+        elif self.next < len(self.due) and self.due[self.next] <= now - self.start:
+            self._send_next(connection)
+        else:
+            self.free.append(connection)
+
+    def answered(
+        self, connection: _Connection, index: int, status: int, headers: dict[str, str], body: bytes
+    ) -> None:
+        """An answer is whole."""
+        now = time.perf_counter()
+        since = self.start + self.due[index] if self.due else self.sent_at[index]
+        self.done.append((index, status, now - since))
+        if status == 200 and now <= self.end and now - since <= self.load.deadline_s:
+            self.in_time += 1
+        if status != 200:
+            self.refusal = self.refusal or f"{status}: {body[:300]!r}"
+        elif index % self._keep_each == 0 and len(self.kept) < _CHECKED:
+            self.kept.append((index, headers, body))
+        if headers.get("connection", "").lower() != "close":
+            self._ask(connection)
+
+    def disconnected(self, connection: _Connection) -> None:
+        """A connection ended: its request is lost, and another takes its place."""
+        if connection.index >= 0:
+            self.lost += 1
+        if connection in self.free:
+            self.free.remove(connection)
+        self.open.discard(connection)
+        if self.end and time.perf_counter() < self.end:
+            task = self._loop.create_task(self._reconnect())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _reconnect(self) -> None:
+        try:
+            self._ask(await self._connect(wait=False))
+        except OSError:
+            self._loop.call_later(0.05, self._loop.create_task, self._reconnect())
+
+    async def _connect(self, wait: bool = True) -> _Connection:
+        _, made = await self._loop.create_connection(lambda: _Connection(self), places.HOST, self.load.port)
+        self.open.add(made)
+        if wait and self.load.rate_per_s is not None:
+            self.free.append(made)
+        return made
+
+    def outcome(self) -> Outcome:
+        """The figures, with every kept answer compared."""
+        right = np.array([took for _, status, took in self.done if status == 200])
+        refused = np.array([took for _, status, took in self.done if status in (429, 503)])
+        _, expected = models.data(self.load.model)
+        wrong = [
+            (index, body)
+            for index, headers, body in self.kept
+            if not bodies.right(self.load.form, headers, body, expected[index % len(expected)])
+        ]
+        statuses = collections.Counter(status for _, status, _ in self.done)
+        return Outcome(
+            due=max(len(self.sent_at), len(self.due)),
+            seconds=self.load.seconds,
+            statuses=dict(statuses),
+            in_time=self.in_time,
+            unanswered=max(len(self.sent_at), len(self.due)) - len(self.done) - self.lost,
+            lost=self.lost,
+            p50_ms=_quantile_ms(right, 0.5),
+            p99_ms=_quantile_ms(right, 0.99),
+            refused_p50_ms=_quantile_ms(refused, 0.5),
+            refused_p99_ms=_quantile_ms(refused, 0.99),
+            lag_p99_ms=_quantile_ms(np.array(self.lags), 0.99),
+            checked=len(self.kept),
+            wrong=len(wrong),
+            example=f"wrong answer to request {wrong[0][0]}: {wrong[0][1][:300]!r}"
+            if wrong
+            else self.refusal,
+        )
+
+
+def schedule(load: Load) -> list[float]:
+    """When each request is due, in seconds from the start; nothing in a closed loop."""
+    if load.rate_per_s is None:
+        return []
+    count = max(1, round(load.rate_per_s * load.seconds))
+    gaps = np.random.default_rng(load.seed).exponential(1 / load.rate_per_s, count)
+    due: list[float] = np.cumsum(gaps).tolist()
+    return due
+
+
+def _request(load: Load, headers: dict[str, str], body: bytes) -> bytes:
+    lines = [f"POST {load.path} HTTP/1.1", f"Host: {places.HOST}:{load.port}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode("ascii") + body
+
+
+def _quantile_ms(seconds: Any, quantile: float) -> float | None:
+    return round(float(np.quantile(seconds, quantile)) * 1000, 3) if len(seconds) else None
+
+
+def main() -> None:
+    """The process's entry: the load is its argument, the outcome its only line."""
+    run = _Run(msgspec.json.decode(sys.argv[1], type=Load))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run.run())
+    print(msgspec.json.encode(run.outcome()).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Writes a run directory with many endpoints, each a bundle of its own, for Seaway's supervisor.
+
+`python tables.py MODEL.onnx RUN COUNT MAX_ROWS`, in Seaway's environment. The bundles differ in a text that no
+computation reads, so that every endpoint has a session of its own and all give the same answers.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import onnx
+
+from seaway.bundle import oci, sources
+from seaway.core.bundles import OpenedBundle
+from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
+
+
+def bundle(model: Path, number: int, folder: Path) -> OpenedBundle:
+    """The opened bundle of the `number`-th variant, from `folder` or made there."""
+    if not (folder / oci.MANIFEST_FILE).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        variant = onnx.load(str(model))
+        variant.doc_string = f"variant {number}"
+        file = folder.with_suffix(".onnx")
+        onnx.save(variant, str(file))
+        opened = sources.open_source(str(file), folder, None, f"m{number}")
+        (Path(opened.directory) / oci.MANIFEST_FILE).write_bytes(oci.canonical(opened.manifest))
+        file.unlink()
+    return sources.open_directory(folder)
+
+
+def main() -> None:
+    """The process's entry."""
+    model, run, count, max_rows = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    routes = []
+    for number in range(count):
+        opened = bundle(model, number, run.parent / f"{model.stem}-bundles" / str(number))
+        revision = RoutedRevision(1, opened.digest, opened.directory, f"m{number}:v1", 100.0)
+        routes.append(Route(f"m{number}", (revision,), Limits(max_rows=max_rows)))
+    run.mkdir(parents=True, exist_ok=True)
+    table = RoutingTable(generation=1, routes=tuple(routes))
+    (run / "table.json").write_bytes(msgspec.json.encode(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""One connection: its segments become requests by llhttp (httptools); `inlet` and `outlet` hold what else it does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from seaway.core.errors import TemporaryError, UserError
+from seaway.transport import heads
+from seaway.transport.exchange import Exchange
+from seaway.transport.inlet import Inlet, body_too_large
+
+if TYPE_CHECKING:
+    from seaway.transport.server import HttpServer
+
+
+class _Refused(Exception):
+    """Raised in a parser's callback to end the parsing of a request that was refused."""
+
+
+class HttpConnection(Inlet):
+    """One client's connection; made by the server for each that it accepts."""
+
+    __slots__ = ("_parser", "_target", "_upgrading")
+
+    def __init__(self, server: HttpServer) -> None:
+        super().__init__(server)
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._upgrading = False
+
+    # the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it
+        self._transport.set_write_buffer_limits(high=self._limits.write_high_water_bytes)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        if not self._server.add(self):
+            self.refuse(
+                TemporaryError("too_many_connections", "the server holds as many connections as it may")
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.remove(self)
+        self._ended = True
+        self._receiving = None
+        self._waiting.clear()
+        self._out.clear()
+        self._parser = cast(httptools.HttpRequestParser, None)  # it refers back to this connection
+        queue = list(self.queue)
+        self.queue.clear()
+        for exchange in queue:
+            if exchange.streaming:
+                self._server.streams -= 1
+            try:
+                exchange.leave()
+                self._server.application.finished(exchange)
+            except Exception as error:  # noqa: BLE001 - the edge to the application: the others must hear of it too
+                self._server.report("the application failed on a client that left", error)
+
+    def eof_received(self) -> bool:
+        """The client sends no more. What it asked for whole is still answered, unless by a stream."""
+        self._eof = True
+        if self._lingering_s is not None or any(exchange.streaming for exchange in self.queue):
+            return False
+        if not self._ended and (self._in_head or self._receiving is not None):
+            self.refuse(heads.invalid("it ended before it was whole"))
+        return bool(self.queue) and not self.secure and not self._transport.is_closing()
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            self.drop(len(data))
+            return
+        self._now_s = self._loop.time()
+        self._segment_bytes = len(data)
+        self._joined = True
+        in_head = self._in_head
+        idle = not in_head and self._receiving is None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_past_upgrade(data[int(upgrade.args[0]) :])
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, _Refused):
+                self._server.report("the connection failed", error)
+                self.abort()
+        except httptools.HttpParserError as error:
+            if not self._ended:
+                self.refuse(heads.invalid(str(error)))
+        finally:
+            self._joined = False
+            if self._out:
+                self.flush()
+        if self._in_head:
+            if in_head or idle:
+                self._head_bytes += len(data)
+                if self._head_bytes > self._limits.head_bytes:
+                    self.refuse_head()
+        elif self._chunked and self._receiving is not None:
+            self.check_chunks(len(data))
+
+    # the parser's callbacks
+
+    def on_message_begin(self) -> None:
+        if self._ended:
+            raise _Refused
+        self._in_head = True
+        self._begun_s = self._now_s
+        self._head_bytes = 0
+        self._target = b""
+        self._headers = []
+
+    def on_url(self, target: bytes) -> None:
+        self._target = self._target + target if self._target else target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # and not a trailer, which nothing here reads
+            self._headers.append((heads.NAMES.get(name) or name.lower(), value.rstrip()))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        parser = self._parser
+        headers = self._headers
+        method_bytes = parser.get_method()
+        method = heads.METHODS.get(method_bytes) or method_bytes.decode("ascii")
+        if self._head_bytes + self._segment_bytes > self._limits.head_bytes and self._head_is_too_large():
+            self.refuse_head()
+            raise _Refused
+        exchange = Exchange(self, method, self._target, headers, self._begun_s)
+        try:
+            version = parser.get_http_version()
+            framing = heads.framing(headers, version)
+            exchange.path, exchange.query = heads.split_target(method, self._target, framing.host)
+        except UserError as error:
+            self.refuse_exchange(exchange, error)
+            raise _Refused from None
+        if version != "1.1":
+            exchange.http_11 = False
+        self._upgrading = framing.upgrade and parser.should_upgrade()
+        if self._upgrading or method == "CONNECT" or not parser.should_keep_alive():
+            exchange.ends_keep_alive = True
+        self.queue.append(exchange)
+        self._receiving = exchange
+        self._body = b""
+        self._body_parts = None
+        self._body_bytes = 0
+        self._chunked = framing.chunked
+        try:
+            limit = self._server.application.head(exchange)
+            if framing.content_length > limit:
+                raise body_too_large(limit)
+            if framing.expects is not None and version == "1.1":
+                self.expect(exchange, framing)
+        except Exception as error:  # noqa: BLE001 - the edge to the application
+            self.refuse_exchange(exchange, error)
+            raise _Refused from None
+        if exchange.answered:
+            self.stop_reading(exchange)
+            raise _Refused
+        self._body_limit = limit
+        if framing.chunked or framing.content_length:
+            self._body_raw_bytes = self._body_before_bytes = 0
+            self._body_since_s = self._body_moved_s = self._now_s
+        else:
+            self._upgrading = False
+
+    def on_body(self, piece: bytes) -> None:
+        size = self._body_bytes + len(piece)
+        self._body_bytes = size
+        self._body_moved_s = self._now_s
+        if size > self._body_limit:
+            self.refuse(body_too_large(self._body_limit))
+            raise _Refused
+        if self._body_parts is not None:
+            self._body_parts.append(piece)
+        elif self._body:
+            self._body_parts = [self._body, piece]
+        else:
+            self._body = piece
+
+    def on_message_complete(self) -> None:
+        exchange = self._receiving
+        if exchange is None or self._upgrading:
+            return
+        self._receiving = None
+        parts = self._body_parts
+        exchange.body = self._body if parts is None else b"".join(parts)
+        self._body = b""
+        self._body_parts = None
+        exchange.whole = True
+        exchange.wants_continue = False
+        if exchange.ends_keep_alive:
+            self._ended = True
+        if len(self.queue) > self._limits.pipeline_depth:
+            self._waiting.append(exchange)
+            self.regulate()
+        else:
+            self.request_exchange(exchange)
+            if len(self.queue) >= self._limits.pipeline_depth:
+                self.regulate()
+
+    def _head_is_too_large(self) -> bool:
+        size = sum(len(name) + len(value) + 4 for name, value in self._headers)
+        return size + len(self._target) + 16 > self._limits.head_bytes
+
+    def _read_past_upgrade(self, rest: bytes) -> None:
+        """llhttp stops where a request asks for another protocol, even before its body; since none is spoken here,
+        the body is read by a parser that is told of the framing only."""
+        exchange = self._receiving
+        if exchange is None:
+            return
+        self._upgrading = False
+        self._parser = httptools.HttpRequestParser(_BodyOf(self))
+        size = dict(exchange.headers).get(b"content-length", b"")
+        field = b"transfer-encoding: chunked" if self._chunked else b"content-length: " + size
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % field)
+        if rest:
+            self.data_received(rest)
+
+
+class _BodyOf:
+    """Hands on what a parser says of a body, and not of its head."""
+
+    __slots__ = ("_connection", "on_body", "on_message_complete")
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete

@@ -1,0 +1,194 @@
+"""What a model or an operator can do to a worker, on real processes under a real supervisor (F01, F02, F04)."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import faulty_bundles
+import pytest
+from faulty_server import FaultyServer, until
+
+from seaway import sockets
+from seaway.core.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+SEGFAULT, HANG, LEAK_MEMORY, LEAK_DESCRIPTOR, LEAK_THREAD, FLOOD, EXIT, ABORT, SLEEP = map(
+    float, range(1, 10)
+)
+FINE = 0.25
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FaultyServer]:
+    bundles = {name: faulty_bundles.write(tmp_path / name, name) for name in ("bad", "good")}
+    server = FaultyServer(tmp_path / "run", bundles)
+    yield server
+    server.down()
+
+
+class Caller(threading.Thread):
+    """Asks `good` without a pause and keeps what failed."""
+
+    def __init__(self, server: FaultyServer) -> None:
+        super().__init__(daemon=True)
+        self._server, self._over = server, threading.Event()
+        self.answered = 0
+        self.failures: list[int | None] = []
+
+    def __enter__(self) -> Caller:
+        self.start()
+        until(lambda: self.answered)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(20)
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            status = self._server.status("good", FINE)
+            if status == 200:
+                self.answered += 1
+            else:
+                self.failures.append(status)
+
+
+def test_f01_a_worker_that_is_killed_is_back_in_3_s_and_nobody_is_blamed(server: FaultyServer) -> None:
+    server.up()
+    (pid,) = server.pids()
+    os.kill(pid or 0, signal.SIGKILL)
+    began_s = time.monotonic()
+    until(lambda: server.pids() not in ([None], [pid]))
+    until(lambda: server.serves("good"))
+    assert time.monotonic() - began_s < 3.0
+    assert server.isolated() == set()
+
+
+def test_f01_a_stopped_worker_is_replaced(server: FaultyServer) -> None:
+    server.up("--hang", "1")
+    (pid,) = server.pids()
+    os.kill(pid or 0, signal.SIGSTOP)
+    until(lambda: server.pids() not in ([None], [pid]))
+    assert server.serves("good")
+    assert server.isolated() == set()
+
+
+@pytest.mark.parametrize("act", [SEGFAULT, ABORT, EXIT, HANG], ids=["segfault", "abort", "exit", "hang"])
+def test_f02_what_ends_a_shared_worker_runs_by_itself_from_then_on(server: FaultyServer, act: float) -> None:
+    server.up("--hang", "1")
+    first = server.pids()
+    assert server.status("bad", act) is None
+    until(lambda: server.serves("good") and server.serves("bad"))
+    assert server.isolated() == {"bad"}
+    second = server.pids()
+    assert second != first
+    with Caller(server) as caller:
+        for _ in range(3):
+            assert server.ask("bad", act)[2]["code"] in ("engine_crashed", "deadline_exceeded")
+            until(lambda: server.serves("bad"))
+        status, _, body = server.ask("bad", act)
+    assert caller.failures == []
+    assert (status, body["code"]) == (422, "quarantined")
+    assert server.serves("bad")
+    assert server.pids() == second
+
+
+def test_f02_every_worker_is_told(tmp_path: Path) -> None:
+    bundles = {name: faulty_bundles.write(tmp_path / name, name) for name in ("bad", "good")}
+    server = FaultyServer(tmp_path / "run", bundles)
+    server.up(workers=2)
+    try:
+        first = server.pids()
+        assert server.status("bad", SEGFAULT) is None
+        until(lambda: None not in server.pids() and server.pids() != first)
+        second = server.pids()
+        for _ in range(6):  # the kernel chooses a worker for each
+            until(lambda: server.serves("bad"))
+            assert server.status("bad", SEGFAULT) in (422, 503)
+        assert server.pids() == second
+        assert len(set(first) & set(second)) == 1
+    finally:
+        server.down()
+
+
+def test_f02_a_model_that_crashes_while_it_loads_costs_others_one_start(tmp_path: Path) -> None:
+    bundles = {
+        "bad": faulty_bundles.write(tmp_path / "bad", "bad", "crash-at-load"),
+        "good": faulty_bundles.write(tmp_path / "good", "good"),
+    }
+    server = FaultyServer(tmp_path / "run", bundles)
+    server.up()
+    try:
+        until(lambda: server.serves("good"))
+        assert server.isolated() == {"bad"}
+        assert server.status("bad", FINE) == 503
+    finally:
+        server.down()
+
+
+def test_f04_a_worker_over_its_memory_is_replaced_and_no_request_fails(server: FaultyServer) -> None:
+    server.up("--worker-memory", str(300 << 20))
+    (pid,) = server.pids()
+    with Caller(server) as caller:
+        leaked = 0
+        while server.pids() == [pid]:
+            assert server.status("bad", LEAK_MEMORY) == 200
+            leaked += 1
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        assert leaked > 50
+        count = caller.answered
+        until(lambda: caller.answered > count + 10)
+    assert caller.failures == []
+    assert "more than 300 MiB; a fresh one takes over" in server.log()
+    assert server.isolated() == set()
+
+
+@pytest.mark.parametrize("act", [LEAK_DESCRIPTOR, LEAK_THREAD], ids=["descriptors", "threads"])
+def test_f04_a_worker_that_leaks_descriptors_or_threads_is_replaced(server: FaultyServer, act: float) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    try:
+        server.up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (pid,) = server.pids()
+    with Caller(server) as caller:
+        while server.pids() == [pid]:
+            if "takes over" not in server.log():
+                assert server.status("bad", act) == 200
+    assert caller.failures == []
+
+
+def test_f04_a_flood_of_prints_harms_nobody(server: FaultyServer) -> None:
+    server.up()
+    before = len(server.log())
+    assert server.status("bad", FLOOD) == 200
+    assert server.serves("good")
+    assert len(server.log()) - before < 10_000
+
+
+def test_what_a_worker_has_learned_is_handed_on(server: FaultyServer) -> None:
+    server.up()
+    learned = server.run / "learned-0.json"
+    until(learned.exists)
+    assert all(bundle.digest in learned.read_text() for bundle in server.bundles.values())
+
+
+def test_grpc_keeps_its_port_across_supervisors(server: FaultyServer) -> None:
+    server.up("--grpc", "127.0.0.1:0")
+    address = json.loads((server.run / "supervisor.json").read_text())["grpc"]
+    host, port = sockets.parse_address(address)
+    with pytest.raises(UserError, match="cannot bind"):
+        sockets.reserve_tcp(host, port)
+    server.process.kill()
+    server.process.wait()
+    server.up("--grpc", "127.0.0.1:0")
+    assert json.loads((server.run / "supervisor.json").read_text())["grpc"] == address
