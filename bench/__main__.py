@@ -39,6 +39,7 @@ def main() -> int:
     if arguments.quick:
         plan = msgspec.structs.replace(plan, seconds=1.0, runs=1, connections=(1, 64), starts=2)
     processes.adopt_orphans()
+    processes.allow_files(2 * measure.MOST_CONNECTIONS)
     install.install(systems)
     models.make_all()
     if arguments.install_only:

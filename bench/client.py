@@ -21,49 +21,15 @@ import numpy as np
 import uvloop
 
 from bench import bodies, models, places
+from bench.loads import Load, Outcome, schedule
 
 _NEAR_S: Final = 0.002
 """From here on the client polls instead of sleeping: the loop's timers are a millisecond coarse."""
-_GRACE_S: Final = 3.0
+_GRACE_S: Final = 2.0
+_PATIENCE_S: Final = 0.05
+"""How long a due request waits for a free connection; then it is not sent at all, so that the client keeps no queue."""
+_CONNECTING: Final = 64
 _CHECKED: Final = 4000
-
-
-class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to send. Without `rate_per_s` the loop is closed."""
-
-    port: int
-    path: str
-    model: str
-    form: bodies.Form
-    connections: int
-    seconds: float
-    rate_per_s: float | None = None
-    deadline_s: float = 1.0
-    seed: int = 0
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came back. Latencies are in ms, from the due time in an open loop; of 200 answers, and of refusals."""
-
-    due: int
-    """In a closed loop as many as were sent."""
-    seconds: float
-    statuses: dict[int, int]
-    in_time: int
-    """Answers with 200 within `deadline_s`, that came before the end."""
-    unanswered: int
-    lost: int
-    """Requests whose connection ended before the answer."""
-    p50_ms: float | None
-    p99_ms: float | None
-    refused_p50_ms: float | None
-    refused_p99_ms: float | None
-    lag_p99_ms: float | None
-    """How late the client itself sent, where a connection was free."""
-    checked: int
-    wrong: int
-    example: str | None
-    """The first wrong answer, else the first that is not 200."""
 
 
 class _Connection(asyncio.Protocol):
@@ -122,7 +88,7 @@ class _Run:
         self.kept: list[tuple[int, dict[str, str], bytes]] = []
         self.done: list[tuple[int, int, float]] = []
         self.refusal: str | None = None
-        self.lost = self.in_time = 0
+        self.lost = self.in_time = self.unsent = 0
         self.next = 0
         self.lags: list[float] = []
         self.free: collections.deque[_Connection] = collections.deque()
@@ -134,7 +100,9 @@ class _Run:
     async def run(self) -> None:
         """Connect, send until the time is over, wait for what is still in flight."""
         self._loop = asyncio.get_running_loop()
-        await asyncio.gather(*(self._connect() for _ in range(self.load.connections)))
+        for done in range(0, self.load.connections, _CONNECTING):
+            several = min(_CONNECTING, self.load.connections - done)
+            await asyncio.gather(*(self._connect() for _ in range(several)))
         gc.disable()
         self.start = time.perf_counter()
         self.end = self.start + self.load.seconds
@@ -149,16 +117,23 @@ class _Run:
             await asyncio.sleep(0.01)
 
     def _unfinished(self) -> bool:
-        return len(self.done) + self.lost < max(len(self.sent_at), len(self.due))
+        return self.next < len(self.due) or len(self.done) + self.lost < len(self.sent_at)
 
     def _tick(self) -> None:
-        """Send all that is due and can be sent; come again when the next is."""
+        """Send all that is due and can be sent, drop what waited too long, come again when the next is due."""
         now = time.perf_counter() - self.start
-        while self.next < len(self.due) and self.due[self.next] <= now and self.free:
-            self.lags.append(now - self.due[self.next])
-            self._send_next(self.free.popleft())
-        if self.next < len(self.due):
-            gap = self.due[self.next] - now
+        due = self.due
+        while self.next < len(due) and due[self.next] <= now:
+            if self.free:
+                self.lags.append(now - due[self.next])
+                self._send_next(self.free.popleft())
+            elif due[self.next] < now - _PATIENCE_S:
+                self.next += 1
+                self.unsent += 1
+            else:
+                break
+        if self.next < len(due):
+            gap = due[self.next] - now
             if gap > _NEAR_S:
                 self._loop.call_later(gap - _NEAR_S, self._tick)
             elif self.free:
@@ -239,7 +214,8 @@ class _Run:
             seconds=self.load.seconds,
             statuses=dict(statuses),
             in_time=self.in_time,
-            unanswered=max(len(self.sent_at), len(self.due)) - len(self.done) - self.lost,
+            unanswered=len(self.sent_at) - len(self.done) - self.lost,
+            unsent=self.unsent,
             lost=self.lost,
             p50_ms=_quantile_ms(right, 0.5),
             p99_ms=_quantile_ms(right, 0.99),
@@ -252,16 +228,6 @@ class _Run:
             if wrong
             else self.refusal,
         )
-
-
-def schedule(load: Load) -> list[float]:
-    """When each request is due, in seconds from the start; nothing in a closed loop."""
-    if load.rate_per_s is None:
-        return []
-    count = max(1, round(load.rate_per_s * load.seconds))
-    gaps = np.random.default_rng(load.seed).exponential(1 / load.rate_per_s, count)
-    due: list[float] = np.cumsum(gaps).tolist()
-    return due
 
 
 def _request(load: Load, headers: dict[str, str], body: bytes) -> bytes:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench import catalogue, generators, measure, models, places, processes
+from bench import catalogue, generators, measure, models, places, probes, processes
 from bench.bodies import Form
 from bench.figures import Measured, Scaled
 from bench.measure import Plan
@@ -99,7 +99,7 @@ def _serving(
             {Form.OIP_JSON: _path(count - 1)},
             start_s=120.0,
         )
-        probe = measure.Probe(port, _path(count - 1), work, Form.OIP_JSON)
+        probe = probes.Probe(port, _path(count - 1), work, Form.OIP_JSON)
         cores = places.SERVER_CORES if workers == 1 else _BOTH_CORES
         with measure.serving(f"seaway-{count}-{workers}", setup, probe, cores) as server:
             yield server, server.cold_start_s

@@ -55,8 +55,11 @@ class Opened(msgspec.Struct, frozen=True):
     p99_ms: float | None
     refused_p99_ms: float | None
     unanswered: int
+    unsent: int
+    """Due while the server had 4,000 requests in its hands already, and so never sent."""
     errors: int
     """Lost connections and statuses other than 200, 429 and 503."""
+    statuses: dict[int, int]
     client_lag_p99_ms: float | None
 
     @property

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from bench import bodies, client, places, processes, protobuf
+from bench import bodies, loads, places, processes, protobuf
 from bench.bodies import Form
 
 _SCRIPT: Final = """\
@@ -102,11 +102,11 @@ def script(prepared: bodies.Prepared, paths: list[str]) -> str:
     return _SCRIPT % {"sizes": sizes, "headers": headers, "paths": quoted, "path": prepared.path}
 
 
-def ask(load: client.Load) -> client.Outcome:
-    """One run of the bench's own client, in a process of its own."""
+def ask(load: loads.Load) -> loads.Outcome:
+    """One run of the bench's own  in a process of its own."""
     command = [sys.executable, "-m", "bench.client", msgspec.json.encode(load).decode()]
     printed = processes.run(command, timeout_s=load.seconds + 60)
-    return msgspec.json.decode(printed, type=client.Outcome)
+    return msgspec.json.decode(printed, type=loads.Outcome)
 
 
 def h2load(port: int, model: str, seconds: float, turn: int) -> Sample:

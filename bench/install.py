@@ -18,6 +18,9 @@ from bench import catalogue, places
 _UV: Final = "uv==0.13.9"
 _BY_PIP: Final = frozenset({"torchserve"})
 """Its torch may come as a wheel that pip's own configuration names and uv does not read."""
+_SYSTEM_PYTHON: Final = Path("/usr/bin/python3.11")
+_BY_SYSTEM_PYTHON: Final = frozenset({"pytriton"})
+"""Triton's Python processes load the system's libpython, so the standard library must be of the same build."""
 
 
 def install(systems: list[str]) -> None:
@@ -75,7 +78,9 @@ def _seaway(uv: Path) -> None:
 
 
 def _venv(uv: Path, name: str) -> None:
-    _run([str(uv), "venv", "-q", "--clear", "-p", sys.executable, str(places.VENVS / name)])
+    system = name in _BY_SYSTEM_PYTHON and _SYSTEM_PYTHON.exists()
+    interpreter = str(_SYSTEM_PYTHON) if system else sys.executable
+    _run([str(uv), "venv", "-q", "--clear", "-p", interpreter, str(places.VENVS / name)])
 
 
 def _run(command: list[str]) -> None:

@@ -1,30 +1,29 @@
 """Measures one system with one model: start, closed loops, memory, open loops, gRPC. `python -m bench` calls it.
 
-Every closed loop is warmed up by the bench's own client, which checks every answer; during the timed runs another
+Every closed loop is warmed up by the bench's own  which checks every answer; during the timed runs another
 thread goes on asking and checking, a few times a second.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import shlex
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from bench import bodies, catalogue, client, figures, generators, models, places, processes
+from bench import catalogue, figures, generators, loads, models, places, processes
 from bench.bodies import Form
 from bench.catalogue import Setup
 from bench.figures import Closed, Limit, Measured, Opened
+from bench.probes import Probe, watching
 
-_OPEN_CONNECTIONS: Final = 256
-_WATCH_PAUSE_S: Final = 0.05
-_FACTORS: Final = (0.8, 2.0, 5.0)
+MOST_CONNECTIONS: Final = 4000
+_LEAST_CONNECTIONS: Final = 256
+_CALM, _OVERLOAD = 0.8, (2.0, 5.0)
 _OPEN_WORKS: Final = frozenset({"small", "heavy"})
 _DEADLINE_S: Final = 1.0
 
@@ -42,61 +41,6 @@ class Plan(msgspec.Struct, frozen=True):
 
     def port(self, system: str) -> int:
         return self.first_port + 10 * catalogue.SYSTEMS.index(system)
-
-
-class Probe:
-    """Asks for one answer on a connection of its own and says whether it is right; `said` is what came else."""
-
-    def __init__(self, port: int, path: str, model: str, form: Form) -> None:
-        self._port, self._path, self._form = port, path, form
-        ready = bodies.prepared(model, form)
-        self._headers, self._bodies = ready.headers, ready.bodies()
-        _, self._expected = models.data(model)
-        self._next = 0
-        self.said = ""
-        self.checked = self.wrong = 0
-
-    def __call__(self) -> bool:
-        index = self._next % len(self._bodies)
-        self._next += 1
-        connection = http.client.HTTPConnection(places.HOST, self._port, timeout=5)
-        try:
-            connection.request("POST", self._path, self._bodies[index], self._headers)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.said = repr(error)
-            return False
-        finally:
-            connection.close()
-        if answer.status != 200:
-            self.said = f"{answer.status} {body[:300]!r}"
-            return False
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        right = bodies.right(self._form, headers, body, self._expected[index])
-        self.checked += 1
-        if not right:
-            self.wrong += 1
-            self.said = f"wrong answer to request {index}: {body[:300]!r}"
-        return right
-
-
-@contextlib.contextmanager
-def watching(probe: Probe) -> Iterator[None]:
-    """Go on asking, a few times a second, in the background."""
-    over = threading.Event()
-
-    def ask() -> None:
-        while not over.wait(_WATCH_PAUSE_S):
-            probe()
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def limit(work: str, seconds: float) -> Limit:
@@ -124,10 +68,10 @@ def system(name: str, work: str, plan: Plan) -> list[Measured]:
             raise processes.Failed(f"port {port} is taken: move the bench with --port")
         for command in setup.before:
             processes.run(command, timeout_s=120, env=setup.env)
-        before = limit(work, 0.25 * plan.seconds) if work != "img" else None
+        before = limit(work, 0.5 * plan.seconds) if work != "img" else None
         _serve(name, work, setup, plan, entries)
         if before is not None:
-            both = figures.mean_limit([before, limit(work, 0.25 * plan.seconds)])
+            both = figures.mean_limit([before, limit(work, 0.5 * plan.seconds)])
             for entry in entries:
                 entry.limit = both
     except processes.Failed as error:
@@ -182,7 +126,7 @@ def _form(entry: Measured, path: str, port: int, plan: Plan, server: processes.S
         return
     levels = (16,) if entry.work == "img" else plan.connections
     for connections in levels:
-        load = client.Load(port, path, entry.work, entry.form, connections, min(1.0, plan.seconds))
+        load = loads.Load(port, path, entry.work, entry.form, connections, min(1.0, plan.seconds))
         _checked(entry, generators.ask(load))
         with watching(probe):
             runs = []
@@ -197,7 +141,9 @@ def _form(entry: Measured, path: str, port: int, plan: Plan, server: processes.S
     held = server.memory()
     entry.pss_mb, entry.rss_mb, entry.processes = held.pss_mb, held.rss_mb, held.processes
     if main and plan.open_loops and entry.work in _OPEN_WORKS:
-        for factor in _FACTORS:
+        # A queue needs a while to show: overload is judged on the heavy model, where every system soon has one.
+        overloaded = entry.work == "heavy" or entry.system == catalogue.SEAWAY
+        for factor in (_CALM, *(_OVERLOAD if overloaded else ())):
             entry.opened.append(_opened(entry, path, port, plan, factor))
 
 
@@ -215,15 +161,16 @@ def closed(connections: int, runs: list[generators.Sample]) -> Closed:
 
 
 def _opened(entry: Measured, path: str, port: int, plan: Plan, factor: float) -> Opened:
-    capacity = entry.peak_per_s or 1.0
-    load = client.Load(
+    rate = factor * (entry.peak_per_s or 1.0)
+    connections = round(min(MOST_CONNECTIONS, max(_LEAST_CONNECTIONS, rate * _DEADLINE_S)))
+    load = loads.Load(
         port,
         path,
         entry.work,
         entry.form,
-        _OPEN_CONNECTIONS,
-        seconds=plan.seconds,
-        rate_per_s=factor * capacity,
+        connections,
+        seconds=plan.seconds if factor == _CALM else 2 * plan.seconds,
+        rate_per_s=rate,
         deadline_s=_DEADLINE_S,
     )
     came = generators.ask(load)
@@ -239,12 +186,14 @@ def _opened(entry: Measured, path: str, port: int, plan: Plan, factor: float) ->
         p99_ms=came.p99_ms,
         refused_p99_ms=came.refused_p99_ms,
         unanswered=came.unanswered,
+        unsent=came.unsent,
         errors=came.lost + answered - refused - came.statuses.get(200, 0),
+        statuses=came.statuses,
         client_lag_p99_ms=came.lag_p99_ms,
     )
 
 
-def _checked(entry: Measured, came: client.Outcome) -> None:
+def _checked(entry: Measured, came: loads.Outcome) -> None:
     entry.checked += came.checked
     entry.wrong += came.wrong
     if came.wrong:

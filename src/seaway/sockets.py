@@ -67,10 +67,11 @@ def reserve_tcp(host: str, port: int, *, shared: bool = False) -> socket.socket:
     The kernel gives it no connection. Port 0 picks a free one. `shared` says that the port is known to be ours already.
     Raises `UserError("address_in_use")`.
     """
-    if shared:
-        return _bind_shared(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
-    family, port = _probe(host, port)
-    return _bind_shared(family, host, port)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not shared:
+        family, port = _probe(host, port)
+    # Without SO_REUSEADDR: two that have it and do not listen may bind one port, and the second would not notice.
+    return _bind_shared(family, host, port, 0)
 
 
 def _probe(host: str, port: int) -> tuple[socket.AddressFamily, int]:
@@ -89,9 +90,9 @@ def _probe(host: str, port: int) -> tuple[socket.AddressFamily, int]:
         return family, int(probe.getsockname()[1])
 
 
-def _bind_shared(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _bind_shared(family: socket.AddressFamily, host: str, port: int, reuse_address: int = 1) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse_address)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     bound.bind((host, port))
     return bound

@@ -1,4 +1,4 @@
-"""Raw requests and what a strict HTTP/1.1 server says to them: the table of `test_http_conformance`."""
+"""Raw requests and what a strict HTTP/1.1 server says to them: the tables of `test_http_conformance`."""
 
 from __future__ import annotations
 
@@ -179,5 +179,92 @@ ACCEPTED: dict[str, Accepted] = {
         + SMUGGLED,
         ((200, b"POST /x abc"),),
         closed=True,
+    ),
+}
+
+
+# What uvicorn fails of the rows that need no setting that uvicorn would have. (It has no limit of a body, of a slow request or of a slow reader.)
+UVICORN_FAILS: dict[str, frozenset[str]] = {
+    "httptools": frozenset(
+        [
+            "r11-gzip-chunked",
+            "r11-chunked-in-1.0",
+            "r12-no-host",
+            "r12-two-hosts",
+            "r12-two-equal-hosts",
+            "r12-two-hosts-1.0",
+            "r12-host-with-path",
+            "r12-host-with-user",
+            "r12-host-with-space",
+            "r12-host-list",
+            "r12-host-empty",
+            "r12-target-names-other-host",
+            "r12-target-with-user",
+            "r12-target-of-other-scheme",
+            "r12-target-with-fragment",
+            "r12-target-star",
+            "r21-http-0.9",
+            "r21-version-0.9",
+            "r21-version-2.0",
+            "absolute-target-without-path",
+            "upgrade-with-body",
+            "upgrade-with-chunks",
+            "r14_half_head",
+            "r14_half_body",
+            "r14_dripped_body",
+            "r15_client_does_not_read_a_stream",
+            "continue_is_not_said_in_1_0",
+            "other_expectations_are_refused",
+            "half_closed_client_is_answered",
+        ]
+    ),
+    "h11": frozenset(
+        [
+            "r11-length-and-chunked",
+            "r11-chunked-and-length",
+            "r11-two-equal-lengths",
+            "r11-length-list",
+            "r11-chunked-in-1.0",
+            "r11-chunk-size-space",
+            "r11-chunk-extension-nul",
+            "r11-trailer-length",
+            "r11-trailer-lf",
+            "r11-fold-space",
+            "r11-fold-tab",
+            "r11-fold-empty",
+            "r11-lf-everywhere",
+            "r11-lf-in-head",
+            "r11-lf-at-end",
+            "r11-lf-after-line",
+            "r11-control-in-value",
+            "r11-delete-in-value",
+            "r12-host-with-path",
+            "r12-host-with-user",
+            "r12-host-with-space",
+            "r12-host-list",
+            "r12-host-empty",
+            "r12-target-names-other-host",
+            "r12-target-with-user",
+            "r12-target-without-host",
+            "r12-target-of-other-scheme",
+            "r12-target-with-fragment",
+            "r12-target-star",
+            "r12-target-relative",
+            "r21-version-0.9",
+            "r21-version-2.0",
+            "r21-version-1.2",
+            "r21-grpc",
+            "r21-lower-case-method",
+            "absolute-target",
+            "absolute-target-without-path",
+            "upgrade-with-body",
+            "upgrade-with-chunks",
+            "r14_half_head",
+            "r14_half_body",
+            "r14_dripped_body",
+            "r15_client_does_not_read_a_stream",
+            "other_expectations_are_refused",
+            "half_closed_client_is_answered",
+        ]
     ),
 }

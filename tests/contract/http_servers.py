@@ -142,15 +142,16 @@ def listen() -> socket.socket:
 class Running:
     """A server in a thread."""
 
-    def __init__(self, address: tuple[str, int], world: World) -> None:
+    def __init__(self, address: tuple[str, int], world: World, patience_s: float) -> None:
         self.address = address
         self.world = world
+        self.patience_s = patience_s
+        """How long a row waits for what the server must do; several times what ours takes by its limits."""
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(5.0)
         client.connect(self.address)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return client
@@ -180,7 +181,7 @@ def run_seaway(loops: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Runni
     thread.start()
     assert started.wait(10)
     try:
-        yield Running(address, world)
+        yield Running(address, world, 5.0)
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
@@ -206,7 +207,7 @@ def run_uvicorn(http: str) -> Iterator[Running]:
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     try:
-        yield Running(address, world)
+        yield Running(address, world, 1.5)
     finally:
         server.should_exit = server.force_exit = True
         thread.join(10)

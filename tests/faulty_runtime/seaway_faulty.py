@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import enum
 import os
-import signal
 import sys
 import threading
 import time
@@ -31,6 +30,8 @@ class Act(enum.IntEnum):
     ABORT = 8
     SLEEP = 9  # in Python: other threads go on
     RAISE = 10
+    LEAK_LITTLE = 11
+    DOZE = 12  # long enough to be taken off the event loop's thread
 
 
 class FaultyRuntime:
@@ -67,10 +68,13 @@ class FaultyModel:
                 ctypes.PyDLL(None).pause()
             case Act.LEAK_MEMORY:
                 self.kept.append(bytearray(b"x" * 1_000_000))
+            case Act.LEAK_LITTLE:
+                self.kept.append(bytearray(b"x" * 1000))
             case Act.LEAK_DESCRIPTOR:
-                self.kept.append(os.dup(0))
+                self.kept.extend(os.dup(0) for _ in range(10))
             case Act.LEAK_THREAD:
-                threading.Thread(target=threading.Event().wait, daemon=True).start()
+                for _ in range(100):
+                    threading.Thread(target=threading.Event().wait, daemon=True).start()
             case Act.FLOOD:
                 for _ in range(20_000):
                     print("the model has a lot to say")
@@ -78,9 +82,11 @@ class FaultyModel:
             case Act.EXIT:
                 os._exit(0)
             case Act.ABORT:
-                os.kill(os.getpid(), signal.SIGABRT)
+                os.abort()
             case Act.SLEEP:
                 time.sleep(30)
+            case Act.DOZE:
+                time.sleep(0.05)
             case Act.RAISE:
                 raise LookupError("the model's own fault")
 

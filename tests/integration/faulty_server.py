@@ -44,11 +44,13 @@ class FaultyServer:
         self.bundles = bundles
         self.port = 0
 
-    def up(self, *words: str, workers: int = 1) -> None:
-        """Start it and wait until all workers answer."""
+    def up(self, *words: str, workers: int = 1, descriptors: int | None = None) -> None:
+        """Start it and wait until all workers answer; `descriptors` limits how many each process may open."""
         reader, writer = os.pipe()
         command = [sys.executable, "-m", "seaway.wiring.supervisor", "--run", str(self.run), "--drain", "5"]
         command += ["--http", f"127.0.0.1:{self.port}", "--workers", str(workers), *words]
+        if descriptors is not None:
+            command = ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         with (self.run / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--ready-fd", str(writer)],

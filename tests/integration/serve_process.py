@@ -62,6 +62,7 @@ class WorkerProcess:
         slot: int = 0,
         drain_s: float = 5.0,
         listener: socket.socket | None = None,
+        grpc: bool = False,
     ) -> None:
         """`listener` is shared with whoever made it; without one the worker gets its own."""
         run.mkdir(parents=True, exist_ok=True)
@@ -73,6 +74,11 @@ class WorkerProcess:
         self.port: int = self.listener.getsockname()[1]
         command = [sys.executable, "-m", "seaway.wiring.worker", "--run", str(run), "--slot", str(slot)]
         command += ["--fd", str(self.listener.fileno()), "--drain", str(drain_s)]
+        if grpc:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.grpc_address = f"127.0.0.1:{probe.getsockname()[1]}"
+            command += ["--grpc", self.grpc_address]
         with self.log.open("wb") as log_file:
             self.process = subprocess.Popen(
                 command, pass_fds=[self.listener.fileno()], stdout=subprocess.DEVNULL, stderr=log_file

@@ -14,6 +14,7 @@ import step_models
 from step_models import CONTEXT, FORECAST, LAGS, PIECE, RATE, SLOW, VAD
 
 import datasets
+import seaway
 from seaway.adapters.runtimes.onnx_steps import OnnxStepsModel, OnnxStepsRuntime
 from seaway.core.errors import PermanentError, TemporaryError, UserError
 from seaway.core.ports import LoadedModel, StreamingModel
@@ -153,6 +154,22 @@ def test_streams_at_once_keep_their_own_state_until_the_model_is_closed(tmp_path
     model.close()
     with pytest.raises(PermanentError, match="closed"):
         next(one)
+
+
+def test_python_packages_with_rules_as_a_mapping_or_a_file(tmp_path: Path) -> None:
+    path = step_models.slow_model(tmp_path / "slow.onnx")
+    rules = {"emit": ["count"], "max_steps": 9, "feedback": {"count": "state"}, "zeros": ["state"]}
+    made = seaway.package(path, name="slow", steps=rules, lock=False, home=tmp_path / "home")
+    (tmp_path / "slow.toml").write_text(
+        'emit = ["count"]\nmax_steps = 9\nfeedback = {count = "state"}\nzeros = ["state"]\n'
+    )
+    again = seaway.package(
+        path, name="slow", steps=str(tmp_path / "slow.toml"), lock=False, home=tmp_path / "home"
+    )
+    assert (made.created, again.created) == (True, False)
+    assert isinstance(made.manifest.steps, Steps)
+    with pytest.raises(UserError, match="colour"):
+        seaway.package(path, name="slow", steps={**rules, "colour": 1}, lock=False, home=tmp_path / "home")
 
 
 def test_rules_that_a_stranger_wrote_are_checked_again(tmp_path: Path) -> None:

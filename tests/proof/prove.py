@@ -19,7 +19,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "proof"), str(ROOT / "examples")]
 
-PROOFS = ("base_install", "cold_start", "switching", "kills", "real_data")
+PROOFS = (
+    "base_install",
+    "cold_start",
+    "switching",
+    "kills",
+    "real_data",
+    "worker_kills",
+    "segfaults",
+    "soak",
+)
 
 
 def machine() -> dict[str, Any]:

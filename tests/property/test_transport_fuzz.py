@@ -179,7 +179,7 @@ cuts = st.lists(st.integers(0, 1 << 16), max_size=8)
 
 
 @given(st.one_of(st.binary(max_size=200), mutants()), cuts)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_answers_do_not_depend_on_the_segments(raw: bytes, cuts: list[int]) -> None:
     assert serve(cut(raw, cuts)) == serve([raw])
 

@@ -10,6 +10,7 @@ from seaway.bundle import blobs, layouts, verify_onnx
 from seaway.bundle.build import PackageResult
 from seaway.bundle.layouts import Artefact
 from seaway.bundle.store import BundleStore
+from seaway.core.steps import Steps, check_steps
 
 
 def holds_bundle(source: Path) -> bool:
@@ -21,7 +22,7 @@ def take(source: Path, name: str, store: BundleStore) -> PackageResult:
     """Take the bundle in `source` as a version of `name`, byte for byte, so under the digest that it has there.
 
     Nothing in it is trusted: every byte is checked against its digest, and the model as a new one would be.
-    Idempotent. Raises what `layouts` and `verify_onnx` raise; then nothing is stored.
+    Idempotent. Raises what `layouts`, `verify_onnx` and `check_steps` raise; then nothing is stored.
     """
     read = layouts.read_layout if layouts.is_layout(source) else layouts.read_directory
     artefact = read(source)
@@ -31,6 +32,8 @@ def take(source: Path, name: str, store: BundleStore) -> PackageResult:
 
 
 def _check_model(artefact: Artefact) -> None:
+    if isinstance(artefact.manifest.steps, Steps):
+        check_steps(artefact.manifest.steps)
     with tempfile.TemporaryDirectory(prefix="seaway-import-") as scratch:
         laid_out, cleaned = Path(scratch) / "bundle", Path(scratch) / "cleaned"
         cleaned.mkdir()

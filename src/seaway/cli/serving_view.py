@@ -9,7 +9,7 @@ from seaway.cli import output
 
 if TYPE_CHECKING:
     from seaway.control import views
-    from seaway.wire.worker_admin import Execution, LoadedRevision
+    from seaway.wire.worker_admin import LoadedRevision
 
 _HEADS = (
     "revision",
@@ -17,7 +17,7 @@ _HEADS = (
     "requests",
     "rows per batch",
     "queue ms",
-    "run ms",
+    "batch ms",
     "refused",
     "late",
     "memory",
@@ -45,8 +45,8 @@ def _line(key: tuple[str, int], loaded: Sequence[LoadedRevision]) -> tuple[objec
         ", ".join(sorted({_lane(one) for one in loaded})),
         sum(run.requests for run in runs),
         _mean(sum(run.rows for run in runs), sum(run.batches for run in runs)),
-        _mean_ms(runs, "queue_s"),
-        _mean_ms(runs, "run_s"),
+        _mean_ms(sum(run.queue_s for run in runs), sum(run.requests for run in runs)),
+        _mean_ms(sum(run.run_s for run in runs), sum(run.batches for run in runs)),
         sum(run.refused for run in runs),
         sum(run.late for run in runs),
         output.human_bytes(sum(one.memory_bytes for one in loaded)),
@@ -63,6 +63,5 @@ def _mean(total: float, count: int) -> str:
     return f"{total / count:.1f}" if count else "-"
 
 
-def _mean_ms(runs: Sequence[Execution], field: str) -> str:
-    requests = sum(run.requests for run in runs)
-    return f"{sum(getattr(run, field) for run in runs) / requests * 1e3:.2f}" if requests else "-"
+def _mean_ms(total_s: float, count: int) -> str:
+    return f"{total_s / count * 1e3:.2f}" if count else "-"

@@ -9,7 +9,7 @@ import msgspec
 
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import SeawayError
-from seaway.core.ports import LoadedModel
+from seaway.core.ports import LoadedModel, StreamingModel
 from seaway.core.tensors import Signature, Tensors
 from seaway.core.traffic import Limits, RoutedRevision
 from seaway.engine.jobs import Learned
@@ -64,6 +64,11 @@ class Handle:
         self._predictor: Predictor | None = None
         self._suspended = False
         self._retired: Callable[[], None] | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the model can answer piece by piece."""
+        return self._model is not None and isinstance(self._model.loaded, StreamingModel)
 
     @property
     def ready(self) -> bool:

@@ -25,7 +25,9 @@ _LEAVES_AT: Final = 1.5
 OVERRUN_S: Final = 0.003
 """A batch that computes longer than this is an overrun."""
 STOP_S: Final = 0.1
-"""A run is stopped after this time, which is an overrun too, and begins anew in the thread lane."""
+"""A run is stopped after this time, and begins anew in the thread lane."""
+_BLOCKED_OFTEN: Final = 3
+"""A model that was stopped so often without computing waits for something: it is not for this lane."""
 _OBSERVE_EVERY: Final = 16
 _MOST_WAITING: Final = 1_000_000
 
@@ -37,6 +39,7 @@ class InlineLane:
         "_alike",
         "_answers",
         "_batcher",
+        "_blocked",
         "_execute",
         "_key",
         "_limits",
@@ -76,6 +79,7 @@ class InlineLane:
         self._now_s = clock.monotonic_s
         self._answers = answers
         self._overflow = overflow
+        self._blocked = 0
         self._most_waiting = 0
         self._until_observed = 1
         self.choose()
@@ -179,8 +183,11 @@ class InlineLane:
     def _judge(self, batch: Batch) -> None:
         """Learn from a batch, and whether the model may stay. Time in which the thread did not run does not count."""
         self._until_observed = _OBSERVE_EVERY
-        if batch.cut_off or (batch.cpu_s > OVERRUN_S and self._again(batch)):
-            self.allowed = False
+        if batch.cpu_s > OVERRUN_S:
+            self.allowed = self.allowed and not (batch.cut_off or self._again(batch))
+        elif batch.cut_off:
+            self._blocked += 1
+            self.allowed = self.allowed and self._blocked < _BLOCKED_OFTEN
         self._batcher.learn(batch)
         self.choose()
 

@@ -15,7 +15,7 @@ import msgspec
 
 _PAGE_BYTES: Final = resource.getpagesize()
 _SHARE_OF_DESCRIPTORS: Final = 0.8
-_THREADS: Final = 512
+_THREADS: Final = 4096
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 

@@ -19,6 +19,7 @@ from seaway.serve.plane import DataPlane
 from seaway.wire import worker_admin
 from seaway.wire.worker_admin import (
     Commit,
+    Execution,
     Failure,
     LoadedRevision,
     Metrics,
@@ -116,9 +117,30 @@ def _loaded(handle: Handle) -> LoadedRevision:
         digest=handle.revision.digest,
         ready=handle.ready,
         in_flight=handle.in_flight,
+        verify_s=handle.open_s,
         load_s=handle.load_s,
+        warm_s=handle.warm_s,
+        memory_bytes=handle.memory_bytes,
+        isolated=handle.filled and handle.isolated,
+        execution=_execution(handle) if handle.ready else None,
         error_code=None if failure is None else failure.code,
         error=None if failure is None else failure.message,
+    )
+
+
+def _execution(handle: Handle) -> Execution:
+    facts = handle.predictor.facts()
+    return Execution(
+        lane=facts.lane,
+        requests=sum(facts.queue_counts),
+        batches=sum(facts.batches),
+        rows=facts.rows,
+        queue_s=facts.queue_sum_s,
+        run_s=facts.run_sum_s,
+        refused=facts.refused,
+        late=facts.dropped_late,
+        a_s=facts.a_s,
+        b_s=facts.b_s,
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 from seaway.core.bundles import Digest
 from seaway.core.ports import Clock
 from seaway.engine.router import Router
+from seaway.serve import execution_metrics
 from seaway.wire import prometheus
 from seaway.wire.prometheus import Family, Sample
 
@@ -105,12 +106,15 @@ def render(counters: Counters, router: Router, slot: int, memory_bytes: int) -> 
     # A revision can be listed twice: while it leaves and is loaded again.
     ready: dict[tuple[str, int, Digest], bool] = {}
     flying: dict[tuple[str, int], int] = {}
+    ready_handles = []
     for handle in router.pool.handles():
         name, number, digest = handle.endpoint, handle.revision.number, handle.revision.digest
         leaving = router.pool.get(name, number) is not handle
         can_answer = handle.ready and not leaving
         ready[name, number, digest] = ready.get((name, number, digest), False) or can_answer
         flying[name, number] = flying.get((name, number), 0) + handle.in_flight
+        if can_answer:
+            ready_handles.append(handle)
     readiness = Family("seaway_revision_ready", "gauge", "Whether the worker's revision can answer.", [])
     for (name, number, digest), can_answer in ready.items():
         labels = {"endpoint": name, "revision": str(number), "digest": digest, **worker}
@@ -123,4 +127,7 @@ def render(counters: Counters, router: Router, slot: int, memory_bytes: int) -> 
     memory = Family("seaway_worker_resident_memory_bytes", "gauge", "Resident memory of the worker.", [])
     memory.samples.append(Sample(worker, memory_bytes))
     workers = Family("seaway_workers", "gauge", "Workers that answered this scrape.", [Sample({}, 1)])
-    return prometheus.render([*counters.families(worker), readiness, in_flight, generation, memory, workers])
+    execution = execution_metrics.families(ready_handles, worker)
+    return prometheus.render(
+        [*counters.families(worker), readiness, in_flight, *execution, generation, memory, workers]
+    )

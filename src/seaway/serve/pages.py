@@ -57,6 +57,7 @@ class Pages:
                 sample={name: array[:_EXAMPLE_ROWS] for name, array in handle.sample.items()}
                 if handle.signature.batched
                 else handle.sample,
+                streams=handle.streams,
             )
             for route, handle in self._plane.router.serving()
             if handle is not None

@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ import msgspec
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock, LoadedModel
-from seaway.core.traffic import RoutingTable
+from seaway.core.traffic import Limits, RoutedRevision, RoutingTable
 from seaway.engine.blackbox import BlackBox
 from seaway.engine.pool import Pool, Sources
 from seaway.engine.quarantine import Quarantines
@@ -69,19 +69,13 @@ def load_table(path: Path) -> RoutingTable:
         return RoutingTable()
 
 
-def load_all(pool: Pool, table: RoutingTable, *, isolated: bool) -> None:
-    """Load and warm what the table names. One that fails is reported and answers `not_ready`; others serve.
-
-    Those with a process of their own are loaded once the others serve: nobody waits for a model that crashes.
-    """
-    for route in table.routes:
-        for revision in route.revisions:
-            if (revision.isolated or revision.digest in pool.isolated) is not isolated:
-                continue
-            try:
-                pool.load(route.endpoint, revision, route.limits)
-            except SeawayError as error:
-                log.write_error(f"revision {revision.number} of {route.endpoint}", error)
+def load_all(pool: Pool, routed: Sequence[tuple[str, RoutedRevision, Limits]]) -> None:
+    """Load and warm them. One that fails is reported and answers `not_ready`; others serve."""
+    for endpoint, revision, limits in routed:
+        try:
+            pool.load(endpoint, revision, limits)
+        except SeawayError as error:
+            log.write_error(f"revision {revision.number} of {endpoint}", error)
 
 
 async def run(
@@ -98,7 +92,9 @@ async def run(
     learned = LearnedFile(place.run, place.slot)
     pool = Pool(sources, clock, box, Quarantines().of, learned.read())
     pool.isolated |= vitals.isolated_in(place.run)
-    load_all(pool, table, isolated=False)
+    routed = [(route.endpoint, r, route.limits) for route in table.routes for r in route.revisions]
+    apart = [one for one in routed if one[1].isolated or one[1].digest in pool.isolated]
+    load_all(pool, [one for one in routed if one not in apart])
 
     async def metrics() -> str:
         return prometheus.merge([admin.metrics(), *await admins.metrics_of_siblings(place.run, place.slot)])
@@ -123,7 +119,8 @@ async def run(
         )
         signs = Vitals(box, pool, isolate, learned, place.run, clock)
         signs.begin()
-        later = loop.create_task(asyncio.to_thread(load_all, pool, table, isolated=True))
+        # Those with a process of their own come once the others serve: nobody waits for a model that crashes.
+        later = loop.create_task(asyncio.to_thread(load_all, pool, apart))
         await stopping.wait()
         plane.draining = server.draining = True
         signs.rest()

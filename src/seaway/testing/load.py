@@ -202,6 +202,8 @@ class _Connection:
         return None, None, kind
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is not None and (self._streams[0].at_eof() or self._streams[0].exception()):
+            await self.close()  # the server closed it while it was idle, so no request is lost by leaving it
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._load.host, self._load.port, limit=_HEAD_BYTES)
         return self._streams

@@ -15,6 +15,8 @@ from seaway.transport.inlet import Inlet, body_too_large
 if TYPE_CHECKING:
     from seaway.transport.server import HttpServer
 
+_name = heads.NAMES.get
+
 
 class _Refused(Exception):
     """Raised in a parser's callback to end the parsing of a request that was refused."""
@@ -34,6 +36,7 @@ class HttpConnection(Inlet):
     # the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The loop has accepted the client (and, with TLS, shaken hands)."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of it
         self._transport.set_write_buffer_limits(high=self._limits.write_high_water_bytes)
         peer = transport.get_extra_info("peername")
@@ -45,6 +48,7 @@ class HttpConnection(Inlet):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone: so are its open exchanges."""
         self._server.remove(self)
         self._ended = True
         self._receiving = None
@@ -61,17 +65,19 @@ class HttpConnection(Inlet):
                 self._server.application.finished(exchange)
             except Exception as error:  # noqa: BLE001 - the edge to the application: the others must hear of it too
                 self._server.report("the application failed on a client that left", error)
+            exchange.state = exchange.on_gone = None
 
     def eof_received(self) -> bool:
         """The client sends no more. What it asked for whole is still answered, unless by a stream."""
         self._eof = True
-        if self._lingering_s is not None or any(exchange.streaming for exchange in self.queue):
+        if self._lingering_s is not None or any(exchange.ends_at_eof for exchange in self.queue):
             return False
         if not self._ended and (self._in_head or self._receiving is not None):
             self.refuse(heads.invalid("it ended before it was whole"))
         return bool(self.queue) and not self.secure and not self._transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
+        """Parse a segment; the answers that it gets at once leave in one write."""
         if self._ended:
             self.drop(len(data))
             return
@@ -106,6 +112,7 @@ class HttpConnection(Inlet):
     # the parser's callbacks
 
     def on_message_begin(self) -> None:
+        """A request begins."""
         if self._ended:
             raise _Refused
         self._in_head = True
@@ -115,13 +122,16 @@ class HttpConnection(Inlet):
         self._headers = []
 
     def on_url(self, target: bytes) -> None:
+        """The target, or a further piece of it."""
         self._target = self._target + target if self._target else target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # and not a trailer, which nothing here reads
-            self._headers.append((heads.NAMES.get(name) or name.lower(), value.rstrip()))
+        """A field of the head, or of a trailer, which nothing here reads."""
+        if self._in_head:
+            self._headers.append((_name(name) or name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
+        """The head is whole: check it, and ask the application."""
         self._in_head = False
         parser = self._parser
         headers = self._headers
@@ -169,6 +179,7 @@ class HttpConnection(Inlet):
             self._upgrading = False
 
     def on_body(self, piece: bytes) -> None:
+        """A piece of the body."""
         size = self._body_bytes + len(piece)
         self._body_bytes = size
         self._body_moved_s = self._now_s
@@ -183,6 +194,7 @@ class HttpConnection(Inlet):
             self._body = piece
 
     def on_message_complete(self) -> None:
+        """The request is whole: give it to the application, or keep it while the pipeline is full."""
         exchange = self._receiving
         if exchange is None or self._upgrading:
             return
@@ -225,7 +237,7 @@ class HttpConnection(Inlet):
 class _BodyOf:
     """Hands on what a parser says of a body, and not of its head."""
 
-    __slots__ = ("_connection", "on_body", "on_message_complete")
+    __slots__ = ("on_body", "on_message_complete")
 
     def __init__(self, connection: HttpConnection) -> None:
         self.on_body = connection.on_body

@@ -18,8 +18,9 @@ class Exchange:
     `method` is "" where not even a head was understood; `path` is the target before `?`, not decoded; header names
     are lower-case; `received_s` is the loop's time of the first bytes. `state` belongs to the application, as does
     `close_after` (answer with `connection: close`). `on_gone` is called once if the client leaves before the answer
-    is complete: from then on `gone` is true and answers are dropped. A client that only stops sending
-    still gets its answer, unless that is a stream.
+    is complete: from then on `gone` is true and answers are dropped. A client that only stops sending still gets its
+    answer, unless `ends_at_eof`: true from `open_stream` on, and settable before by an application that will stream.
+    After `Application.finished`, `state` and `on_gone` are emptied, so that nothing waits for the garbage collector.
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class Exchange:
         "answered",
         "body",
         "close_after",
+        "ends_at_eof",
         "ends_keep_alive",
         "gone",
         "headers",
@@ -57,6 +59,7 @@ class Exchange:
         self._answer: tuple[int, bytes, bytes] | None = None
         self._stream: Stream | None = None
         self.ends_keep_alive = False
+        self.ends_at_eof = False
         self.method = method
         self.target = target
         self.path = target

@@ -65,6 +65,7 @@ class Inlet(Outlet):
         self._dropped_bytes = 0
 
     def request_exchange(self, exchange: Exchange) -> None:
+        """Give a whole request to the application, and what it raises to its `refuse` or `fault`."""
         if exchange.answered:  # before its body was whole
             return
         try:
@@ -151,6 +152,7 @@ class Inlet(Outlet):
     # time
 
     def reading_resumed(self) -> None:
+        """Start the times of what is being received anew."""
         self._begun_s = self._body_since_s = self._body_moved_s = self._loop.time()
         self._body_before_bytes = self._body_bytes
 

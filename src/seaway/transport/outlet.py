@@ -93,7 +93,8 @@ class Outlet(asyncio.Protocol):
         if stream.delimited_by_close:
             exchange.close_after = True
         lines = b"transfer-encoding: chunked\r\n" if stream.chunked else b""
-        if exchange.closes() or self._server.draining:
+        exchange.ends_at_eof = True
+        if exchange.closes() or (self._server.draining and len(self.queue) == 1):
             exchange.close_after = True
             lines += b"connection: close\r\n"
         elif not exchange.http_11:
@@ -141,6 +142,7 @@ class Outlet(asyncio.Protocol):
         queue.popleft()
         self._answered_s = self._loop.time()
         self._server.application.finished(exchange)
+        exchange.state = exchange.on_gone = None
         if closes:
             self._end(exchange)
         elif queue or self._paused:
@@ -197,10 +199,12 @@ class Outlet(asyncio.Protocol):
     # back-pressure
 
     def pause_writing(self) -> None:
+        """More than the high water waits to be sent."""
         self.writable = False
         self.regulate()
 
     def resume_writing(self) -> None:
+        """The client reads again."""
         self.writable = True
         self.regulate()
         if self.queue:

@@ -6,6 +6,7 @@ one row is taken too. A reply is `{"model_name", "model_version", OUTPUT: value,
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Final
 
 import msgspec
@@ -31,12 +32,11 @@ def decode(body: bytes, signature: Signature) -> Tensors:
         row = rows[0]
     elif type(found) is not dict:
         raise UserError("invalid_request", f"the body is {json_values.kind(found)}, not an object", _HINT)
-    return predict_json.rows_to_tensors([row], _of_one_row(signature, row))
+    return predict_json.rows_to_tensors([row], one_row(signature, row if type(row) is dict else ()))
 
 
-def _of_one_row(signature: Signature, row: object) -> Signature:
-    """The Signature as a single row sees it: an axis of one row may be fixed, and optional inputs may be left out."""
-    named = row if type(row) is dict else {}
+def one_row(signature: Signature, named: Container[str]) -> Signature:
+    """The Signature as one row sees it: its first axis may be fixed, and of the optional inputs it has those `named`."""
     return Signature(
         tuple(
             msgspec.structs.replace(spec, shape=(-1, *spec.shape[1:])) if spec.shape[:1] == (1,) else spec

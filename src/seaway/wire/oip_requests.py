@@ -37,10 +37,14 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """KServe's client repeats the path's name and version in the body: taken, and not read."""
+
     inputs: list[Input]
     id: str | None = None
     outputs: list[Output] | None = None
     parameters: dict[str, object] | None = None
+    model_name: str | None = None
+    model_version: str | None = None
 
 
 class _QuickInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -55,6 +59,8 @@ class _QuickRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=
     id: str | None = None
     outputs: list[Output] | None = None
     parameters: dict[str, object] | None = None
+    model_name: str | None = None
+    model_version: str | None = None
 
 
 class InferRequest(msgspec.Struct, frozen=True, gc=False):
@@ -112,7 +118,7 @@ def quick(body: bytes, signature: Signature) -> InferRequest | None:
         if want.size(shape) != len(data):
             return None
         try:
-            packed = struct.pack(f"{len(data)}{want.code}", *data)
+            packed = struct.pack(f"={len(data)}{want.code}", *data)
         except (OverflowError, struct.error):
             return None
         tensors[name] = np.ndarray(shape, want.numpy, packed)
@@ -124,7 +130,8 @@ def quick(body: bytes, signature: Signature) -> InferRequest | None:
 def _finish(request: _QuickRequest, tensors: Tensors, colons: int, plan: Plan) -> InferRequest | None:
     """What is not tensors; None where `colons` do not say that no key came twice."""
     if request.outputs is None and request.parameters is None:
-        if colons != 1 + 4 * len(request.inputs) + (request.id is not None):
+        named = (request.model_name is not None) + (request.model_version is not None)
+        if colons != 1 + 4 * len(request.inputs) + (request.id is not None) + named:
             return None
         return InferRequest(tensors, request.id)
     if colons != _shared_keys(request) + 4 * len(request.inputs):
@@ -175,6 +182,7 @@ def _large(body: bytes, plan: Plan) -> InferRequest | None:
 
 def _shared_keys(request: Request | _QuickRequest) -> int:
     keys = 1 + (request.id is not None) + (request.outputs is not None) + _parameter_keys(request.parameters)
+    keys += (request.model_name is not None) + (request.model_version is not None)
     for output in request.outputs or ():
         keys += 1 + _parameter_keys(output.parameters)
     return keys

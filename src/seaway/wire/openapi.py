@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from seaway.core.tensors import DType, Signature, Tensors, TensorSpec, describe
-from seaway.wire import oip_json, predict_json
+from seaway.wire import generate_json, oip_json, predict_json
 
 Json: TypeAlias = dict[str, object]
 
@@ -33,12 +33,13 @@ _COMPONENTS: Final[Json] = {
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """What the document says of one endpoint; `sample` becomes its example."""
+    """What the document says of one endpoint; `sample` becomes its example. `streams`: it can answer piece by piece."""
 
     name: str
     ref: str
     signature: Signature
     sample: Tensors
+    streams: bool = False
 
 
 def document(version: str, endpoints: Sequence[Endpoint]) -> Json:
@@ -48,6 +49,8 @@ def document(version: str, endpoints: Sequence[Endpoint]) -> Json:
         if endpoint.signature.batched:
             paths[f"/predict/{endpoint.name}"] = {"post": _predict(endpoint)}
         paths[f"/v2/models/{endpoint.name}/infer"] = {"post": _infer(endpoint)}
+        if endpoint.streams:
+            paths[f"/v2/models/{endpoint.name}/generate_stream"] = {"post": _generate(endpoint)}
         paths[f"/v2/models/{endpoint.name}"] = {
             "get": _plain(f"Inputs and outputs of {endpoint.name}", endpoint.name)
         }
@@ -76,7 +79,14 @@ def _plain(summary: str, tag: str, media_type: str = "application/json") -> Json
     }
 
 
-def _operation(endpoint: Endpoint, summary: str, request: Json, example: object, answer: Json) -> Json:
+def _operation(
+    endpoint: Endpoint,
+    summary: str,
+    request: Json,
+    example: object,
+    answer: Json,
+    media_type: str = "application/json",
+) -> Json:
     return {
         "summary": summary,
         "description": f"Answered by {endpoint.ref}.",
@@ -86,7 +96,7 @@ def _operation(endpoint: Endpoint, summary: str, request: Json, example: object,
             "content": {"application/json": {"schema": request, "example": example}},
         },
         "responses": {
-            "200": {"description": "OK", "content": {"application/json": {"schema": answer}}},
+            "200": {"description": "OK", "content": {media_type: {"schema": answer}}},
             "default": _ERROR,
         },
     }
@@ -94,13 +104,7 @@ def _operation(endpoint: Endpoint, summary: str, request: Json, example: object,
 
 def _predict(endpoint: Endpoint) -> Json:
     parts = predict_json.features(endpoint.signature)
-    values = {part.name: _nested(part.spec, part.shape) for part in parts}
-    named: Json = {
-        "type": "object",
-        "properties": values,
-        "required": [part.name for part in parts if not part.spec.nullable],
-        "additionalProperties": False,
-    }
+    named, values = _row(parts)
     listed: Json = {
         "type": "array",
         "prefixItems": list(values.values()),
@@ -130,6 +134,29 @@ def _predict(endpoint: Endpoint) -> Json:
     }
     example = {"instances": predict_json.tensors_to_rows(endpoint.sample, endpoint.signature)}
     return _operation(endpoint, f"Predict with {endpoint.name}", request, example, answer)
+
+
+def _row(parts: Sequence[predict_json.Feature]) -> tuple[Json, Json]:
+    """A row as an object, and the schemas of its values."""
+    values: Json = {part.name: _nested(part.spec, part.shape) for part in parts}
+    row: Json = {
+        "type": "object",
+        "properties": values,
+        "required": [part.name for part in parts if not (part.spec.nullable or part.spec.optional)],
+        "additionalProperties": False,
+    }
+    return row, values
+
+
+def _generate(endpoint: Endpoint) -> Json:
+    sample, signature = endpoint.sample, endpoint.signature
+    parts = predict_json.features(generate_json.one_row(signature, [spec.name for spec in signature.inputs]))
+    row, _ = _row(parts)
+    first = {name: array[:1] for name, array in sample.items()}
+    (example,) = predict_json.tensors_to_rows(first, generate_json.one_row(signature, sample))
+    answer: Json = {"type": "string", "description": "Server-Sent Events: one JSON object for each reply."}
+    summary = f"The replies of {endpoint.name} as it makes them"
+    return _operation(endpoint, summary, row, example, answer, "text/event-stream")
 
 
 def _infer(endpoint: Endpoint) -> Json:

@@ -10,6 +10,7 @@ import numpy as np
 from seaway.core.tensors import DType, Signature, TensorSpec
 
 _MOST_KEPT: Final = 4096
+# With "=" before them: the native mode of `struct` lets a value that is too large become infinite.
 _PACK_CODES: Final = {DType.FP16: "e", DType.FP32: "f", DType.FP64: "d"}
 
 

@@ -73,5 +73,5 @@ def _objects(body: bytes, table: Table) -> Array | None:
 
 
 def _packed(values: list[float], rows: int, table: Table) -> Array:
-    packed = struct.pack(f"{len(values)}{table.code}", *values)
+    packed = struct.pack(f"={len(values)}{table.code}", *values)
     return np.ndarray((rows, *table.tail), table.numpy, packed)

@@ -49,8 +49,8 @@ Request = Observe | Prepare | Commit | Retire | Metrics
 class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a revision's requests are run in one worker, added up since it was loaded.
 
-    `lane` is `inline` or `thread`; one run of n rows takes `a_s` + `b_s` * n seconds, as learned. `queue_s` and `run_s` are
-    sums over the requests that ran.
+    `lane` is `inline` or `thread`; one run of n rows takes `a_s` + `b_s` * n seconds, as learned. `queue_s` is
+    summed over the requests that ran, `run_s` over the batches.
     """
 
     lane: str

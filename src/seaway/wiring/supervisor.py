@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,10 @@ def main() -> int:
     parser.add_argument("--allow-open", action="store_true", help="allow addresses beyond loopback")
     arguments = parser.parse_args()
     run = arguments.run.absolute()
+    _, most_descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors)
+    )  # workers hold connections
 
     memory_bytes = arguments.worker_memory or int(
         usage.machine_bytes() * _MEMORY_SHARE / max(1, arguments.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from seaway.adapters.runtimes.onnx_steps import OnnxStepsRuntime
-from seaway.bundle import frames, oci, steps
+from seaway.bundle import frames, imports, oci, steps
 from seaway.bundle.build import Package, Tools, package
 from seaway.bundle.difference import difference
 from seaway.bundle.store import BundleStore
@@ -246,6 +247,24 @@ def test_packaging_keeps_the_rules_and_tries_the_sample(bundle_store: BundleStor
     changed = next(c for c in difference(made.manifest, longer.manifest) if c.what == "steps")
     assert "at most 4 steps" in (changed.before or "")
     assert "at most 9 steps" in (changed.after or "")
+
+
+def test_a_bundle_from_elsewhere_keeps_its_rules_or_is_refused(
+    bundle_store: BundleStore, tmp_path: Path
+) -> None:
+    made = package(
+        Package(counter(tmp_path / "counter.onnx"), "count", steps=COUNT),
+        Tools(bundle_store, OnnxStepsRuntime()),
+    )
+    bundle = tmp_path / "copy"
+    shutil.copytree(bundle_store.open(made.version).directory, bundle)
+    assert imports.take(bundle, "taken", bundle_store).version.digest == made.version.digest
+    manifest = bundle / oci.MANIFEST_FILE
+    manifest.write_bytes(manifest.read_bytes().replace(b'"emit":["total"]', b'"emit":["secret"]'))
+    assert refusal(imports.take, bundle, "strange", bundle_store).code == "invalid_steps"
+    assert bundle_store.models() == ["count", "taken"]
+    manifest.write_bytes(manifest.read_bytes().replace(b'"max_steps":4', b'"max_steps":-4'))
+    assert refusal(imports.take, bundle, "strange", bundle_store).code == "manifest_invalid"
 
 
 def test_a_golden_set_judges_answers_of_one_step(bundle_store: BundleStore, tmp_path: Path) -> None:

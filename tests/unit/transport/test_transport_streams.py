@@ -121,6 +121,32 @@ def test_the_end_of_input_ends_a_stream_but_not_a_plain_answer() -> None:
     run(test())
 
 
+def test_the_end_of_input_ends_what_will_be_a_stream() -> None:
+    async def test() -> None:
+        bench = Bench()
+        connection, _ = bench.connect()
+        connection.data_received(GET)
+        bench.application.asked[0].ends_at_eof = True
+        assert connection.eof_received() is False
+
+    run(test())
+
+
+def test_a_draining_stream_does_not_close_over_the_answers_behind_it() -> None:
+    async def test() -> None:
+        bench = Bench()
+        connection, wire = bench.connect()
+        connection.data_received(GET * 2)
+        bench.server.draining = True
+        first, second = bench.application.asked
+        first.open_stream(200, b"").end()
+        assert not wire.closed and b"connection: close" not in wire.sent
+        second.respond(200, b"", b"last")
+        assert wire.closed and wire.sent.endswith(b"connection: close\r\n\r\nlast")
+
+    run(test())
+
+
 def test_an_aborted_stream_is_not_ended() -> None:
     async def test() -> None:
         bench = Bench()

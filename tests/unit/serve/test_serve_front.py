@@ -1,0 +1,199 @@
+"""The front: faults become plain 500s, logged once, with nothing internal in the body; every answer is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+
+import pytest
+from engine_fakes import FakeRuntime, revision, sources
+from starlette.types import Receive, Scope, Send
+
+from seaway.core.errors import SeawayError, TemporaryError
+from seaway.core.traffic import Limits, Route, RoutingTable
+from seaway.engine.pool import Pool
+from seaway.engine.router import Router
+from seaway.serve.counters import Counters
+from seaway.serve.doors import DOORS
+from seaway.serve.front import Front
+from seaway.serve.plane import DataPlane
+from seaway.testing.clock import VirtualClock
+from seaway.transport.exchange import Exchange
+
+
+class Outlet:
+    """The transport's side of one exchange: keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.queue: deque[Exchange] = deque()
+        self.peer = "127.0.0.1"
+        self.secure = False
+        self.sent: list[tuple[int, dict[str, str], bytes]] = []
+
+    def send(self, exchange: Exchange, status: int, head: bytes, body: bytes) -> None:
+        lines = head.decode("latin-1").split("\r\n")
+        assert lines[-1] == ""
+        self.sent.append((status, dict(line.split(": ", 1) for line in lines[:-1]), body))
+
+
+async def no_slow_route(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("this test asks for no slow route")
+
+
+class Server:
+    """A front over one fake model, as endpoint `e` with revision 1."""
+
+    def __init__(self, slow: object = no_slow_route) -> None:
+        clock = VirtualClock()
+        self.runtime = FakeRuntime()
+        pool = Pool(sources(self.runtime), clock)
+        pool.load("e", revision(1), Limits())
+        router = Router(pool, RoutingTable(1, (Route("e", (revision(1),)),)))
+
+        async def metrics() -> str:
+            return ""
+
+        self.plane = DataPlane(router, Counters(clock), clock, metrics, "1")
+        self.front = Front(self.plane, DOORS, slow)  # type: ignore[arg-type]
+
+    async def ask(
+        self,
+        path: str,
+        body: bytes = b"",
+        method: str = "POST",
+        headers: list[tuple[bytes, bytes]] = [],  # noqa: B006 - never changed
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One exchange through the front as the transport would drive it."""
+        outlet = Outlet()
+        exchange = Exchange(outlet, method, path.encode(), headers, self.plane.clock.monotonic_s())  # type: ignore[arg-type]
+        outlet.queue.append(exchange)
+        try:
+            self.front.head(exchange)
+            exchange.body, exchange.whole = body, True
+            self.front.request(exchange)
+            async with asyncio.timeout(5):
+                while not outlet.sent:
+                    await asyncio.sleep(0)
+        except SeawayError as error:
+            self.front.refuse(exchange, error)
+        except ZeroDivisionError as error:
+            self.front.fault(exchange, error)
+        self.front.finished(exchange)
+        return outlet.sent[0]
+
+    def counted(self) -> dict[tuple[str, str, str, str], float]:
+        """Answers by door, endpoint, revision and code."""
+        total = next(iter(self.plane.counters.families({})))
+        keys = ("door", "endpoint", "revision", "code")
+        return {tuple(s.labels[k] for k in keys): s.value for s in total.samples}  # type: ignore[misc]
+
+
+TRACE = b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+
+
+def test_a_prediction_says_whose_it_is_and_is_counted() -> None:
+    async def scenario() -> None:
+        server = Server()
+        status, headers, body = await server.ask("/predict/e", b"[1, 2]", headers=[(b"x-request-id", b"r-1")])
+        assert (status, json.loads(body)) == (200, {"predictions": [2.0, 4.0]})
+        assert headers["x-request-id"] == "r-1"
+        assert headers["seaway-revision"] == "1"
+        assert headers["seaway-digest"] == revision(1).digest
+        assert server.counted() == {("predict", "e", "1", "200"): 1}
+        assert server.plane.router.pick("e", "").in_flight == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_tells_nothing_and_is_logged_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ZeroDivisionError("/secret/path 0xdeadbeef")
+
+    async def scenario() -> None:
+        server = Server(broken)
+        given = [(b"x-request-id", b"r-7"), (b"traceparent", TRACE)]
+        status, headers, body = await server.ask("/metrics", method="GET", headers=given)
+        assert status == 500
+        assert headers["x-request-id"] == "r-7"
+        assert json.loads(body)["code"] == "internal"
+        assert b"secret" not in body
+        assert b"Zero" not in body
+        assert server.counted() == {("other", "", "", "internal"): 1}
+
+    asyncio.run(scenario())
+    (line,) = capsys.readouterr().err.splitlines()
+    logged = json.loads(line)
+    assert (logged["error.type"], logged["http.request.id"]) == ("ZeroDivisionError", "r-7")
+    assert logged["trace.id"] == "0123456789abcdef0123456789abcdef"
+    assert "/secret/path" in logged["error.stack_trace"]
+
+
+def test_a_temporary_refusal_says_when_to_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        raise TemporaryError("overloaded", "busy", retry_after_s=2.2)
+
+    status, headers, _ = asyncio.run(Server(busy).ask("/", method="GET"))
+    assert (status, headers["retry-after"]) == (503, "3")
+    assert capsys.readouterr().err == ""
+
+
+def test_revision_and_digest_are_on_a_refused_prediction_too() -> None:
+    status, headers, _ = asyncio.run(Server().ask("/predict/e", b'["x"]'))
+    assert (status, headers["seaway-revision"], headers["seaway-digest"]) == (400, "1", revision(1).digest)
+
+
+def test_a_bad_row_fails_its_own_request_only() -> None:
+    async def scenario() -> None:
+        server = Server()
+        answers = await asyncio.gather(*(server.ask("/predict/e", b"[%d]" % n) for n in (1, -1, 2)))
+        assert [status for status, _, _ in answers] == [200, 500, 200]
+        assert [json.loads(body)["predictions"] for status, _, body in answers if status == 200] == [
+            [2.0],
+            [4.0],
+        ]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("given", [b"", b"a b", b"x" * 129, b"\xff", b"a\r\nb", b"<script>"])
+def test_a_request_id_that_is_no_token_is_replaced(given: bytes) -> None:
+    _, headers, _ = asyncio.run(Server().ask("/predict/e", b"[1]", headers=[(b"x-request-id", given)]))
+    assert headers["x-request-id"].encode() not in (b"", given)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/predict/e", 405, "POST, OPTIONS"),
+        ("DELETE", "/v2/models/e/infer", 405, "POST, OPTIONS"),
+        ("OPTIONS", "/v2/models/e/infer", 204, "POST, OPTIONS"),
+        ("OPTIONS", "*", 204, "POST, OPTIONS"),
+    ],
+)
+def test_methods(method: str, path: str, status: int, allow: str) -> None:
+    found, headers, _ = asyncio.run(Server().ask(path, method=method))
+    assert (found, headers["allow"]) == (status, allow)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"content-type", b"application/x-pickle"),
+        (b"content-type", b"application/vnd.bentoml+pickle"),
+        (b"content-type", b"multipart/form-data; boundary=x"),
+        (b"content-encoding", b"gzip"),
+        (b"content-encoding", b"br"),
+    ],
+)
+def test_r08_r10_media_that_no_door_takes_is_refused_by_its_head(header: tuple[bytes, bytes]) -> None:
+    server = Server()
+    outlet = Outlet()
+    exchange = Exchange(outlet, "POST", b"/predict/e", [header], 0.0)  # type: ignore[arg-type]
+    with pytest.raises(SeawayError) as refused:
+        asyncio.run(_head(server, exchange))
+    assert refused.value.code == "unsupported_media_type"
+
+
+async def _head(server: Server, exchange: Exchange) -> int:
+    return server.front.head(exchange)
