@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := .make/installed
 DATA := .make/data
-CODE := src tests examples docs
+CODE := src tests examples docs bench
 
-.PHONY: demo test check format test-all components prove clean
+.PHONY: demo test check format test-all components prove bench clean
 
 demo: $(INSTALLED) $(DATA)
 	$(BIN)/python examples/electricity/demo.py
@@ -34,6 +34,10 @@ components:
 # The figures that README and docs quote, at full size; each writes docs/proof/NAME.json. May take an hour.
 prove: $(INSTALLED) $(DATA) components
 	$(BIN)/python tests/proof/prove.py
+
+# Seaway and its peers side by side, on a quiet machine; `make bench BENCH="--quick --only small --peers kserve"` is short.
+bench: $(INSTALLED)
+	$(BIN)/python -m bench $(BENCH)
 
 $(INSTALLED): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -35,6 +35,8 @@ class Setup(msgspec.Struct, frozen=True):
     grpc_words: list[str] = []
     """What the command needs on top to serve gRPC; by default its own choice stands."""
     start_s: float = 60.0
+    warm_s: float = 0.0
+    """Load before anything is timed, for what compiles itself while it runs."""
 
 
 def setup(system: str, work: str, port: int) -> Setup:
@@ -165,6 +167,7 @@ def _torchserve(work: str, port: int) -> Setup:
         {Form.DATA: f"/predictions/{bodies.NAME}"},
         cwd=folder,
         before=[[_bin("torchserve", "torch-model-archiver"), *archive.split(), handler]],
+        warm_s=8.0,
     )
 
 

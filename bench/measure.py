@@ -100,6 +100,9 @@ def _serve(name: str, work: str, setup: Setup, plan: Plan, entries: list[Measure
             cold.append(server.cold_start_s)
             if again:
                 continue
+            if setup.warm_s:
+                warming = loads.Load(port, setup.routes[first], work, first, 64, setup.warm_s)
+                _checked(entries[0], generators.ask(warming))
             for entry in entries:
                 entry.cold_start_s = round(min(cold), 3)
                 _form(entry, setup.routes[entry.form], port, plan, server, main=entry.form is first)

@@ -31,7 +31,7 @@ class Act(enum.IntEnum):
     SLEEP = 9  # in Python: other threads go on
     RAISE = 10
     LEAK_LITTLE = 11
-    DOZE = 12  # long enough to be taken off the event loop's thread
+    TOIL = 12  # computes for so long that it is taken off the event loop's thread
 
 
 class FaultyRuntime:
@@ -85,8 +85,10 @@ class FaultyModel:
                 os.abort()
             case Act.SLEEP:
                 time.sleep(30)
-            case Act.DOZE:
-                time.sleep(0.05)
+            case Act.TOIL:
+                end_s = time.thread_time() + 0.05
+                while time.thread_time() < end_s:
+                    pass
             case Act.RAISE:
                 raise LookupError("the model's own fault")
 

@@ -1,5 +1,6 @@
 """A custom KServe predictor for ONNX, on the loopback interface only (KServe itself listens on all)."""
 
+import logging
 import os
 from typing import Any
 
@@ -43,4 +44,7 @@ class Onnx(Model):
 
 if __name__ == "__main__":
     ports = {"http_port": int(os.environ["PORT"]), "grpc_port": int(os.environ["GRPC_PORT"])}
-    ModelServer(**ports, workers=1).start([Onnx()])
+    server = ModelServer(**ports, workers=1, enable_latency_logging=False)
+    for logger in ("kserve", "kserve.trace", "uvicorn.access"):  # else it writes two lines per request
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    server.start([Onnx()])

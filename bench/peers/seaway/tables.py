@@ -19,16 +19,19 @@ from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
 
 def bundle(model: Path, number: int, folder: Path) -> OpenedBundle:
     """The opened bundle of the `number`-th variant, from `folder` or made there."""
-    if not (folder / oci.MANIFEST_FILE).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        variant = onnx.load(str(model))
-        variant.doc_string = f"variant {number}"
-        file = folder.with_suffix(".onnx")
-        onnx.save(variant, str(file))
-        opened = sources.open_source(str(file), folder, None, f"m{number}")
-        (Path(opened.directory) / oci.MANIFEST_FILE).write_bytes(oci.canonical(opened.manifest))
-        file.unlink()
-    return sources.open_directory(folder)
+    made = sorted(folder.glob(f"*/{oci.MANIFEST_FILE}"))
+    if made:
+        return sources.open_directory(made[0].parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    variant = onnx.load(str(model))
+    variant.doc_string = f"variant {number}"
+    file = folder / "variant.onnx"
+    onnx.save(variant, str(file))
+    opened = sources.open_source(str(file), folder, None, f"m{number}")
+    file.unlink()
+    directory = Path(opened.directory)
+    (directory / oci.MANIFEST_FILE).write_bytes(oci.canonical(opened.manifest))
+    return sources.open_directory(directory)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -121,7 +121,7 @@ class Client:
 
     def stream(
         self, endpoint: str, row: object, *, request_id: str | None = None
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """The replies to one row while the model makes them, each a dict by output name.
 
         `row`: a dict by input name, or the value of the one input. The request goes out, over a connection of its own,

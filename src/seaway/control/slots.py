@@ -23,7 +23,7 @@ from seaway.engine.usage import Caps
 
 _SERVED_S: Final = 1.0
 _RECYCLE_S: Final = 30.0
-_TAKE_OVER_S: Final = 120.0
+_TAKE_OVER_S: Final = 600.0
 
 
 class Watching(msgspec.Struct, frozen=True):

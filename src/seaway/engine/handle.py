@@ -68,7 +68,7 @@ class Handle:
     @property
     def streams(self) -> bool:
         """Whether the model can answer piece by piece."""
-        return self._model is not None and isinstance(self._model.loaded, StreamingModel)
+        return isinstance(self._loaded().loaded, StreamingModel)
 
     @property
     def ready(self) -> bool:

@@ -98,7 +98,9 @@ class InlineLane:
         """Open or close the lane by what is known of the model's speed now."""
         cost = self._batcher.cost
         bar_s = CHEAP_S * _LEAVES_AT if self.open else CHEAP_S
-        self.open = self.allowed and cost.samples > 0 and cost.seconds(1) < bar_s
+        # Who asks for a wait gets it, and the event loop's thread cannot wait.
+        waits = bool(self._limits.wait_s)
+        self.open = self.allowed and not waits and cost.samples > 0 and cost.seconds(1) < bar_s
         if not self.open:
             return
         together = self._batcher.together

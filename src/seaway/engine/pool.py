@@ -86,17 +86,19 @@ class Pool:
         """
         with self._loading:
             present = self._handles.get((endpoint, revision.number))
-            if present is not None and present.ready:
-                if present.revision.digest == revision.digest:
+            held = present is not None and present.filled
+            if present is not None and held:
+                if present.ready and present.revision.digest == revision.digest:
                     return
-                raise UserError(
-                    "generation_conflict",
-                    f"revision {revision.number} of {endpoint!r} is loaded with another digest",
-                    "retire it first",
-                )
+                if present.revision.digest != revision.digest:
+                    raise UserError(
+                        "generation_conflict",
+                        f"revision {revision.number} of {endpoint!r} is loaded with another digest",
+                        "retire it first",
+                    )
             handle = Handle(endpoint, revision, limits)
             try:
-                model = self._acquire(handle)
+                model = self._acquire(handle, held)
                 handle.fill(model, self._predictor(model, handle))
             except SeawayError as error:
                 handle.failure = error
@@ -165,12 +167,13 @@ class Pool:
             learned,
         )
 
-    def _acquire(self, handle: Handle) -> Model:
+    def _acquire(self, handle: Handle, held: bool) -> Model:
+        """`held` says that this revision counts as a user already."""
         digest = handle.revision.digest
         with self._counting:
             model = self._models.get(digest)
             if model is not None:
-                model.users += 1
+                model.users += not held
                 return model
         model = self._open(handle)
         with self._counting:

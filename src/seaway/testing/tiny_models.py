@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from seaway.bundle import oci, sources
 from seaway.core.bundles import BundleFile, Manifest, OpenedBundle, Source, Task
@@ -33,6 +34,28 @@ def linear(directory: Path, bias: float, columns: Sequence[str] = ("a", "b", "c"
     signature = Signature(
         (TensorSpec("x", DType.FP32, (-1, width), Meaning.FEATURE, tuple(columns)),),
         (TensorSpec("y", DType.FP32, (-1, 1), Meaning.VALUE),),
+    )
+    return write(directory, graph, signature)
+
+
+def mlp(directory: Path, width: int, hidden: int = 64) -> OpenedBundle:
+    """One FP32 input `x` of `width` values; `y` are two numbers out of a hidden layer, whose sums depend on their order."""
+    chance = np.random.default_rng(7)
+    first = chance.normal(size=(width, hidden)).astype(np.float32)
+    second = chance.normal(size=(hidden, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "first"], ["sums"]),
+            helper.make_node("Tanh", ["sums"], ["layer"]),
+            helper.make_node("MatMul", ["layer", "second"], ["y"]),
+        ],
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])],
+        [numpy_helper.from_array(first, "first"), numpy_helper.from_array(second, "second")],
+    )
+    signature = Signature(
+        (TensorSpec("x", DType.FP32, (-1, width)),), (TensorSpec("y", DType.FP32, (-1, 2)),)
     )
     return write(directory, graph, signature)
 

@@ -52,20 +52,9 @@ class HttpConnection(Inlet):
         self._server.remove(self)
         self._ended = True
         self._receiving = None
-        self._waiting.clear()
         self._out.clear()
         self._parser = cast(httptools.HttpRequestParser, None)  # it refers back to this connection
-        queue = list(self.queue)
-        self.queue.clear()
-        for exchange in queue:
-            if exchange.streaming:
-                self._server.streams -= 1
-            try:
-                exchange.leave()
-                self._server.application.finished(exchange)
-            except Exception as error:  # noqa: BLE001 - the edge to the application: the others must hear of it too
-                self._server.report("the application failed on a client that left", error)
-            exchange.state = exchange.on_gone = None
+        self.abandon()
 
     def eof_received(self) -> bool:
         """The client sends no more. What it asked for whole is still answered, unless by a stream."""

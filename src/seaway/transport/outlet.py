@@ -186,15 +186,30 @@ class Outlet(asyncio.Protocol):
         """Close after this answer; where the request was not read whole, stay to read and drop the rest, since
         closing over unread bytes sends a reset, which can destroy the answer on its way."""
         self._ended = True
-        if self._eof or (exchange.whole and not self.queue):
+        if self._eof or self._transport.is_closing() or (exchange.whole and not self.queue):
             self.close()
             return
         if self._out:
             self.flush()
+        self.abandon()
         self._lingering_s = self._loop.time()
         if not self.secure and self._transport.can_write_eof():
             self._transport.write_eof()
         self.regulate()
+
+    def abandon(self) -> None:
+        """Tell all open exchanges that they cannot be answered any more."""
+        self._waiting.clear()
+        while self.queue:
+            exchange = self.queue.popleft()
+            if exchange.streaming:
+                self._server.streams -= 1
+            try:
+                exchange.leave()
+                self._server.application.finished(exchange)
+            except Exception as error:  # noqa: BLE001 - the edge to the application: the others must hear of it too
+                self._server.report("the application failed on a client that left", error)
+            exchange.state = exchange.on_gone = None
 
     # back-pressure
 

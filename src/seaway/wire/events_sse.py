@@ -1,7 +1,7 @@
-"""Server-Sent Events: replies, an error and the end of a stream as bytes.
+"""Server-Sent Events: replies, and the error that ends a stream, as bytes.
 
 The format is the "event stream" of the HTML standard, section 9.2. The doors that stream write their replies with
-it; whoever runs the stream adds the error or the end.
+it; whoever runs the stream adds the error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from seaway.core.errors import SeawayError
 from seaway.wire import status
 
 CONTENT_TYPE: Final = b"text/event-stream"
-END: Final = b"event: end\ndata: {}\n\n"
-"""The stream is complete: a client that did not see this was cut off."""
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 

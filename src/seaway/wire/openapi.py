@@ -1,16 +1,18 @@
-"""The data plane's OpenAPI 3.1 document, with each endpoint's real inputs and an example that works."""
+"""The data plane's OpenAPI 3.1 document, with each endpoint's real inputs and an example that works.
+
+The schemas are as strict as the doors, save for what JSON Schema cannot say: that a tensor's data fills its shape.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
-from seaway.core.tensors import DType, Signature, Tensors, TensorSpec, describe
-from seaway.wire import generate_json, oip_json, predict_json
-
-Json: TypeAlias = dict[str, object]
+from seaway.core.tensors import Signature, Tensors, describe
+from seaway.wire import generate_json, oip_json, openapi_schemas, predict_json
+from seaway.wire.openapi_schemas import Json
 
 _ERROR: Final[Json] = {
     "description": "Refused; the body says why and what to do.",
@@ -27,7 +29,26 @@ _COMPONENTS: Final[Json] = {
                 "hint": {"type": "string", "description": "What to do."},
                 "request_id": {"type": "string"},
             },
+            "additionalProperties": False,
         }
+    }
+}
+
+
+_REQUEST_ID: Final[Json] = {
+    "x-request-id": {"description": "The client's own, where it sent one.", "schema": {"type": "string"}}
+}
+_EVENTS: Final = (
+    "Server-Sent Events: one JSON object for each reply. Where it breaks off, an event `error` with an Error."
+)
+_LENGTH: Final = "Inference-Header-Content-Length"
+_LENGTH_TEXT: Final = "Where binary tensor data follows the JSON: how many bytes the JSON has."
+_BINARY: Final[Json] = {
+    "schema": {
+        "type": "string",
+        "format": "binary",
+        "description": f"The JSON, {_LENGTH} bytes long, and then the bytes of each tensor whose parameter "
+        "binary_data_size says how many they are (Triton's binary tensor data extension).",
     }
 }
 
@@ -54,6 +75,9 @@ def document(version: str, endpoints: Sequence[Endpoint]) -> Json:
         paths[f"/v2/models/{endpoint.name}"] = {
             "get": _plain(f"Inputs and outputs of {endpoint.name}", endpoint.name)
         }
+        paths[f"/v2/models/{endpoint.name}/ready"] = {
+            "get": _plain(f"Whether {endpoint.name} can answer", endpoint.name)
+        }
     paths["/v2"] = {"get": _plain("The server's name and version", "server")}
     paths["/v2/health/live"] = {"get": _plain("Whether the process answers", "server")}
     paths["/v2/health/ready"] = {"get": _plain("Whether every revision with traffic can answer", "server")}
@@ -63,7 +87,8 @@ def document(version: str, endpoints: Sequence[Endpoint]) -> Json:
         "info": {
             "title": "Seaway",
             "version": version,
-            "description": "Predictions of the deployed endpoints.",
+            "description": "Predictions of the deployed endpoints. Every path below /v2/models/NAME is also there "
+            "below /v2/models/NAME/versions/NUMBER, for one revision.",
         },
         "paths": paths,
         "components": _COMPONENTS,
@@ -75,7 +100,10 @@ def _plain(summary: str, tag: str, media_type: str = "application/json") -> Json
     return {
         "summary": summary,
         "tags": [tag],
-        "responses": {"200": {"description": "OK", "content": content}},
+        "responses": {
+            "200": {"description": "OK", "headers": _REQUEST_ID, "content": content},
+            "default": _ERROR,
+        },
     }
 
 
@@ -96,7 +124,7 @@ def _operation(
             "content": {"application/json": {"schema": request, "example": example}},
         },
         "responses": {
-            "200": {"description": "OK", "content": {media_type: {"schema": answer}}},
+            "200": {"description": "OK", "headers": _REQUEST_ID, "content": {media_type: {"schema": answer}}},
             "default": _ERROR,
         },
     }
@@ -104,14 +132,9 @@ def _operation(
 
 def _predict(endpoint: Endpoint) -> Json:
     parts = predict_json.features(endpoint.signature)
-    named, values = _row(parts)
-    listed: Json = {
-        "type": "array",
-        "prefixItems": list(values.values()),
-        "minItems": len(values),
-        "items": False,
-    }
-    rows: Json = {"type": "array", "items": {"anyOf": [named, listed]}, "minItems": 1}
+    named, _ = openapi_schemas.row(parts)
+    row: Json = {"anyOf": [named, openapi_schemas.listed_row(parts)]}
+    rows: Json = {"type": "array", "items": row, "minItems": 1}
     request: Json = {
         "anyOf": [
             {
@@ -123,7 +146,7 @@ def _predict(endpoint: Endpoint) -> Json:
             rows,
         ]
     }
-    outputs = {spec.name: _output(spec) for spec in endpoint.signature.outputs}
+    outputs = {spec.name: openapi_schemas.output(spec) for spec in endpoint.signature.outputs}
     prediction: object = (
         next(iter(outputs.values())) if len(outputs) == 1 else {"type": "object", "properties": outputs}
     )
@@ -131,56 +154,56 @@ def _predict(endpoint: Endpoint) -> Json:
         "type": "object",
         "properties": {"predictions": {"type": "array", "items": prediction}},
         "required": ["predictions"],
+        "additionalProperties": False,
     }
     example = {"instances": predict_json.tensors_to_rows(endpoint.sample, endpoint.signature)}
     return _operation(endpoint, f"Predict with {endpoint.name}", request, example, answer)
 
 
-def _row(parts: Sequence[predict_json.Feature]) -> tuple[Json, Json]:
-    """A row as an object, and the schemas of its values."""
-    values: Json = {part.name: _nested(part.spec, part.shape) for part in parts}
-    row: Json = {
-        "type": "object",
-        "properties": values,
-        "required": [part.name for part in parts if not (part.spec.nullable or part.spec.optional)],
-        "additionalProperties": False,
-    }
-    return row, values
-
-
 def _generate(endpoint: Endpoint) -> Json:
     sample, signature = endpoint.sample, endpoint.signature
     parts = predict_json.features(generate_json.one_row(signature, [spec.name for spec in signature.inputs]))
-    row, _ = _row(parts)
+    row, _ = openapi_schemas.row(parts)
     first = {name: array[:1] for name, array in sample.items()}
     (example,) = predict_json.tensors_to_rows(first, generate_json.one_row(signature, sample))
-    answer: Json = {"type": "string", "description": "Server-Sent Events: one JSON object for each reply."}
+    answer: Json = {"type": "string", "description": _EVENTS}
     summary = f"The replies of {endpoint.name} as it makes them"
     return _operation(endpoint, summary, row, example, answer, "text/event-stream")
 
 
 def _infer(endpoint: Endpoint) -> Json:
-    tensor: Json = {
+    tensors = [openapi_schemas.tensor(spec) for spec in endpoint.signature.inputs]
+    names: Json = {"enum": [spec.name for spec in endpoint.signature.outputs]}
+    wanted: Json = {
         "type": "object",
-        "required": ["name", "shape", "datatype", "data"],
+        "required": ["name"],
         "properties": {
-            "name": {"enum": [spec.name for spec in endpoint.signature.inputs]},
-            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-            "datatype": {"enum": sorted({spec.dtype.value for spec in endpoint.signature.inputs})},
-            "data": {"type": "array"},
-            "parameters": {"type": "object"},
+            "name": names,
+            "parameters": _parameters("binary_data"),
         },
         "additionalProperties": False,
     }
     shapes = ", ".join(f"{spec.name}: {describe(spec)}" for spec in endpoint.signature.inputs)
     request: Json = {
         "type": "object",
-        "description": f"Inputs: {shapes}.",
+        "description": f"Inputs: {shapes}. The data of each must fill its shape.",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string"},
-            "inputs": {"type": "array", "items": tensor},
-            "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+            "id": {"type": ["string", "null"]},
+            "inputs": {"type": "array", "items": {"anyOf": tensors}, "maxItems": len(tensors)},
+            "outputs": {"anyOf": [{"type": "array", "items": wanted}, {"type": "null"}]},
+            "parameters": _parameters("binary_data_output"),
+        },
+        "additionalProperties": False,
+    }
+    output: Json = {
+        "type": "object",
+        "required": ["name", "datatype", "shape"],
+        "properties": {
+            "name": names,
+            "datatype": {"type": "string"},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            "data": {"type": "array", "description": "Flat, in row-major order; null for NaN and infinity."},
             "parameters": {"type": "object"},
         },
         "additionalProperties": False,
@@ -189,44 +212,25 @@ def _infer(endpoint: Endpoint) -> Json:
         "type": "object",
         "required": ["model_name", "model_version", "outputs"],
         "properties": {
-            "model_name": {"type": "string"},
+            "model_name": {"const": endpoint.name},
             "model_version": {"type": "string", "description": "The revision's number."},
             "id": {"type": "string"},
-            "outputs": {"type": "array", "items": {"type": "object"}},
+            "outputs": {"type": "array", "items": output},
         },
+        "additionalProperties": False,
     }
     example = msgspec.json.decode(oip_json.encode_request(endpoint.sample))
-    return _operation(
-        endpoint, f"Infer with {endpoint.name} (Open Inference Protocol v2)", request, example, answer
-    )
+    summary = f"Infer with {endpoint.name} (Open Inference Protocol v2)"
+    found = _operation(endpoint, summary, request, example, answer)
+    length: Json = {"description": _LENGTH_TEXT, "schema": {"type": "integer", "minimum": 0}}
+    found["parameters"] = [{"name": _LENGTH, "in": "header", "required": False, **length}]
+    body: Any = found["requestBody"]
+    body["content"]["application/octet-stream"] = _BINARY
+    answered: Any = found["responses"]
+    answered["200"]["content"]["application/octet-stream"] = _BINARY
+    answered["200"]["headers"] = _REQUEST_ID | {_LENGTH: length}
+    return found
 
 
-def _nested(spec: TensorSpec, shape: Sequence[int]) -> Json:
-    schema = _scalar(spec)
-    for axis in reversed(shape):
-        schema = {"type": "array", "items": schema}
-        if axis >= 0:
-            schema |= {"minItems": axis, "maxItems": axis}
-    return schema
-
-
-def _output(spec: TensorSpec) -> Json:
-    schema = _scalar(spec)
-    if spec.dtype.is_float:
-        schema = {"type": ["number", "null"], "description": "Null where the model gave NaN or infinity."}
-    shape = spec.shape[1:]
-    for _ in () if shape == (1,) else shape:
-        schema = {"type": "array", "items": schema}
-    return schema
-
-
-def _scalar(spec: TensorSpec) -> Json:
-    kind = "number"
-    if spec.dtype is DType.BYTES:
-        kind = "string"
-    elif spec.dtype is DType.BOOL:
-        kind = "boolean"
-    elif spec.dtype.is_integer:
-        kind = "integer"
-    nullable = spec.nullable and (spec.dtype.is_float or spec.dtype is DType.BYTES)
-    return {"type": [kind, "null"] if nullable else kind, "title": spec.dtype.value}
+def _parameters(flag: str) -> Json:
+    return {"type": ["object", "null"], "properties": {flag: {"type": "boolean"}}}

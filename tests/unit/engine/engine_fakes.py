@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -69,6 +69,34 @@ class FakeRuntime:
         model = FakeModel(self.answer)
         self.models.append(model)
         return model
+
+
+class Steps:
+    """A streaming model: as many replies as the first row says; each waits for `go` where that is set."""
+
+    signature = SIGNATURE
+
+    def __init__(self) -> None:
+        self.go: threading.Semaphore | None = None
+        self.closed = threading.Event()
+        self.made = 0
+
+    def predict(self, inputs: Tensors, timeout_s: float | None = None) -> Tensors:
+        return {"y": inputs["x"]}
+
+    def stream(self, inputs: Tensors, timeout_s: float | None = None) -> Iterator[Tensors]:
+        try:
+            for n in range(int(np.asarray(inputs["x"])[0])):
+                if self.go is not None:
+                    assert self.go.acquire(timeout=10)
+                self.made += 1
+                yield {"y": np.array([n], np.float32)}
+            if (np.asarray(inputs["x"]) < 0).any():  # type: ignore[operator]
+                raise ValueError("a fault of the model's own")
+        finally:
+            self.closed.set()
+
+    def close(self) -> None: ...
 
 
 def digest(letter: str) -> Digest:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
+import msgspec
 import numpy as np
 import pytest
-from engine_fakes import FakeClock, FakeRuntime, revision, sources
+from engine_fakes import FakeClock, FakeModel, FakeRuntime, digest, revision, sources
 
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
+from seaway.core.tensors import Tensors
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
-from seaway.engine.pool import WARM_UP_S, Pool
+from seaway.engine import warmup
+from seaway.engine.jobs import Learned
+from seaway.engine.pool import Pool
 from seaway.engine.router import Router
 
 
@@ -32,7 +39,7 @@ def test_ready_means_that_a_real_prediction_passed() -> None:
     sample = {"x": np.array([3.0, 4.0], np.float32)}
     pool = Pool(sources(runtime, sample), FakeClock())
     pool.load("e", revision(1), Limits())
-    assert runtime.models[0].calls == [(sample, WARM_UP_S)]
+    assert runtime.models[0].calls[0] == (sample, warmup.FIRST_S)
     handle = pool.get("e", 1)
     assert handle is not None
     assert handle.ready
@@ -63,6 +70,123 @@ def test_an_answer_that_breaks_the_signature_is_no_first_prediction(answer) -> N
     assert handle is not None
     assert not handle.ready
     assert handle.failure is caught.value
+
+
+def test_the_first_lane_is_chosen_by_what_the_warm_up_measured() -> None:
+    clock = FakeClock()
+
+    def takes(inputs: Tensors) -> Tensors:
+        clock.at_s += 0.004 + 0.0001 * len(inputs["x"])
+        return {"y": inputs["x"]}
+
+    pool = Pool(sources(FakeRuntime(takes)), clock)
+    pool.load("e", revision(1), Limits())
+    (learned,) = pool.learned().values()
+    assert (learned.a_s, learned.b_s) == (pytest.approx(0.004), pytest.approx(0.0001))
+    handle = pool.get("e", 1)
+    assert handle is not None
+    assert handle.predictor.facts().lane == "thread"
+    assert handle.warm_s >= 0.0041
+    assert handle.memory_bytes >= 0
+    cheap = pool_of(FakeRuntime(), revision(1)).get("e", 1)
+    assert cheap is not None
+    assert cheap.predictor.facts().lane == "inline"
+
+
+def test_what_an_earlier_process_learned_is_not_measured_again() -> None:
+    runtime = FakeRuntime()
+    known = Learned(0.01, 0.002, 500, inline_allowed=False, batchable=False)
+    pool = Pool(sources(runtime), FakeClock(), learned={digest("a"): known})
+    pool.load("e", revision(1), Limits())
+    assert len(runtime.models[0].calls) == 1
+    assert pool.learned() == {digest("a"): known}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda inputs: {"y": inputs["x"].sum(keepdims=True)},
+        lambda inputs: {"y": np.asarray(inputs["x"]) / max(1.0, float(inputs["x"].sum()))},
+    ],
+)
+def test_a_model_whose_rows_influence_each_other_is_not_batched(answer) -> None:
+    sample = {"x": np.array([3.0, 4.0], np.float32)}
+    pool = Pool(
+        sources(FakeRuntime(lambda inputs: {"y": answer(inputs)["y"].astype(np.float32)}), sample),
+        FakeClock(),
+    )
+    pool.load("e", revision(1), Limits())
+    assert not pool.learned()[digest("a")].batchable
+
+
+def test_a_model_is_put_behind_its_handles_anew() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        pool = pool_of(runtime, revision(1), revision(2))
+        router = Router(pool, table(1, revision(1), revision(2, percent=0.0)))
+        handle = router.pick("e", "key")
+        other = FakeModel(lambda inputs: {"y": np.asarray(inputs["x"]) + np.float32(100)})
+        began, go_on = threading.Event(), threading.Event()
+
+        def load(bundle: object) -> FakeModel:
+            began.set()
+            assert go_on.wait(10)
+            return other
+
+        with handle:
+            replacing = asyncio.ensure_future(pool.replace(digest("a"), load))
+            await asyncio.to_thread(began.wait)
+            with pytest.raises(TemporaryError, match="not ready"):
+                router.pick("e", "key")
+            go_on.set()
+            await replacing
+        assert router.pick("e", "key") is handle
+        assert runtime.models[0].closed
+        assert handle.isolated
+        assert handle.predictor.facts().lane == "thread"
+        found = await handle.predictor.predict({"x": np.array([1.0], np.float32)}, 1000.0)
+        assert found["y"].tolist() == [101.0]
+        await pool.replace(digest("f"), load)
+        pool.retire("e", 1)
+        pool.retire("e", 2)
+        assert other.closed
+
+    asyncio.run(main())
+
+
+def test_a_replacement_that_fails_leaves_its_handles_listed_with_the_error() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        pool = pool_of(runtime, revision(1))
+
+        def load(bundle: object) -> FakeModel:
+            raise OSError(28, "No space left on device", "/home/me")
+
+        with pytest.raises(PermanentError, match="OSError"):
+            await pool.replace(digest("a"), load)
+        handle = pool.get("e", 1)
+        assert handle is not None
+        assert not handle.ready
+        assert handle.failure is not None
+        pool.load("e", revision(1), Limits())
+        assert [(h.ready, h.failure) for h in pool.handles()] == [(True, None)]
+        pool.retire("e", 1)
+        assert runtime.models[0].closed
+
+    asyncio.run(main())
+
+
+def test_isolated_models_are_loaded_in_a_process_of_their_own() -> None:
+    runtime, apart = FakeRuntime(), FakeRuntime()
+    given = msgspec.structs.replace(sources(runtime), isolate=lambda wanted, bundle: apart.load(bundle))
+    pool = Pool(given, FakeClock())
+    pool.isolated.add(digest("b"))
+    pool.load("e", msgspec.structs.replace(revision(1), isolated=True), Limits())
+    pool.load("e", revision(2, "b"), Limits())
+    pool.load("e", revision(3, "c"), Limits())
+    assert (len(apart.models), len(runtime.models)) == (2, 1)
+    assert [handle.isolated for handle in pool.handles()] == [True, True, False]
+    assert [handle.predictor.facts().lane for handle in pool.handles()] == ["thread", "thread", "inline"]
 
 
 def test_a_failed_load_can_be_tried_again_and_retired() -> None:

@@ -149,6 +149,24 @@ def test_nothing_is_asked_after_an_answer_that_closes() -> None:
     run(test())
 
 
+def test_what_is_open_behind_an_answer_that_closes_is_gone() -> None:
+    async def test() -> None:
+        bench = Bench()
+        connection, wire = bench.connect()
+        connection.data_received(GET * 3)
+        first, second, third = bench.application.asked
+        third.respond(200, b"", b"never sent")
+        first.close_after = True
+        first.respond(200, b"", b"last")
+        assert second.gone and third.gone
+        second.respond(200, b"", b"dropped")
+        assert bodies(wire.sent) == [b"last"]
+        assert wire.half_closed
+        assert bench.application.done == [first, second, third]
+
+    run(test())
+
+
 def test_a_failing_application_is_answered_by_fault_and_the_connection_goes_on() -> None:
     async def test() -> None:
         bench = Bench()
