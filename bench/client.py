@@ -55,6 +55,10 @@ class _Connection(asyncio.Protocol):
         run.sent_at[index] = time.perf_counter()
         self._transport.write(run.requests[index % len(run.requests)])
 
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
@@ -115,6 +119,7 @@ class _Run:
         patience = time.perf_counter() + _GRACE_S
         while self._unfinished() and time.perf_counter() < patience:
             await asyncio.sleep(0.01)
+        gc.enable()
 
     def _unfinished(self) -> bool:
         return self.next < len(self.due) or len(self.done) + self.lost < len(self.sent_at)

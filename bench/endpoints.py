@@ -5,7 +5,6 @@ Its routing tables are written by `peers/seaway/tables.py`, and the supervisor s
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,7 +106,3 @@ def _serving(
 
 def _path(number: int) -> str:
     return f"/v2/models/m{number}/infer"
-
-
-if __name__ == "__main__":
-    sys.exit("run it by: python -m bench --only endpoints")

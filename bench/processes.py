@@ -154,12 +154,13 @@ def serving(
     env: Mapping[str, str],
     cwd: Path,
     ready: Callable[[], bool],
+    said: Callable[[], str],
     timeout_s: float,
     cores: str = places.SERVER_CORES,
 ) -> Iterator[Server]:
     """Start `command` on `cores`, wait until `ready`, and end its whole tree afterwards, whatever happens.
 
-    Raises `Failed` where it ends or is not ready in time.
+    Raises `Failed` where it ends or is not ready in time, with what it `said` last.
     """
     places.LOGS.mkdir(parents=True, exist_ok=True)
     log = places.LOGS / f"{name}.log"
@@ -183,7 +184,9 @@ def serving(
             if not server.running():
                 raise Failed(f"{name} ended while starting: {server.last_words()}")
             if now - started > timeout_s:
-                raise Failed(f"{name} gave no right answer in {timeout_s:.0f} s: {server.last_words()}")
+                raise Failed(
+                    f"{name} gave no right answer in {timeout_s:.0f} s, last {said()}: {server.last_words()}"
+                )
             if now - favoured > 0.25:  # its children may have opened sessions of their own meanwhile
                 server.favour()
                 favoured = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -51,10 +52,11 @@ class Serving:
 
     def stop(self) -> None:
         self.run(self.server.drain(2.0))
-        del self.server  # grpcio ends its own thread with its last server
+        del self.server
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+        gc.collect()  # grpcio ends its own thread with its last server, and aborts a process that ends before
 
 
 class Client:

@@ -18,6 +18,8 @@ class Child:
 
     def __init__(self, name: str, command: Sequence[str], descriptor: int | None = None) -> None:
         self.name = name
+        self.obituary = ""
+        """How it ended the last time."""
         self._command = command
         self._descriptors = () if descriptor is None else (descriptor,)
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,6 +38,8 @@ class Child:
     def tend(self, now_s: float) -> bool:
         """Start it if it does not run and its backoff is over; whether anything changed."""
         changed = self.ended(now_s) is not None
+        if changed:
+            self.tell(now_s)
         if self._process is None and now_s >= self._due_s:
             changed = self._start(now_s) or changed
         return changed
@@ -48,9 +52,14 @@ class Child:
         if code is None:
             return None
         self._failures = 0 if self.stable(now_s) else self._failures + 1
-        self._wait(now_s, f"{self.name} (process {self.pid}) {_end(code)}")
+        self._due_s = now_s + self._backoff_s
+        self.obituary = f"{self.name} (process {self.pid}) {_end(code)}"
         self._process = None
         return code
+
+    def tell(self, now_s: float) -> None:
+        """Say that it ended, and when it starts again."""
+        say(f"{self.obituary}; starting it again in {self._due_s - now_s:g} s")
 
     def stable(self, now_s: float) -> bool:
         """Whether it ran long enough for its end to be no part of a series."""
@@ -77,15 +86,16 @@ class Child:
             )
         except OSError as error:  # no memory, or too many processes: that may pass
             self._failures += 1
-            self._wait(now_s, f"{self.name} cannot be started: {error.strerror}")
+            self._due_s = now_s + self._backoff_s
+            self.obituary = f"{self.name} cannot be started: {error.strerror}"
+            self.tell(now_s)
             return False
         self._started_s = now_s
         return True
 
-    def _wait(self, now_s: float, why: str) -> None:
-        wait_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
-        self._due_s = now_s + wait_s
-        say(f"{why}; starting it again in {wait_s:g} s")
+    @property
+    def _backoff_s(self) -> float:
+        return _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
 
 
 def _end(code: int) -> str:

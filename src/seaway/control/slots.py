@@ -158,6 +158,9 @@ class Slot:
     def _take_over(self, successor: Worker, now_s: float) -> tuple[bool, Sequence[Digest]]:
         ended, blamed = successor.autopsy(now_s)
         if ended or now_s - self._successor_since_s > _TAKE_OVER_S:
+            say(
+                f"{successor.obituary or 'a fresh worker was given up'} before it served; the old one goes on"
+            )
             successor.send(signal.SIGKILL)
             self._leaving.append((successor, now_s))
             self._successor = None  # the old one goes on; the next try is after the usual pause

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from seaway.transport.server import HttpServer
 
 _name = heads.NAMES.get
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 class _Refused(Exception):
@@ -25,13 +27,17 @@ class _Refused(Exception):
 class HttpConnection(Inlet):
     """One client's connection; made by the server for each that it accepts."""
 
-    __slots__ = ("_parser", "_target", "_upgrading")
+    __slots__ = ("_fresh", "_known", "_length", "_parser", "_target", "_upgrading")
 
     def __init__(self, server: HttpServer) -> None:
         super().__init__(server)
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._upgrading = False
+        self._known = server.known_heads
+        self._fresh: bytes | None = None
+        """The segment that is being parsed, where it begins with a head that may be worth knowing."""
+        self._length = -1
 
     # the connection
 
@@ -70,13 +76,17 @@ class HttpConnection(Inlet):
         if self._ended:
             self.drop(len(data))
             return
-        self._now_s = self._loop.time()
-        self._segment_bytes = len(data)
+        self._now_s = monotonic()  # the loop's own clock, but finer than uvloop tells it
         self._joined = True
         in_head = self._in_head
         idle = not in_head and self._receiving is None
         try:
-            self._parser.feed_data(data)
+            if idle:
+                data = self._take_known(data)
+                self._fresh = data
+            self._segment_bytes = len(data)
+            if data and not self._ended:
+                self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._read_past_upgrade(data[int(upgrade.args[0]) :])
         except httptools.HttpParserCallbackError as error:
@@ -88,6 +98,7 @@ class HttpConnection(Inlet):
                 self.refuse(heads.invalid(str(error)))
         finally:
             self._joined = False
+            self._fresh = None
             if self._out:
                 self.flush()
         if self._in_head:
@@ -97,6 +108,48 @@ class HttpConnection(Inlet):
                     self.refuse_head()
         elif self._chunked and self._receiving is not None:
             self.check_chunks(len(data))
+
+    def _take_known(self, data: bytes) -> bytes:
+        """Take whole requests with known heads from a segment that begins with one; what is left is for the parser,
+        which has seen nothing of them and is as it was: between two requests."""
+        while True:
+            head_end = data.find(_HEAD_END) + 4
+            known = self._known.find(data[:head_end]) if head_end > 3 else None
+            if known is None:
+                return data
+            end = head_end + known.body_bytes
+            if len(data) < end or len(self.queue) >= self._limits.pipeline_depth:
+                return data
+            exchange = Exchange(self, known.method, known.target, known.headers, self._now_s)
+            exchange.path = known.path
+            exchange.query = known.query
+            exchange.memo = known.memo
+            self.queue.append(exchange)
+            self._receiving = exchange
+            if not self._ask(exchange, known.body_bytes):
+                return b""
+            self._receiving = None
+            exchange.body = data[head_end:end]
+            exchange.whole = True
+            data = data[end:]
+            self.request_exchange(exchange)
+            if not data or self._ended:
+                return data
+
+    def _ask(self, exchange: Exchange, content_length: int) -> bool:
+        """Whether the application takes the request by its head."""
+        try:
+            limit = self._server.application.head(exchange)
+            if content_length > limit:
+                raise body_too_large(limit)
+        except Exception as error:  # noqa: BLE001 - the edge to the application
+            self.refuse_exchange(exchange, error)
+            return False
+        if exchange.answered:
+            self.stop_reading(exchange)
+            return False
+        self._body_limit = limit
+        return True
 
     # the parser's callbacks
 
@@ -148,19 +201,16 @@ class HttpConnection(Inlet):
         self._body_parts = None
         self._body_bytes = 0
         self._chunked = framing.chunked
-        try:
-            limit = self._server.application.head(exchange)
-            if framing.content_length > limit:
-                raise body_too_large(limit)
-            if framing.expects is not None and version == "1.1":
-                self.expect(exchange, framing)
-        except Exception as error:  # noqa: BLE001 - the edge to the application
-            self.refuse_exchange(exchange, error)
-            raise _Refused from None
-        if exchange.answered:
-            self.stop_reading(exchange)
+        if not self._ask(exchange, framing.content_length):
             raise _Refused
-        self._body_limit = limit
+        plain = not (framing.chunked or framing.upgrade or framing.expects or exchange.ends_keep_alive)
+        self._length = framing.content_length if plain and exchange.http_11 else -1
+        if framing.expects is not None and version == "1.1":
+            try:
+                self.expect(exchange, framing)
+            except UserError as error:
+                self.refuse_exchange(exchange, error)
+                raise _Refused from None
         if framing.chunked or framing.content_length:
             self._body_raw_bytes = self._body_before_bytes = 0
             self._body_since_s = self._body_moved_s = self._now_s
@@ -196,6 +246,12 @@ class HttpConnection(Inlet):
         exchange.wants_continue = False
         if exchange.ends_keep_alive:
             self._ended = True
+        fresh = self._fresh
+        if fresh is not None:
+            self._fresh = None
+            head_bytes = len(fresh) - self._length
+            if self._length >= 0 and fresh.find(_HEAD_END) + 4 == head_bytes:
+                self._known.remember(fresh[:head_bytes], exchange, self._length)
         if len(self.queue) > self._limits.pipeline_depth:
             self._waiting.append(exchange)
             self.regulate()

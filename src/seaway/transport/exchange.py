@@ -20,6 +20,7 @@ class Exchange:
     `close_after` (answer with `connection: close`). `on_gone` is called once if the client leaves before the answer
     is complete: from then on `gone` is true and answers are dropped. A client that only stops sending still gets its
     answer, unless `ends_at_eof`: true from `open_stream` on, and settable before by an application that will stream.
+    `memo` is the application's too: what it found out of the head alone, and gets back with every equal head.
     After `Application.finished`, `state` and `on_gone` are emptied, so that nothing waits for the garbage collector.
     """
 
@@ -35,6 +36,7 @@ class Exchange:
         "gone",
         "headers",
         "http_11",
+        "memo",
         "method",
         "on_gone",
         "path",
@@ -70,6 +72,7 @@ class Exchange:
         self.peer = outlet.peer
         self.http_11 = True
         self.state: object = None
+        self.memo: object = None
         self.close_after = False
         self.answered = False
         self.gone = False

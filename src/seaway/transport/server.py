@@ -7,6 +7,7 @@ import socket
 from email.utils import formatdate
 
 from seaway.transport.connection import HttpConnection
+from seaway.transport.known import KnownHeads
 from seaway.transport.limits import TransportLimits
 from seaway.transport.ports import Application
 from seaway.transport.tls import Certificates
@@ -26,6 +27,7 @@ class HttpServer:
         self.draining = False
         self.streams = 0
         self.date_line = b""
+        self.known_heads = KnownHeads()
         self._set_date()
         self._connections: set[HttpConnection] = set()
         self._listeners: list[asyncio.Server] = []

@@ -38,9 +38,15 @@ _COMPONENTS: Final[Json] = {
 _REQUEST_ID: Final[Json] = {
     "x-request-id": {"description": "The client's own, where it sent one.", "schema": {"type": "string"}}
 }
-_EVENTS: Final = (
-    "Server-Sent Events: one JSON object for each reply. Where it breaks off, an event `error` with an Error."
-)
+_EVENTS: Final[Json] = {
+    "type": "object",
+    "description": "Server-Sent Events, of this form each. Where the stream breaks off, the last is named `error`.",
+    "properties": {
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "A reply as a JSON object, or an Error."},
+    },
+    "required": ["data"],
+}
 _LENGTH: Final = "Inference-Header-Content-Length"
 _LENGTH_TEXT: Final = "Where binary tensor data follows the JSON: how many bytes the JSON has."
 _BINARY: Final[Json] = {
@@ -166,9 +172,8 @@ def _generate(endpoint: Endpoint) -> Json:
     row, _ = openapi_schemas.row(parts)
     first = {name: array[:1] for name, array in sample.items()}
     (example,) = predict_json.tensors_to_rows(first, generate_json.one_row(signature, sample))
-    answer: Json = {"type": "string", "description": _EVENTS}
     summary = f"The replies of {endpoint.name} as it makes them"
-    return _operation(endpoint, summary, row, example, answer, "text/event-stream")
+    return _operation(endpoint, summary, row, example, _EVENTS, "text/event-stream")
 
 
 def _infer(endpoint: Endpoint) -> Json:

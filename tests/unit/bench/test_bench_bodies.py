@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from bench import bodies, models, protobuf
 from bench.bodies import Form
 
@@ -39,9 +40,7 @@ def grpc(values: list[float], raw: bool) -> bytes:
     floats = np.array(values, "<f4").tobytes()
     if raw:
         one, two = tensor("label", "INT64", b""), tensor("probabilities", "FP32", b"")
-        return (
-            one + two + protobuf._field(6, np.array([1], "<i8").tobytes()) + protobuf._field(6, floats)
-        )
+        return one + two + protobuf._field(6, np.array([1], "<i8").tobytes()) + protobuf._field(6, floats)
     return tensor("probabilities", "FP32", protobuf._field(6, floats))
 
 

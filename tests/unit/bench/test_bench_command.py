@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from bench import __main__ as command
 from bench import catalogue, measure, models, places
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bench import catalogue, figures, targets
 from bench.bodies import Form
 from bench.figures import Closed, Limit, Measured, Opened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from bench import generators, processes
 from bench.bodies import Form, Prepared
 from bench.generators import Sample
