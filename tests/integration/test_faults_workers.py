@@ -117,8 +117,8 @@ def test_f02_a_model_that_never_returns_moves_out_of_a_worker_that_goes_on(serve
 def test_f02_every_worker_is_told(tmp_path: Path) -> None:
     bundles = {name: faulty_bundles.write(tmp_path / name, name) for name in ("bad", "good")}
     server = FaultyServer(tmp_path / "run", bundles)
-    server.up(workers=2)
     try:
+        server.up(workers=2)
         first = server.pids()
         assert server.status("bad", SEGFAULT) is None
         until(lambda: None not in server.pids() and server.pids() != first)
@@ -138,8 +138,8 @@ def test_f02_a_model_that_crashes_while_it_loads_costs_others_one_start(tmp_path
         "good": faulty_bundles.write(tmp_path / "good", "good"),
     }
     server = FaultyServer(tmp_path / "run", bundles)
-    server.up()
     try:
+        server.up()
         until(lambda: server.serves("good"))
         assert server.isolated() == {"bad"}
         assert server.status("bad", FINE) == 503

@@ -32,8 +32,8 @@ def measure(scale: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="seaway-segfaults-") as work:
         bundles = {name: faulty_bundles.write(Path(work) / name, name) for name in ("bad", "good")}
         server = FaultyServer(Path(work) / "run", bundles)
-        server.up()
         try:
+            server.up()
             began = time.monotonic()
             first = _under_load(server, lambda: _first(server))
             first_s = time.monotonic() - began

@@ -42,8 +42,8 @@ def measure(scale: float) -> dict[str, Any]:
         bundles = {name: faulty_bundles.write(Path(work) / name, name) for name in ("sound", "leaking")}
         server = FaultyServer(Path(work) / "run", bundles, deadline_s=10.0)
         for name, value in (("sound", FINE), ("leaking", LEAK)):
-            server.up("--worker-memory", "16000000000")
             try:
+                server.up("--worker-memory", "16000000000")
                 (pid,) = server.pids()
                 samples = _soak(server, name, value, pid or 0, count)
                 assert server.pids() == [pid]

@@ -101,8 +101,8 @@ class Child:
 def _end(code: int) -> str:
     if code >= 0:
         return f"ended with code {code}"
-    known = -code in signal.valid_signals()
-    return f"was ended by {signal.Signals(-code).name if known else f'signal {-code}'}"
+    names = {int(number): number.name for number in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}"
 
 
 def say(line: str) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
-from seaway.core.errors import SeawayError
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
+from seaway.serve import media
 from seaway.serve.door import Answer, Door
+from seaway.serve.routes import Target
 from seaway.transport.exchange import Exchange
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
@@ -20,6 +21,33 @@ _CALLER: Final = re.compile(rb"[\x21-\x7e]{1,128}\Z")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _prefix = os.urandom(8).hex().encode()
 _numbers = itertools.count(1)
+_NO_TENSORS: Final[Tensors] = {}
+
+
+class Head:
+    """What a request's head alone says; equal heads share one.
+
+    `label` is the door's, or "other"; `taken` is whether the door takes what the headers announce.
+    """
+
+    __slots__ = ("caller", "door", "endpoint", "headers", "label", "request_id", "taken", "version")
+
+    def __init__(self, exchange: Exchange, target: Target | None) -> None:
+        headers = self.headers = dict(exchange.headers)
+        given = headers.get(b"x-request-id")
+        self.request_id = given if given is not None and _REQUEST_ID.match(given) else None
+        named = headers.get(b"seaway-caller")
+        self.caller = named.decode("ascii") if named is not None and _CALLER.match(named) else None
+        self.door: Door | None = None
+        self.endpoint = ""
+        self.version: int | None = None
+        self.label = "other"
+        self.taken = True
+        if target is not None:
+            self.label = target.door.name
+            if exchange.method == "POST":
+                self.door, self.endpoint, self.version = target
+                self.taken = media.refusal(headers, target.door) is None
 
 
 class Call(Job):
@@ -28,43 +56,22 @@ class Call(Job):
     `endpoint` is "" until one was found, so that metric labels stay bounded; `code` is the error's code or the status.
     """
 
-    __slots__ = (
-        "code",
-        "door",
-        "encode",
-        "endpoint",
-        "exchange",
-        "handle",
-        "headers",
-        "label",
-        "request_id",
-        "version",
-    )
+    __slots__ = ("code", "encode", "endpoint", "exchange", "handle", "head", "request_id", "running")
 
-    def __init__(self, exchange: Exchange, done: Callable[[Job], None]) -> None:
-        super().__init__({}, exchange.received_s, done)
+    def __init__(self, exchange: Exchange, head: Head, done: Callable[[Job], None]) -> None:
+        super().__init__(_NO_TENSORS, exchange.received_s, done, head.caller or exchange.peer)
         self.exchange = exchange
-        self.headers: Mapping[bytes, bytes] = dict(exchange.headers)
-        given = self.headers.get(b"x-request-id")
-        self.request_id: bytes = (
-            given if given is not None and _REQUEST_ID.match(given) else b"%s-%x" % (_prefix, next(_numbers))
-        )
-        named = self.headers.get(b"seaway-caller")
-        self.caller = named.decode("ascii") if named is not None and _CALLER.match(named) else exchange.peer
-        self.door: Door | None = None
-        self.label = "other"
+        self.head = head
+        self.request_id: bytes = head.request_id or b"%b-%x" % (_prefix, next(_numbers))
         self.endpoint = ""
-        self.version: int | None = None
         self.handle: Handle | None = None
         self.encode: Callable[[Tensors, str, int], Answer] | None = None
         self.code = ""
+        self.running = False
+        """Whether the engine has it, and its handle counts it."""
 
     @property
     def trace_id(self) -> str | None:
         """The trace that the client's `traceparent` names (W3C Trace Context)."""
-        given = self.headers.get(b"traceparent")
+        given = self.head.headers.get(b"traceparent")
         return given.split(b"-")[1].decode() if given is not None and _TRACEPARENT.match(given) else None
-
-    def fail(self, error: SeawayError) -> None:
-        """Note why there is no answer."""
-        self.code = error.code

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
-from seaway.serve import error_log
-from seaway.serve.call import Call
+from seaway.core.errors import PermanentError, SeawayError, TemporaryError
+from seaway.serve import error_log, media
+from seaway.serve.call import Call, Head
 from seaway.serve.counters import Key
 from seaway.serve.door import Door
 from seaway.serve.plane import DataPlane
@@ -33,35 +33,44 @@ class Front:
         self._plane = plane
         self._routes = Routes(doors)
         self._predictions = Predictions(plane, self)
+        self._done = self._predictions.done
+        self._route = plane.router.route
+        self._record = plane.counters.record
+        self._now_s = plane.clock.monotonic_s
         self._slow = AsgiBridge(slow, self)
 
     def head(self, exchange: Exchange) -> int:
         """Refuse by path and headers what can be refused without the body; the body's limit is the endpoint's."""
-        call = Call(exchange, self._predictions.done)
+        head = exchange.memo
+        if head is None:
+            head = exchange.memo = Head(exchange, self._routes.find(exchange.path))
+        assert isinstance(head, Head)
+        call = Call(exchange, head, self._done)
         exchange.state = call
-        target = self._routes.find(exchange.path)
-        if target is None:
+        door = head.door
+        if door is None:
             return _SLOW_BODY_BYTES
-        call.label = target.door.name
-        if exchange.method != "POST":
-            return _SLOW_BODY_BYTES
-        call.door = target.door
-        call.version = target.version
-        route = self._plane.router.route(target.endpoint)
+        route = self._route(head.endpoint)
         call.endpoint = route.endpoint
-        _check_media(call)
+        if not head.taken:
+            refusal = media.refusal(head.headers, door)
+            assert refusal is not None
+            raise refusal
+        if door.streams:
+            exchange.ends_at_eof = True
         return route.limits.body_bytes
 
     def request(self, exchange: Exchange) -> None:
         """The body is whole."""
         call = exchange.state
         assert isinstance(call, Call)
-        if call.door is not None:
-            self._predictions.start(call)
-        elif exchange.method == "OPTIONS" and (call.label != "other" or exchange.target == b"*"):
+        head = call.head
+        if head.door is not None:
+            self._predictions.start(call, head.door)
+        elif exchange.method == "OPTIONS" and (head.label != "other" or exchange.target == b"*"):
             call.code = "204"
             exchange.respond(204, b"allow: %b\r\n" % _METHODS.encode() + self.head_lines(call), b"")
-        elif call.label != "other":
+        elif head.label != "other":
             raise WrongMethod(exchange.method, _METHODS)
         else:
             self._slow.answer(exchange)
@@ -70,7 +79,7 @@ class Front:
         """Turn an error into its status: the one place where that happens."""
         call = exchange.state
         if not isinstance(call, Call):
-            call = exchange.state = Call(exchange, self._predictions.done)
+            call = exchange.state = Call(exchange, Head(exchange, None), self._done)
         call.code = error.code
         code = status.STATUS[error.code]
         if code.http == 500:
@@ -94,17 +103,15 @@ class Front:
         """Count it."""
         call = exchange.state
         assert isinstance(call, Call)
-        if exchange.gone and not call.code:
-            call.code = "cancelled"
+        if exchange.gone:
+            call.code = call.code or "cancelled"
+            if call.running:
+                self._predictions.cancel(call)
         handle = call.handle
-        self._plane.counters.record(
-            Key(
-                call.label,
-                call.endpoint,
-                "" if handle is None else str(handle.revision.number),
-                call.code or "200",
-            ),
-            self._plane.clock.monotonic_s() - exchange.received_s,
+        revision = "" if handle is None else str(handle.revision.number)
+        self._record(
+            Key(call.head.label, call.endpoint, revision, call.code or "200"),
+            self._now_s() - exchange.received_s,
         )
 
     def head_lines(self, call: Call) -> bytes:
@@ -112,25 +119,3 @@ class Front:
         if call.handle is None:
             return b"x-request-id: %b\r\n" % call.request_id
         return b"x-request-id: %b\r\n%b" % (call.request_id, self._predictions.revision_lines(call.handle))
-
-
-def _check_media(call: Call) -> None:
-    """Raises `UserError("unsupported_media_type")` for what the door does not take."""
-    headers, door = call.headers, call.door
-    assert door is not None
-    given = headers.get(b"content-type")
-    if given is not None and given not in door.media_types:
-        plain = given.partition(b";")[0].strip().lower()
-        if plain not in door.media_types:
-            shown = plain[:80].decode("latin-1")
-            raise UserError(
-                "unsupported_media_type",
-                f"content-type {shown!r} is not taken",
-                f"send JSON with the header content-type: {door.media_types[0].decode()}",
-            )
-    encoding = headers.get(b"content-encoding")
-    if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
-        shown = encoding[:40].decode("latin-1")
-        raise UserError(
-            "unsupported_media_type", f"content-encoding {shown!r} is not taken", "send the body as it is"
-        )

@@ -10,7 +10,7 @@ from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
 from seaway.serve.call import Call
-from seaway.serve.door import Answer, Decoded
+from seaway.serve.door import Answer, Door
 from seaway.serve.plane import DataPlane
 from seaway.serve.streams import Streams
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seaway.serve.front import Front
 
 _LARGE_BYTES: Final = 256 * 1024
+_LARGE_VALUES: Final = 32 * 1024
 _KEPT_LINES: Final = 10_000
 
 
@@ -28,52 +29,60 @@ class Predictions:
         self._plane = plane
         self._front = front
         self._streams = Streams(plane, front)
+        self._pick = plane.router.pick
         self._lines: dict[Handle, bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, call: Call) -> None:
+    def start(self, call: Call, door: Door) -> None:
         """Raises the `SeawayError` that refuses it; else the answer comes, now or later."""
-        handle = self._plane.router.pick(call.endpoint, call.request_id.decode("ascii"), call.version)
-        call.handle = handle
+        head = call.head
+        handle = call.handle = self._pick(head.endpoint, call.request_id.decode("ascii"), head.version)
         body = call.exchange.body
-        assert call.door is not None
         if len(body) >= _LARGE_BYTES:
             # Beside the event loop, so that a large body holds up nobody else's small ones for long.
-            task = asyncio.get_running_loop().create_task(self._start_large(call, handle))
+            task = asyncio.get_running_loop().create_task(self._start_large(call, handle, door))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        self._submit(call, handle, call.door.decode(call.headers, body, handle.signature))
+        call.tensors, call.encode, call.checked = door.decode(head.headers, body, handle.signature)
+        self._run(call, handle, door)
 
-    async def _start_large(self, call: Call, handle: Handle) -> None:
-        exchange, door = call.exchange, call.door
-        assert door is not None
+    def _run(self, call: Call, handle: Handle, door: Door) -> None:
+        if door.streams:
+            self._streams.start(call, handle)
+            return
+        handle.predictor.submit(call)
+        call.running = True
+        handle.enter()
+
+    def cancel(self, call: Call) -> None:
+        """Its client has left: drop it unrun if it still waits."""
+        call.cancel()
+        call.running = False
+        if call.handle is not None:
+            call.handle.leave()
+
+    async def _start_large(self, call: Call, handle: Handle, door: Door) -> None:
+        exchange = call.exchange
         with handle:
             try:
-                decoded = await asyncio.to_thread(door.decode, call.headers, exchange.body, handle.signature)
-                self._submit(call, handle, decoded)
+                call.tensors, call.encode, call.checked = await asyncio.to_thread(
+                    door.decode, call.head.headers, exchange.body, handle.signature
+                )
+                if not exchange.gone:
+                    self._run(call, handle, door)
             except SeawayError as error:
                 self._front.refuse(exchange, error)
             except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
                 self._front.fault(exchange, error)
-
-    def _submit(self, call: Call, handle: Handle, decoded: Decoded) -> None:
-        call.tensors, call.encode, call.checked = decoded
-        assert call.door is not None
-        if call.door.streams:
-            self._streams.start(call, handle)
-            return
-        handle.predictor.submit(call)
-        handle.enter()
 
     def done(self, job: Job) -> None:
         """The engine has an answer or an error for this call."""
         assert isinstance(job, Call)
         handle, exchange = job.handle, job.exchange
         assert handle is not None and job.encode is not None
+        job.running = False
         handle.leave()
-        if exchange.gone:
-            return
         error = job.error
         try:
             if error is not None:
@@ -81,7 +90,10 @@ class Predictions:
                 return
             outputs = job.outputs
             assert outputs is not None
-            if sum(array.size for array in outputs.values()) * 8 >= _LARGE_BYTES:
+            size = 0
+            for array in outputs.values():
+                size += array.size
+            if size >= _LARGE_VALUES:
                 task = asyncio.get_running_loop().create_task(self._answer_large(job, handle, outputs))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

@@ -299,12 +299,13 @@ def test_the_longest_deadline_of_a_batch_is_the_models_and_a_cancelled_job_is_dr
 
 def test_v07_the_deadline_answers_though_the_model_hangs_and_what_waits_is_dropped_unrun() -> None:
     async def main() -> None:
-        model = FakeModel()
+        clock, model = FakeClock(), FakeModel()
         model.gate = threading.Event()
-        sent = Sent(predictor_of(model, None, Limits(deadline_s=0.05)), SystemClock())
+        sent = Sent(predictor_of(model, None, Limits(deadline_s=0.02), clock), clock)
         sent.send(1.0)
         await asyncio.to_thread(model.entered.acquire)
         sent.send(2.0)
+        clock.at_s += 0.03
         await until(lambda: len(sent.done) == 2)
         assert [job.error.code for job in sent.done if job.error] == ["deadline_exceeded"] * 2
         model.gate.set()
