@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -52,11 +51,9 @@ class Serving:
 
     def stop(self) -> None:
         self.run(self.server.drain(2.0))
-        del self.server
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
-        gc.collect()  # grpcio ends its own thread with its last server, and aborts a process that ends before
 
 
 class Client:
@@ -83,3 +80,11 @@ class Client:
     def infer(self, request: Any, **options: Any) -> tuple[Any, dict[str, str]]:
         data, metadata = self.call("ModelInfer", request, **options)
         return OIP.ModelInferResponse.FromString(data), metadata
+
+    def answers(self, request: Any) -> bool:
+        """Whether it is answered now."""
+        try:
+            self.infer(request)
+        except grpc.RpcError:
+            return False
+        return True

@@ -135,7 +135,7 @@ class Slot:
             changed = self.worker.tend(now_s) or changed
         if self._successor is not None:
             taken, more = self._take_over(self._successor, now_s)
-            changed, blamed = changed or taken, [*blamed, *more]
+            changed, blamed = changed or taken, (*blamed, *more)
         for leaving, deadline_s in self._leaving:
             if now_s > deadline_s:
                 leaving.send(signal.SIGKILL)

@@ -130,7 +130,7 @@ class Batcher:
     def ended(self, batch: Batch, now_s: float) -> None:
         """The running batch has ended: learn from it, and decide how long to wait for more."""
         self.running = None
-        self.learn(batch)
+        self.learn(batch, batch.took_s)
         wait_s = self._limits.wait_s
         if wait_s is None:
             wait_s = 0.0
@@ -139,17 +139,17 @@ class Batcher:
         self.resume_s = now_s + wait_s
         self._expected_rows = batch.rows + self.backlog.rows
 
-    def learn(self, batch: Batch) -> None:
-        """Take what an executed batch tells of the model."""
+    def learn(self, batch: Batch, took_s: float) -> None:
+        """Take what an executed batch tells of the model; `took_s` is what to hold it to."""
         if batch.mixed:
             self.together = False
             self._cap_at = -1
         elif batch.cut_off:
             # What its deadline cut off would have taken longer: it can raise the prediction, never lower it.
-            if batch.took_s > self.cost.seconds(batch.rows):
-                self.cost.observe(batch.rows, batch.took_s)
+            if took_s > self.cost.seconds(batch.rows):
+                self.cost.observe(batch.rows, took_s)
         elif batch.runs == 1 and not isinstance(batch.results[0], SeawayError):
-            self.cost.observe(batch.rows, batch.took_s)
+            self.cost.observe(batch.rows, took_s)
 
     def most_rows(self) -> int:
         """The largest batch worth making: by the limits, by what rows gain from company, and by half the deadline."""

@@ -68,7 +68,7 @@ class Handle:
     @property
     def streams(self) -> bool:
         """Whether the model can answer piece by piece."""
-        return isinstance(self._loaded().loaded, StreamingModel)
+        return isinstance(self.model.loaded, StreamingModel)
 
     @property
     def ready(self) -> bool:
@@ -85,24 +85,26 @@ class Handle:
 
     @property
     def bundle(self) -> OpenedBundle:
-        return self._loaded().bundle
+        return self.model.bundle
 
     @property
     def sample(self) -> Tensors:
         """The rows that the first prediction was made with."""
-        return self._loaded().sample
+        return self.model.sample
 
     @property
     def isolated(self) -> bool:
         """Whether its model runs in a process of its own."""
-        return self._loaded().isolated
+        return self.model.isolated
 
     @property
     def predictor(self) -> Predictor:
         assert self._predictor is not None, "the router hands out ready handles only"
         return self._predictor
 
-    def _loaded(self) -> Model:
+    @property
+    def model(self) -> Model:
+        """What answers for it."""
         assert self._model is not None, "the router hands out ready handles only"
         return self._model
 

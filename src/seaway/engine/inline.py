@@ -190,7 +190,7 @@ class InlineLane:
         elif batch.cut_off:
             self._blocked += 1
             self.allowed = self.allowed and self._blocked < _BLOCKED_OFTEN
-        self._batcher.learn(batch)
+        self._batcher.learn(batch, min(batch.took_s, batch.cpu_s))
         self.choose()
 
     def _again(self, batch: Batch) -> bool:

@@ -58,7 +58,8 @@ class Pool:
         self._learned = dict(learned or {})
         self._loading = threading.Lock()  # held for seconds: never taken on the event loop's thread
         self._counting = threading.Lock()  # held for a few instructions
-        self._models: dict[Digest, Model] = {}
+        self._models: dict[tuple[Digest, bool], Model] = {}
+        """By digest, and whether it has a process of its own."""
         self._handles: dict[tuple[str, int], Handle] = {}
         self._leaving: list[Handle] = []
 
@@ -110,16 +111,16 @@ class Pool:
                 self._handles[endpoint, revision.number] = handle
 
     async def replace(self, digest: Digest, load: Callable[[OpenedBundle], LoadedModel]) -> None:
-        """Put another LoadedModel behind all handles of a digest, such as one in a process of its own.
+        """Put another LoadedModel behind all handles of a digest in this process, such as one in a process of its own.
 
         From the call on, new requests get `not_ready`, those that wait too, and those that run are still answered.
         `load` and the first predictions run on a thread. Raises what stopped it; the handles then stay listed with
         that error. Nothing happens where the digest is not loaded.
         """
-        model = self._models.get(digest)
+        model = self._models.get((digest, False))
         if model is None:
             return
-        handles = [handle for handle in self.handles() if handle.revision.digest == digest]
+        handles = [handle for handle in self.handles() if handle.filled and handle.model is model]
         for handle in handles:
             handle.suspend()
         try:
@@ -169,16 +170,20 @@ class Pool:
 
     def _acquire(self, handle: Handle, held: bool) -> Model:
         """`held` says that this revision counts as a user already."""
-        digest = handle.revision.digest
+        key = handle.revision.digest, self._apart(handle.revision)
         with self._counting:
-            model = self._models.get(digest)
+            model = self._models.get(key)
             if model is not None:
                 model.users += not held
                 return model
         model = self._open(handle)
         with self._counting:
-            self._models[digest] = model
+            self._models[key] = model
         return model
+
+    def _apart(self, revision: RoutedRevision) -> bool:
+        """Whether this revision's model is to run in a process of its own."""
+        return self._sources.isolate is not None and (revision.isolated or revision.digest in self.isolated)
 
     def _open(self, handle: Handle) -> Model:
         """Open, load and warm a model, and tell the handle what each took."""
@@ -188,7 +193,7 @@ class Pool:
         bundle = self._sources.open_bundle(revision)
         opened_s = now_s()
         handle.open_s = opened_s - began_s
-        isolate = self._sources.isolate if revision.isolated or revision.digest in self.isolated else None
+        isolate = self._sources.isolate if self._apart(revision) else None
         watcher = self._watcher if isolate is None and self._watcher is not None else Unwatched()
         place = watcher.enter(revision.digest)  # it may end the process here, too
         try:
@@ -221,12 +226,12 @@ class Pool:
     def _close(self, handle: Handle) -> None:
         self._leaving.remove(handle)
         handle.suspend()
-        model = self._models[handle.revision.digest]
+        model = handle.model
         with self._counting:
             model.users -= 1
             if model.users > 0:
                 return
-            del self._models[handle.revision.digest]
+            del self._models[next(key for key, held in self._models.items() if held is model)]
         model.loaded.close()
 
 

@@ -9,7 +9,7 @@ import asyncio
 
 from seaway.core.bundles import Digest
 from seaway.core.errors import SeawayError, TemporaryError
-from seaway.core.ports import Clock, LoadedModel
+from seaway.core.ports import Clock, LoadedModel, StreamingModel
 from seaway.core.tensors import InputCheck, Tensors
 from seaway.core.traffic import Limits
 from seaway.engine import batches
@@ -57,8 +57,10 @@ class Predictor:
         self._answers = Answers(self._screen)
         executor = Executor(model, digest, clock, watcher)
         self._thread = ThreadLane(executor, self._batcher, clock, self._answers, self._learned_more)
+        # A model of many steps takes as long as its client asks: never on the event loop's thread.
+        inline_allowed = known.inline_allowed and not isinstance(model, StreamingModel)
         self._inline = InlineLane(
-            signature, executor, self._batcher, limits, clock, self._answers, self._move, known.inline_allowed
+            signature, executor, self._batcher, limits, clock, self._answers, self._move, inline_allowed
         )
         self._streams = Streams(model, limits, digest, watcher)
 

@@ -1,0 +1,130 @@
+"""A worker's heartbeat, the models that it gives away, and what it hands on when it drains."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from seaway.core.bundles import Digest, OpenedBundle
+from seaway.core.errors import PermanentError
+from seaway.engine import blackbox
+from seaway.engine.blackbox import BlackBox
+from seaway.engine.jobs import Learned
+from seaway.engine.pool import Pool
+from seaway.serve.learned import LearnedFile
+from seaway.serve.vitals import Vitals
+from seaway.testing.clock import VirtualClock
+from seaway.wire import isolation
+from seaway.wire.isolation import Isolated, IsolationList
+
+A, B = Digest("sha256:" + "a" * 64), Digest("sha256:" + "b" * 64)
+
+
+class FakePool:
+    """Two models; `replace` is remembered."""
+
+    def __init__(self) -> None:
+        self.isolated: set[Digest] = set()
+        self.replaced: list[Digest] = []
+        self.failure: PermanentError | None = None
+        self.stuck = {A: False, B: False}
+
+    def handles(self) -> list[Any]:
+        return [
+            SimpleNamespace(
+                ready=True,
+                revision=SimpleNamespace(digest=digest, ref="m:v1"),
+                predictor=SimpleNamespace(stuck=stuck),
+            )
+            for digest, stuck in self.stuck.items()
+        ]
+
+    def learned(self) -> dict[Digest, Learned]:
+        return {A: Learned(0.001, 0.0, 5)}
+
+    async def replace(self, digest: Digest, _load: Callable[[OpenedBundle], object]) -> None:
+        self.replaced.append(digest)
+        if self.failure is not None:
+            raise self.failure
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def isolate(run: Path, *digests: Digest) -> None:
+    listed = IsolationList({digest: Isolated(1, 0.0) for digest in digests})
+    (run / isolation.FILE).write_bytes(msgspec.json.encode(listed))
+
+
+def vitals(run: Path, pool: FakePool) -> Vitals:
+    def refuse(_bundle: OpenedBundle) -> Any:
+        raise AssertionError("the fake pool loads nothing")
+
+    box = BlackBox(run / "w.box")
+    return Vitals(box, cast(Pool, pool), refuse, LearnedFile(run, 0), run, VirtualClock())
+
+
+def beat_s(run: Path) -> float:
+    reader = blackbox.open_box(run / "w.box", os.getpid())
+    assert reader is not None
+    return reader.beat_s
+
+
+def test_it_beats_until_it_drains(tmp_path: Path) -> None:
+    async def play() -> None:
+        signs = vitals(tmp_path, FakePool())
+        assert beat_s(tmp_path) == 0
+        signs.begin()
+        assert beat_s(tmp_path) > 0
+        signs.rest()
+        assert beat_s(tmp_path) < 0
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+        assert LearnedFile(tmp_path, 0).read() == {A: Learned(0.001, 0.0, 5)}
+
+    asyncio.run(play())
+
+
+def test_f02_it_obeys_what_was_listed_while_it_started_and_what_is_listed_later(tmp_path: Path) -> None:
+    async def play() -> None:
+        pool = FakePool()
+        isolate(tmp_path, A)
+        signs = vitals(tmp_path, pool)
+        signs.begin()
+        await until(lambda: pool.replaced == [A])
+        isolate(tmp_path, A, B)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await until(lambda: pool.replaced == [A, B])
+        assert pool.isolated == {A, B}
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.sleep(0.05)
+        assert pool.replaced == [A, B]
+        signs.rest()
+
+    asyncio.run(play())
+
+
+def test_f02_a_model_that_is_stuck_is_given_away_even_where_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def play() -> None:
+        pool = FakePool()
+        pool.stuck[B] = True
+        pool.failure = PermanentError("execution_failed", "it cannot be loaded")
+        signs = vitals(tmp_path, pool)
+        signs.begin()
+        await until(lambda: "it cannot be loaded" in capsys.readouterr().err)
+        assert pool.replaced == [B]
+        signs.rest()
+
+    asyncio.run(play())
