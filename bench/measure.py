@@ -107,6 +107,7 @@ def _serve(name: str, work: str, setup: Setup, plan: Plan, entries: list[Measure
             for entry in entries:
                 entry.cold_start_s = round(statistics.median(cold[1:] or cold), 3)
                 _form(entry, setup.routes[entry.form], port, plan, server, main=entry.form is first)
+            _open_loops(entries[0], setup.routes[first], port, plan)
 
 
 @contextlib.contextmanager
@@ -133,7 +134,9 @@ def _form(entry: Measured, path: str, port: int, plan: Plan, server: processes.S
         levels = (_IMAGE_CONNECTIONS,)
     for connections in levels:
         load = loads.Load(port, path, entry.work, entry.form, connections, min(1.0, plan.seconds))
-        _checked(entry, generators.ask(load))
+        warm = generators.ask(load)
+        _checked(entry, warm)
+        entry.client_per_s = max(entry.client_per_s, round(sum(warm.statuses.values()) / warm.seconds, 1))
         with watching(probe):
             runs = []
             for _ in range(plan.runs):
@@ -146,11 +149,16 @@ def _form(entry: Measured, path: str, port: int, plan: Plan, server: processes.S
         entry.problem = probe.said
     held = server.memory()
     entry.pss_mb, entry.rss_mb, entry.processes = held.pss_mb, held.rss_mb, held.processes
-    if main and entry.work in _OPEN_WORKS:
-        # A queue needs a while to show: overload is judged on the heavy model, where every system soon has one.
-        overloaded = entry.work == "heavy" or entry.system == catalogue.SEAWAY
-        for factor in (_CALM, *(_OVERLOAD if overloaded else ())):
-            entry.opened.append(_opened(entry, path, port, plan, factor))
+
+
+def _open_loops(entry: Measured, path: str, port: int, plan: Plan) -> None:
+    """Poisson arrivals, after all closed loops: overload leaves thousands of connections behind."""
+    if entry.work not in _OPEN_WORKS or not entry.closed:
+        return
+    # A queue needs a while to show: overload is judged on the heavy model, where every system soon has one.
+    overloaded = entry.work == "heavy" or entry.system == catalogue.SEAWAY
+    for factor in (_CALM, *(_OVERLOAD if overloaded else ())):
+        entry.opened.append(_opened(entry, path, port, plan, factor))
 
 
 def closed(connections: int, runs: list[generators.Sample]) -> Closed:
@@ -196,6 +204,9 @@ def _opened(entry: Measured, path: str, port: int, plan: Plan, factor: float) ->
         errors=came.lost + answered - refused - came.statuses.get(200, 0),
         statuses=came.statuses,
         client_lag_p99_ms=came.lag_p99_ms,
+        limited_by_client=figures.limited_by_client(
+            answered / came.seconds, entry.client_per_s, entry.peak_per_s or 0.0
+        ),
     )
 
 

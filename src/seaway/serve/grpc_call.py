@@ -100,11 +100,11 @@ async def answered(plane: DataPlane, handler: Handler, data: bytes, context: Con
         return refused(error, call, context, plane)
     except Exception as fault:  # noqa: BLE001 - the process edge: any fault becomes one plain INTERNAL
         code = "internal"
-        error = PermanentError(
+        internal = PermanentError(
             "internal", "a fault in Seaway itself", "see the server's log for this request id"
         )
-        error.__cause__ = fault
-        return refused(error, call, context, plane)
+        internal.__cause__ = fault
+        return refused(internal, call, context, plane)
     finally:
         revision = "" if call.handle is None else str(call.handle.revision.number)
         plane.counters.record(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bench import bodies, client, models
 from bench.bodies import Form, Prepared
 from bench.loads import Load, Outcome
@@ -31,7 +32,9 @@ def right(index: int) -> tuple[int, bytes]:
     return 200, json.dumps([EXPECTED[index].tolist()]).encode()
 
 
-def drive(reply: Reply, rate_per_s: float | None = None, connections: int = 4, seconds: float = 0.2) -> Outcome:
+def drive(
+    reply: Reply, rate_per_s: float | None = None, connections: int = 4, seconds: float = 0.2
+) -> Outcome:
     """One run against a server that answers each body by `reply`; status 0 closes the connection instead."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -21,7 +21,7 @@ def measured(
     return entry
 
 
-def opened(factor: float, goodput: float = 900.0, lag_ms: float = 0.1) -> Opened:
+def opened(factor: float, goodput: float = 900.0, limited: bool = False) -> Opened:
     return Opened(
         factor=factor,
         offered_per_s=factor * 1000,
@@ -34,7 +34,8 @@ def opened(factor: float, goodput: float = 900.0, lag_ms: float = 0.1) -> Opened
         unsent=0,
         errors=0,
         statuses={200: 1},
-        client_lag_p99_ms=lag_ms,
+        client_lag_p99_ms=0.1,
+        limited_by_client=limited,
     )
 
 
@@ -128,5 +129,11 @@ def test_overload_and_tail_come_from_the_open_loops() -> None:
 
 
 def test_a_load_that_the_client_could_not_offer_judges_nobody() -> None:
-    made = rows([measured("seaway", opened=[opened(5.0, goodput=10.0, lag_ms=400.0)])])
+    made = rows([measured("seaway", opened=[opened(5.0, goodput=10.0, limited=True)])])
     assert made["small, offered 5 × capacity, goodput ÷ peak"].met is None
+
+
+def test_the_client_is_the_limit_only_where_wrk_got_clearly_more() -> None:
+    assert figures.limited_by_client(20_000, client_per_s=21_000, peak_per_s=36_000)
+    assert not figures.limited_by_client(10_000, client_per_s=21_000, peak_per_s=36_000)
+    assert not figures.limited_by_client(3_000, client_per_s=3_000, peak_per_s=3_100)

@@ -329,3 +329,17 @@ def test_a_fault_of_any_kind_while_loading_is_the_revisions_failure_and_others_l
     pool.load("e", revision(2, "b"), Limits())
     pool.load("e", revision(1), Limits())
     assert [(h.ready, h.failure) for h in pool.handles()] == [(True, None), (True, None)]
+
+
+def test_a_revision_that_asks_for_its_own_process_gets_one_though_the_model_is_here_already() -> None:
+    inside, outside = FakeRuntime(), FakeRuntime()
+    found = msgspec.structs.replace(sources(inside), isolate=lambda _, bundle: outside.load(bundle))
+    pool = Pool(found, FakeClock())
+    pool.load("shared", revision(1), Limits())
+    apart = msgspec.structs.replace(revision(1), isolated=True)
+    pool.load("apart", apart, Limits())
+    handles = {handle.endpoint: handle for handle in pool.handles()}
+    assert (handles["shared"].isolated, handles["apart"].isolated) == (False, True)
+    assert (len(inside.models), len(outside.models)) == (1, 1)
+    pool.retire("apart", 1)
+    assert (inside.models[0].closed, outside.models[0].closed) == (False, True)
