@@ -160,6 +160,7 @@ def _torchserve(work: str, port: int) -> Setup:
     words = (
         "--foreground --ncs --disable-token-auth --ts-config ts.properties --model-store . --models m=m.mar"
     )
+    words += f" --log-config {places.PEERS / 'torchserve' / 'log4j2.xml'}"
     archive = f"--model-name m --version 1.0 --export-path {folder} -f --handler"
     handler = str(places.PEERS / "torchserve" / "handler.py")
     return Setup(

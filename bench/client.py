@@ -22,10 +22,10 @@ import numpy as np
 import uvloop
 
 from bench import bodies, models, places
+from bench.alarm import Alarm
 from bench.loads import Load, Outcome, schedule
 
-_NEAR_S: Final = 0.002
-"""From here on the client polls instead of sleeping: the loop's timers are a millisecond coarse."""
+_LEAST_WAIT_S: Final = 20e-6
 _GRACE_S: Final = 2.0
 _PATIENCE_S: Final = 0.05
 """How long a due request waits for a free connection; then it is not sent at all, so that the client keeps no queue."""
@@ -112,6 +112,7 @@ class _Run:
         self.open: set[_Connection] = set()
         self._keep_each = 1 if load.rate_per_s is None else max(1, len(self.due) // _CHECKED)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm = Alarm()
         self.start = self.end = 0.0
 
     async def run(self) -> None:
@@ -127,18 +128,22 @@ class _Run:
             for connection in list(self.open):
                 self._ask(connection)
         else:
+            self._loop.add_reader(self._alarm.fd, self._tick)
             self._tick()
         await asyncio.sleep(self.load.seconds)
         patience = time.perf_counter() + _GRACE_S
         while self._unfinished() and time.perf_counter() < patience:
             await asyncio.sleep(0.01)
         gc.enable()
+        self._loop.remove_reader(self._alarm.fd)
+        self._alarm.close()
 
     def _unfinished(self) -> bool:
         return self.next < len(self.due) or len(self.done) + self.lost < len(self.sent_at)
 
     def _tick(self) -> None:
         """Send all that is due and can be sent, drop what waited too long, come again when the next is due."""
+        self._alarm.clear()
         now = time.perf_counter() - self.start
         due = self.due
         while self.next < len(due) and due[self.next] <= now:
@@ -151,13 +156,8 @@ class _Run:
             else:
                 break
         if self.next < len(due):
-            gap = due[self.next] - now
-            if gap > _NEAR_S:
-                self._loop.call_later(gap - _NEAR_S, self._tick)
-            elif self.free:
-                self._loop.call_soon(self._tick)
-            else:
-                self._loop.call_later(_NEAR_S, self._tick)  # an answer sends what is overdue
+            # what is overdue is sent by the next answer, or dropped a little later
+            self._alarm.set(self.start + max(due[self.next], now + _LEAST_WAIT_S))
 
     def _send_next(self, connection: _Connection) -> None:
         index = self.next

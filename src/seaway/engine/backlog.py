@@ -55,6 +55,7 @@ class Backlog:
         return 0 if line is None else line.rows
 
     def add(self, job: Job) -> None:
+        """Let it wait behind its caller's others."""
         line = self._lines.get(job.caller)
         if line is None:
             line = self._lines[job.caller] = _Line(job.caller, self._virtual)

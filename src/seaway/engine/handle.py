@@ -99,6 +99,7 @@ class Handle:
 
     @property
     def predictor(self) -> Predictor:
+        """What requests are submitted to."""
         assert self._predictor is not None, "the router hands out ready handles only"
         return self._predictor
 

@@ -72,13 +72,17 @@ class Predictor:
     def submit(self, job: Job) -> None:
         """Take one job; `job.done` is called later, on the event loop's thread, where this is called too.
 
+        A `job.deadline_s` that is set already, and earlier than the endpoint's, is kept.
+
         Raises `UserError` where the tensors do not fit or the screen refuses, and `TemporaryError` (`overloaded`,
         `deadline_exceeded`, `not_ready`); then `job.done` is not called.
         """
         job.rows = rows = self._rows(job.tensors)
         if not job.checked:
             self._missing(job.tensors)
-        job.deadline_s = job.received_s + self._deadline_s
+        deadline_s = job.received_s + self._deadline_s
+        if not 0 < job.deadline_s < deadline_s:
+            job.deadline_s = deadline_s
         self._screen.admit(job)
         if rows == 0:
             job.alone = True

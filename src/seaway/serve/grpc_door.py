@@ -157,9 +157,9 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         if left_s is not None and left_s <= 0:
             raise TemporaryError("deadline_exceeded", "the call's deadline is over")
         job = Job(tensors, call.started_s, done, call.caller())
-        handle.predictor.submit(job)
         if left_s is not None:
-            job.deadline_s = min(job.deadline_s, self._plane.clock.monotonic_s() + left_s)
+            job.deadline_s = self._plane.clock.monotonic_s() + left_s
+        handle.predictor.submit(job)
         try:
             return await future
         finally:

@@ -24,6 +24,8 @@ _DEEPEST: Final = 8
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One input tensor: its `data`, or where it is in `parameters`."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -32,6 +34,8 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One output that the client asks for."""
+
     name: str
     parameters: dict[str, object] | None = None
 

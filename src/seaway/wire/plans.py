@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 
 from seaway.core.tensors import DType, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from seaway.wire.oip_binary import Recipe
 
 _MOST_KEPT: Final = 4096
 # With "=" before them: the native mode of `struct` lets a value that is too large become infinite.
@@ -69,10 +72,21 @@ class Table:
 class Plan:
     """One Signature.
 
-    `openings` are the JSON of each output up to its shape; `heads` is a cache that the response's writer fills.
+    `openings` are the JSON of each output up to its shape; `heads` and `recipes` are caches that `oip_json` and
+    `oip_binary` fill.
     """
 
-    __slots__ = ("all_float", "heads", "inputs", "openings", "output_names", "outputs", "signature", "table")
+    __slots__ = (
+        "all_float",
+        "heads",
+        "inputs",
+        "openings",
+        "output_names",
+        "outputs",
+        "recipes",
+        "signature",
+        "table",
+    )
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
@@ -83,6 +97,7 @@ class Plan:
         self.all_float = all(plan.code for plan in self.inputs.values())
         self.table = _table(signature)
         self.heads: dict[tuple[str, int], bytes] = {}
+        self.recipes: dict[bytes, Recipe] = {}
 
 
 def _table(signature: Signature) -> Table | None:

@@ -70,7 +70,6 @@ def test_what_is_built_is_available(extra: str) -> None:
         "fallback: [{provider: {url: x}}]\n",
         "target: {kind: kubernetes}\n",
         "record: {capture: 1%}\n",
-        "batching: {max_rows: 8}\n",
         "rollout: {shadow: 5%}\n",
         "project: other\n",
     ],
