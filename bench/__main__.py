@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +39,9 @@ def main() -> int:
     plan = Plan(seconds=arguments.seconds, runs=arguments.runs, first_port=arguments.port)
     if arguments.quick:
         plan = msgspec.structs.replace(plan, seconds=1.0, runs=1, connections=(1, 64), starts=2)
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that all servers are ended
     processes.adopt_orphans()
     processes.allow_files(2 * measure.MOST_CONNECTIONS)
     install.install(systems)

@@ -158,7 +158,9 @@ def _open_loops(entry: Measured, path: str, port: int, plan: Plan) -> None:
     # A queue needs a while to show: overload is judged on the heavy model, where every system soon has one.
     overloaded = entry.work == "heavy" or entry.system == catalogue.SEAWAY
     for factor in (_CALM, *(_OVERLOAD if overloaded else ())):
-        entry.opened.append(_opened(entry, path, port, plan, factor))
+        rate = factor * (entry.peak_per_s or 1.0)
+        if figures.can_offer(rate, entry.client_per_s):
+            entry.opened.append(_opened(entry, path, port, plan, factor, rate))
 
 
 def closed(connections: int, runs: list[generators.Sample]) -> Closed:
@@ -174,9 +176,10 @@ def closed(connections: int, runs: list[generators.Sample]) -> Closed:
     )
 
 
-def _opened(entry: Measured, path: str, port: int, plan: Plan, factor: float) -> Opened:
-    rate = factor * (entry.peak_per_s or 1.0)
-    connections = round(min(MOST_CONNECTIONS, max(_LEAST_CONNECTIONS, rate * _DEADLINE_S)))
+def _opened(entry: Measured, path: str, port: int, plan: Plan, factor: float, rate: float) -> Opened:
+    connections = _LEAST_CONNECTIONS
+    if factor > 1:  # as many as it takes for the server, not the client, to hold what waits
+        connections = round(min(MOST_CONNECTIONS, max(_LEAST_CONNECTIONS, rate * _DEADLINE_S)))
     load = loads.Load(
         port,
         path,
@@ -204,9 +207,6 @@ def _opened(entry: Measured, path: str, port: int, plan: Plan, factor: float) ->
         errors=came.lost + answered - refused - came.statuses.get(200, 0),
         statuses=came.statuses,
         client_lag_p99_ms=came.lag_p99_ms,
-        limited_by_client=figures.limited_by_client(
-            answered / came.seconds, entry.client_per_s, entry.peak_per_s or 0.0
-        ),
     )
 
 

@@ -106,7 +106,7 @@ def line(entry: Measured) -> str:
     rows += [
         f"{'':36s}{o.factor:g}× = {o.offered_per_s:,.0f}/s: good {o.goodput_per_s:,.0f}/s, refused {o.refused_per_s:,.0f}/s"
         f" (p99 {_ms(o.refused_p99_ms)}), p50 {_ms(o.p50_ms)} p99 {_ms(o.p99_ms)}, unanswered {o.unanswered}, unsent {o.unsent},"
-        f" errors {o.errors}{', LIMITED BY CLIENT' if o.limited_by_client else ''}"
+        f" errors {o.errors}, client late {_ms(o.client_lag_p99_ms)}"
         for o in entry.opened
     ]
     return "\n".join(rows)

@@ -66,7 +66,7 @@ def _open_loop(measured: list[Measured]) -> list[Target]:
     for work in ("small", "heavy"):
         ours = _ours(measured, work)
         peak = ours.peak_per_s if ours else None
-        opened = {o.factor: o for o in ours.opened if not o.limited_by_client} if ours else {}
+        opened = {o.factor: o for o in ours.opened} if ours else {}
         calm = opened.get(0.8)
         tail = calm.p99_ms / calm.p50_ms if calm and calm.p99_ms and calm.p50_ms else None
         rows.append(_at_most(f"{work}, Poisson at 80 % of capacity, p99 ÷ p50", tail, 3))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _BACKOFF_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
-_STABLE_S: Final = 10.0
+_STABLE_S: Final = 3.0
 
 
 class Child:

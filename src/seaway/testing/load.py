@@ -1,7 +1,8 @@
 """An open-loop HTTP load generator: requests fall due by a schedule, whatever the server does.
 
-Proofs and benches use it to count lost requests. It opens its own sockets, never retries, and counts latency from
-the time a request was due, so that a stalled server cannot hide behind requests that were not sent meanwhile.
+Proofs and benches use it to count lost requests. It opens its own sockets, never retries unless told to, and counts
+latency from the time a request was due, so that a stalled server cannot hide behind requests that were not sent
+meanwhile.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import collections
 import contextlib
 import enum
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 _HEAD_BYTES: Final = 64 * 1024
+_REFUSED: Final = (429, 503)
 
 
 class Arrivals(enum.StrEnum):
@@ -57,6 +59,8 @@ class Load(msgspec.Struct, frozen=True):
     seed: int = 0
     accept: Callable[[int, bytes], bool] = lambda index, body: True
     """Whether the body is the right answer to the i-th request."""
+    retries: int = 0
+    """How often a request that is refused with 429 or 503 is sent again, at once: the worst that a client can do."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -68,6 +72,9 @@ class Outcome(msgspec.Struct, frozen=True):
     status: int | None
     revision: str | None
     failure: Failure | None
+    retry_after_s: int | None = None
+    """What a refusal's Retry-After says; None without one."""
+    attempts: int = 1
 
     @property
     def latency_s(self) -> float:
@@ -158,13 +165,38 @@ async def drive(load: Load) -> LoadResult:
                 wait = start + due[index] - loop.time()
                 if wait > 0:
                     await asyncio.sleep(wait)
-                status, revision, failure = await connection.ask(index)
-                outcomes.append(Outcome(index, due[index], loop.time() - start, status, revision, failure))
+                attempts = 1
+                came = await connection.ask(index)
+                while came.status in _REFUSED and attempts <= load.retries:
+                    attempts += 1
+                    came = await connection.ask(index)
+                done = loop.time() - start
+                outcomes.append(
+                    Outcome(
+                        index,
+                        due[index],
+                        done,
+                        came.status,
+                        came.revision,
+                        came.failure,
+                        came.retry_after_s,
+                        attempts,
+                    )
+                )
         finally:
             await connection.close()
 
     await asyncio.gather(*(work() for _ in range(min(load.connections, load.count))))
     return LoadResult(tuple(sorted(outcomes, key=lambda outcome: outcome.index)))
+
+
+class _Came(NamedTuple):
+    """What one attempt gave."""
+
+    status: int | None
+    revision: str | None
+    failure: Failure | None
+    retry_after_s: int | None = None
 
 
 class _Connection:
@@ -174,15 +206,15 @@ class _Connection:
         self._load = load
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, index: int) -> tuple[int | None, str | None, Failure | None]:
-        """Status, revision and failure of one request."""
+    async def ask(self, index: int) -> _Came:
+        """One attempt of one request."""
         kind: Failure
         try:
             async with asyncio.timeout(self._load.timeout_s):
                 try:
                     reader, writer = await self._open()
                 except OSError:
-                    return None, None, Failure.CONNECT
+                    return _Came(None, None, Failure.CONNECT)
                 writer.write(self._load.request(index))
                 status, headers, body = await _answer(reader)
             if headers.get("connection", "").lower() == "close":
@@ -196,10 +228,11 @@ class _Connection:
         else:
             revision = headers.get("seaway-revision")
             if status != 200:
-                return status, revision, Failure.STATUS
-            return status, revision, None if self._load.accept(index, body) else Failure.WRONG
+                after = headers.get("retry-after", "")
+                return _Came(status, revision, Failure.STATUS, int(after) if after.isdigit() else None)
+            return _Came(status, revision, None if self._load.accept(index, body) else Failure.WRONG)
         await self.close()
-        return None, None, kind
+        return _Came(None, None, kind)
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is not None and (self._streams[0].at_eof() or self._streams[0].exception()):

@@ -21,7 +21,7 @@ def measured(
     return entry
 
 
-def opened(factor: float, goodput: float = 900.0, limited: bool = False) -> Opened:
+def opened(factor: float, goodput: float = 900.0) -> Opened:
     return Opened(
         factor=factor,
         offered_per_s=factor * 1000,
@@ -35,7 +35,6 @@ def opened(factor: float, goodput: float = 900.0, limited: bool = False) -> Open
         errors=0,
         statuses={200: 1},
         client_lag_p99_ms=0.1,
-        limited_by_client=limited,
     )
 
 
@@ -128,12 +127,9 @@ def test_overload_and_tail_come_from_the_open_loops() -> None:
     assert made["small, offered 5 × capacity, goodput ÷ peak"].met is False
 
 
-def test_a_load_that_the_client_could_not_offer_judges_nobody() -> None:
-    made = rows([measured("seaway", opened=[opened(5.0, goodput=10.0, limited=True)])])
+def test_a_load_that_the_client_cannot_offer_judges_nobody() -> None:
+    assert figures.can_offer(16_000, client_per_s=3_000), "slow because the server is"
+    assert figures.can_offer(30_000, client_per_s=35_000)
+    assert not figures.can_offer(70_000, client_per_s=35_000)
+    made = rows([measured("seaway", opened=[opened(0.8)])])
     assert made["small, offered 5 × capacity, goodput ÷ peak"].met is None
-
-
-def test_the_client_is_the_limit_only_where_wrk_got_clearly_more() -> None:
-    assert figures.limited_by_client(20_000, client_per_s=21_000, peak_per_s=36_000)
-    assert not figures.limited_by_client(10_000, client_per_s=21_000, peak_per_s=36_000)
-    assert not figures.limited_by_client(3_000, client_per_s=3_000, peak_per_s=3_100)
