@@ -74,7 +74,7 @@ def _seaway(uv: Path) -> None:
     if not places.python(catalogue.SEAWAY).exists():
         _venv(uv, catalogue.SEAWAY)
     words = ["pip", "install", "-q", "--compile-bytecode", "--reinstall-package", "seaway"]
-    _run([str(uv), *words, "-p", str(places.python(catalogue.SEAWAY)), str(places.ROOT)])
+    _run([str(uv), *words, "-p", str(places.python(catalogue.SEAWAY)), f"{places.ROOT}[grpc]"])
 
 
 def _venv(uv: Path, name: str) -> None:

@@ -91,12 +91,20 @@ class Server:
                 env=ENVIRONMENT,
             )
         os.close(writer)
-        assert select.select([reader], [], [], 30)[0], self.log()
-        with os.fdopen(reader) as ready:
-            line = ready.readline().strip()
-        assert line, self.log()
-        self.address = ("127.0.0.1", int(line.rpartition(":")[2]))
-        assert self.control_answers(), self.log()  # the line promised it
+        try:
+            with os.fdopen(reader) as ready:
+                assert select.select([ready], [], [], 60)[0], self.log()
+                line = ready.readline().strip()
+            assert line, self.log()
+            self.address = ("127.0.0.1", int(line.rpartition(":")[2]))
+            if (
+                "control process does not answer yet" in self.log()
+            ):  # a machine under load: the line came without it
+                until(self.control_answers, 60.0)
+            assert self.control_answers(), self.log()  # the line promised it
+        except BaseException:
+            self.clean()  # nobody else will
+            raise
 
     def worker_pids(self) -> list[int]:
         """Every process that is a worker of this server, whoever started it."""
@@ -150,7 +158,12 @@ class Server:
 
     def down(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def clean(self) -> None:
         """End whatever is left, each process by its own descriptor."""

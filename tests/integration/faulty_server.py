@@ -17,6 +17,7 @@ from typing import Any
 import faulty_bundles
 import msgspec
 
+from seaway.control import orphans
 from seaway.core.bundles import OpenedBundle
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
 from seaway.wire import isolation
@@ -60,17 +61,30 @@ class FaultyServer:
                 env=faulty_bundles.environment(),
             )
         os.close(writer)
-        assert select.select([reader], [], [], 30)[0], self.log()
-        with os.fdopen(reader) as ready:
-            line = ready.readline().strip()
-        assert line, self.log()
+        try:
+            with os.fdopen(reader) as ready:
+                assert select.select([ready], [], [], 60)[0], self.log()
+                line = ready.readline().strip()
+            assert line, self.log()
+        except BaseException:
+            self.down()  # nobody else will
+            raise
         self.port = int(line.rpartition(":")[2])
 
     def down(self) -> int:
-        """SIGTERM, and its exit code."""
+        """SIGTERM, and its exit code; whatever it leaves behind is killed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            for orphan in orphans.find(self.run):
+                orphan.send(signal.SIGKILL)
+                os.close(orphan.pidfd)
 
     def log(self) -> str:
         return (self.run / "up.log").read_text()

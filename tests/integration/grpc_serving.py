@@ -34,7 +34,8 @@ class Serving:
 
     def __init__(self, table: RoutingTable, **limits: int) -> None:
         clock = SystemClock()
-        pool = Pool(Sources(worker.open_bundle, adapters.runtime, worker.sample), clock)
+        self._others = set(threading.enumerate())
+        self._pool = pool = Pool(Sources(worker.open_bundle, adapters.runtime, worker.sample), clock)
         for route in table.routes:
             for revision in route.revisions:
                 pool.load(route.endpoint, revision, route.limits)
@@ -49,8 +50,18 @@ class Serving:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
 
+    async def _retire(self) -> None:
+        for handle in self._pool.handles():
+            self._pool.retire(handle.endpoint, handle.revision.number)
+
     def stop(self) -> None:
+        """Also waits for runs that their callers left: one that met the end of this process inside ONNX Runtime would
+        abort it (exit code 134), since Python ends its thread within C++."""
         self.run(self.server.drain(2.0))
+        self.run(self._retire())
+        for thread in set(threading.enumerate()) - self._others:
+            if thread.name == "seaway-predict":
+                thread.join(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

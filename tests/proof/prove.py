@@ -28,6 +28,7 @@ PROOFS = (
     "worker_kills",
     "segfaults",
     "soak",
+    "overload",
 )
 
 

@@ -13,7 +13,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(600)]
 
 @pytest.mark.parametrize(
     "name",
-    ["base_install", "cold_start", "switching", "kills", "real_data", "worker_kills", "segfaults", "soak"],
+    [
+        "base_install",
+        "cold_start",
+        "switching",
+        "kills",
+        "real_data",
+        "worker_kills",
+        "segfaults",
+        "soak",
+        "overload",
+    ],
 )
 def test_a_proof_holds_at_a_small_size(name: str) -> None:
     figures = importlib.import_module(name).measure(SCALE)

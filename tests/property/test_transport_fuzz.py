@@ -90,27 +90,31 @@ class Echo:
 
 
 def serve(segments: list[bytes]) -> tuple[bytes, bool]:
-    """The answers to these segments, and whether the connection has ended after them."""
+    """The answers of a new server to these segments, and whether the connection has ended after them."""
 
     async def run() -> tuple[bytes, bool]:
-        failures: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-        server = HttpServer(Echo(), LIMITS)
-        connection = HttpConnection(server)
-        wire = Wire()
-        connection.connection_made(wire)
-        for segment in segments:
-            if wire.closed:
-                break
-            connection.data_received(segment)
-        assert not failures
-        assert held(connection) <= 64 * 1024 + LIMITS.head_bytes
-        ended = wire.closed or wire.ended
-        connection.connection_lost(None)
-        assert server.connections == 0 and server.streams == 0
-        return re.sub(rb"date: [^\r]*", b"date", bytes(wire.sent)), ended
+        return talk(HttpServer(Echo(), LIMITS), segments)
 
     return asyncio.run(run())
+
+
+def talk(server: HttpServer, segments: list[bytes]) -> tuple[bytes, bool]:
+    """The same on a new connection to `server`, within a running loop."""
+    failures: list[object] = []
+    server.loop.set_exception_handler(lambda _, context: failures.append(context))
+    connection = HttpConnection(server)
+    wire = Wire()
+    connection.connection_made(wire)
+    for segment in segments:
+        if wire.closed:
+            break
+        connection.data_received(segment)
+    assert not failures
+    assert held(connection) <= 64 * 1024 + LIMITS.head_bytes
+    ended = wire.closed or wire.ended
+    connection.connection_lost(None)
+    assert server.connections == 0 and server.streams == 0
+    return re.sub(rb"date: [^\r]*", b"date", bytes(wire.sent)), ended
 
 
 def held(connection: HttpConnection) -> int:

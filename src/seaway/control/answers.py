@@ -11,7 +11,7 @@ from seaway import sockets
 from seaway.control import orphans
 from seaway.wire import worker_admin
 
-_ASK_S: Final = 2.0
+_ASK_S: Final = 0.5
 _CONTROL_S: Final = 0.5
 _reply = msgspec.json.Decoder(worker_admin.Reply)
 

@@ -35,15 +35,19 @@ class Isolation:
     def __init__(self, run: Path) -> None:
         self._path = run / isolation.FILE
         self._models = dict(isolation.read(self._path).models)
+        self.unwritten = False
+        """Whether the list on disk is older than the one in memory."""
 
     def add(self, digests: Iterable[Digest], now_s: float) -> None:
-        """Count one more end of a worker against each, and write the list, whole or not at all.
-
-        Raises `OSError` where it cannot be written; the list in memory has them all the same, for the next time.
-        """
+        """Count one more end of a worker against each; `write` is to follow."""
         for digest in digests:
             known = self._models.get(digest)
             self._models[digest] = Isolated(1 if known is None else known.crashes + 1, now_s)
+        self.unwritten = True
+
+    def write(self) -> None:
+        """Write the list, whole or not at all. Raises `OSError` where that cannot be done; it may be tried again."""
         part = self._path.with_suffix(".part")
         part.write_bytes(msgspec.json.encode(IsolationList(self._models)))
         part.replace(self._path)
+        self.unwritten = False

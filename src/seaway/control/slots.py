@@ -6,6 +6,7 @@ successor on the same listening socket, which answers before the old one is told
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ class Worker(Child):
         self._watching = watching
         self._box: BoxReader | None = None
         self._pulse = Pulse(watching.hang_s)
+        self._caps: Caps | None = None
         self._killed = False
 
     def look(self, now_s: float) -> None:
@@ -57,9 +59,18 @@ class Worker(Child):
             self.send(signal.SIGKILL)
 
     def excess(self) -> str | None:
-        """What it takes beyond its caps, in words."""
+        """What it takes beyond its caps, in words; what it takes at the first look it takes to work."""
         found = None if self.pid is None else usage.usage(self.pid)
-        return None if found is None else usage.excess(found, self._watching.caps)
+        if found is None:
+            return None
+        if self._caps is None:
+            self._caps = usage.roomy(self._watching.caps, found)
+            if self._caps != self._watching.caps:
+                cap_bytes = self._watching.caps.memory_bytes
+                say(
+                    f"{self.name} needs {found.memory_bytes >> 20} MiB to begin with; its cap is {cap_bytes >> 20}"
+                )
+        return usage.excess(found, self._caps)
 
     def stable(self, now_s: float) -> bool:
         """Whether it has served: one that comes up and is killed comes up again at once."""
@@ -78,10 +89,17 @@ class Worker(Child):
             blamed = box.running()
         if box is not None:
             box.close()
-        self._box, self._killed, self._pulse = None, False, Pulse(self._watching.hang_s)
+        self._box, self._killed, self._pulse, self._caps = None, False, Pulse(self._watching.hang_s), None
         if blamed:
             self._failures, self._due_s = 0, now_s  # what ended it is kept out of the next one
         return True, blamed
+
+    def _start(self, now_s: float) -> bool:
+        # An old box must not be taken for the new process's: process numbers come again, after a restart of a
+        # container even at once. A worker that drains keeps its own, which is mapped.
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+        return super()._start(now_s)
 
     def _opened(self) -> BoxReader | None:
         if self._box is None and self.pid is not None:

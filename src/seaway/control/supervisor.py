@@ -1,14 +1,15 @@
 """Starts the data workers and the control process, restarts them, and stops them in order.
 
 It opens one listening socket per worker slot and keeps it, so that a worker's death loses no waiting connection; how a
-slot's processes are watched and replaced stands in `control.slots`. It imports little and does little, since it must be the last to fail; when it is killed all the same, the workers go on,
-and the next supervisor takes their sockets over.
+slot's processes are watched and replaced stands in `control.slots`. It imports little and does little, since it must
+be the last to fail; when it is killed all the same, the workers go on, and the next supervisor takes their sockets.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import selectors
 import shutil
@@ -162,6 +163,8 @@ class Supervisor:
             blamed += guilty
         if blamed:
             self._isolate(blamed)
+        elif self._isolation.unwritten:
+            self._tell_isolated()
         if self._control is not None:
             changed = self._control.tend(now_s) or changed
         if changed or self._unrecorded:
@@ -180,13 +183,19 @@ class Supervisor:
         """Have these models leave every shared worker: written before the next one starts, told to those that run."""
         for digest in blamed:
             say(f"model {digest[:19]}… ended a worker; from now on it runs in a process of its own")
+        self._isolation.add(blamed, self._clock.now_s())
+        self._tell_isolated(first=True)
+
+    def _tell_isolated(self, *, first: bool = False) -> None:
+        """Write the list and tell every worker; where the disk is full, that is tried again with every look."""
         try:
-            self._isolation.add(blamed, self._clock.now_s())
+            self._isolation.write()
         except OSError as error:
-            say(f"the list of isolated models cannot be written: {error.strerror}")
+            if first:
+                say(f"the list of isolated models cannot be written: {error.strerror}; trying again")
             return
-        for slot in self._slots:
-            slot.worker.send(signal.SIGUSR1)
+        for child in itertools.chain.from_iterable(slot.children for slot in self._slots):
+            child.send(signal.SIGUSR1)
 
     def _welcome(self, now_s: float) -> None:
         """Once all workers answer, let the orphans go; once control answers too, or is late, say that all is there."""

@@ -12,11 +12,10 @@ from typing import Final
 
 import msgspec
 
-from seaway import sockets
+from seaway import line_exchange
 from seaway.core.errors import CODES, PermanentError, SeawayError, TemporaryError
 from seaway.wire import worker_admin
 
-_LINE_BYTES: Final = 64 * 1024 * 1024
 _OBSERVE_S: Final = 5.0
 _decoder = msgspec.json.Decoder(worker_admin.Reply)
 
@@ -54,9 +53,11 @@ class Workers:
         Raises the worker's own refusal, else `TemporaryError` (`not_ready` where nobody listens, `deadline_exceeded`),
         `WorkerEnded` where the worker ended meanwhile.
         """
+        path = self._run / f"worker-{slot}.sock"
         try:
-            async with asyncio.timeout(timeout_s):
-                reply = await self._exchange(slot, request)
+            reply = _decoder.decode(await line_exchange.ask(path, msgspec.json.encode(request), timeout_s))
+        except line_exchange.Unanswered as error:
+            raise WorkerEnded("not_ready", f"worker {slot} ended before it answered") from error
         except TimeoutError as error:
             raise TemporaryError(
                 "deadline_exceeded", f"worker {slot} gave no answer in {timeout_s:g} s"
@@ -67,25 +68,6 @@ class Workers:
             code = reply.failure.code if reply.failure.code in CODES else "internal"
             raise PermanentError(code, reply.failure.message, reply.failure.hint)
         return reply
-
-    async def _exchange(self, slot: int, request: worker_admin.Request) -> worker_admin.Reply:
-        with sockets.unix_address(self._run / f"worker-{slot}.sock") as address:
-            reader, writer = await asyncio.open_unix_connection(address, limit=_LINE_BYTES)
-        try:
-            writer.write(msgspec.json.encode(request) + b"\n")
-            await writer.drain()
-            line = await reader.readline()
-        except ConnectionError as error:
-            raise _ended(slot) from error
-        finally:
-            writer.close()
-        if not line.endswith(b"\n"):
-            raise _ended(slot)
-        return _decoder.decode(line)
-
-
-def _ended(slot: int) -> WorkerEnded:
-    return WorkerEnded("not_ready", f"worker {slot} ended before it answered")
 
 
 def failures_of(observed: worker_admin.Observed) -> Sequence[str]:

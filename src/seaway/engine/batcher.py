@@ -25,8 +25,16 @@ _HANDOVER_S: Final = 0.0001
 """What a batch costs beside the model: two changes of thread."""
 _GAINED: Final = 0.95
 """A batch is not made larger than what reaches this share of the throughput of an endless one."""
+_TRY_EVERY: Final = 32
+"""One in so many batches may be larger than it is worth by t(n), in case that is wrong: else what never runs in
+batches would never be seen to gain from them."""
+_TRY_ROWS: Final = 4
+"""How much larger."""
 _MARGIN: Final = 1.1
 """Predicted times are taken for this much longer where a deadline is at stake."""
+_AHEAD_MARGIN: Final = 1.5
+"""The same for all that waits before a job: a machine that becomes slower makes every one of them later, and who was
+let in would then be refused only after the wait."""
 
 
 class Batcher:
@@ -47,6 +55,7 @@ class Batcher:
         "_expected_rows",
         "_free_run",
         "_limits",
+        "_until_try",
         "backlog",
         "cost",
         "resume_s",
@@ -75,6 +84,7 @@ class Batcher:
         self._free_run: Job | None = None
         self._cap = limits.max_rows
         self._cap_at = -1
+        self._until_try = _TRY_EVERY
 
     def admit(self, job: Job, now_s: float) -> Job | None:
         """Let a job wait for its batch; returns the job that was put out for it, if any.
@@ -124,7 +134,7 @@ class Batcher:
                 return False
             return True
 
-        jobs = backlog.take(cap, together, unfit)
+        jobs = backlog.take(self._tried(cap) if together else cap, together, unfit)
         return self._begin(jobs, now_s) if jobs else None
 
     def ended(self, batch: Batch, now_s: float) -> None:
@@ -164,6 +174,17 @@ class Batcher:
         self._cap = max(1, math.ceil(most)) if self.together else 1
         return self._cap
 
+    def _tried(self, cap: int) -> int:
+        """The cap of the next batch: now and then a larger one, where the limits and half the deadline allow it."""
+        if self.backlog.rows <= cap:
+            return cap
+        self._until_try -= 1
+        if self._until_try > 0:
+            return cap
+        self._until_try = _TRY_EVERY
+        within = self.cost.rows_within(self._limits.deadline_s / 2)
+        return int(max(cap, min(cap * _TRY_ROWS, self._limits.max_rows, within)))
+
     def wait_s(self, rows: int, jobs: int, now_s: float) -> float:
         """When a job behind so many rows of so many jobs would be run: the rest of the running batch, and all before."""
         return self._rest_s(now_s) + self._ahead_s(rows, jobs)
@@ -202,7 +223,9 @@ class Batcher:
         if wait_s > self._limits.queue_s:
             return False
         own = job.rows + rows % self.most_rows() if self.together else job.rows
-        return now_s + _MARGIN * (wait_s + self.cost.seconds(own)) <= job.deadline_s
+        rest_s = self._rest_s(now_s)
+        needs_s = _MARGIN * (rest_s + self.cost.seconds(own)) + _AHEAD_MARGIN * (wait_s - rest_s)
+        return now_s + needs_s <= job.deadline_s
 
     def _less_deserving(self, job: Job, now_s: float) -> Job | None:
         """The job to put out for this one: the newest of the caller with the most rows, where the caller of this one

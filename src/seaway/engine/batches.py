@@ -123,10 +123,7 @@ class Executor:
         batch.took_s = self._clock.monotonic_s() - started_s
         batch.runs = 1
         if not isinstance(found, SeawayError):
-            if len(jobs) == 1:
-                batch.results = (found,)
-                return
-            parts = scatter(found, jobs, batch.rows)
+            parts = [found] if len(jobs) == 1 else scatter(found, jobs, batch.rows)
             if parts is not None:
                 batch.results = parts
                 return
@@ -152,7 +149,10 @@ class Executor:
     def _run(self, jobs: Sequence[Job], timeout_s: float) -> Tensors | SeawayError:
         place = self._watcher.enter(self._digest)
         try:
-            return self._model.predict(jobs[0].tensors if len(jobs) == 1 else gather(jobs), timeout_s)
+            found = self._model.predict(jobs[0].tensors if len(jobs) == 1 else gather(jobs), timeout_s)
+            for array in found.values():
+                array.shape  # noqa: B018 - what is no array is found out here and not by those who take it apart
+            return found
         except SeawayError as error:
             return error
         except Exception as error:  # noqa: BLE001 - the lane's edge: a fault of one runtime must not end it for all

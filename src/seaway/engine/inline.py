@@ -27,17 +27,24 @@ OVERRUN_S: Final = 0.003
 STOP_S: Final = 0.1
 """A run is stopped after this time, and begins anew in the thread lane."""
 _BLOCKED_OFTEN: Final = 3
-"""A model that was stopped so often without computing waits for something: it is not for this lane."""
+"""A model that was stopped so often without computing waits for something, or the machine stands still at times."""
+_PAUSE_S: Final = 60.0
+_LONGEST_PAUSE_S: Final = 3600.0
+"""A model that left for what may have been noise comes back after a pause, twice as long each time."""
 _OBSERVE_EVERY: Final = 16
 _MOST_WAITING: Final = 1_000_000
 
 
 class InlineLane:
-    """Runs jobs between two ticks of the event loop. A model that once computed too long leaves for good."""
+    """Runs jobs between two ticks of the event loop.
+
+    A model that computes too long leaves: for good where it had to be stopped, for a pause where it was not.
+    """
 
     __slots__ = (
         "_alike",
         "_answers",
+        "_back_at_s",
         "_batcher",
         "_blocked",
         "_execute",
@@ -48,6 +55,7 @@ class InlineLane:
         "_overflow",
         "_until_observed",
         "allowed",
+        "left",
         "most_rows",
         "open",
         "waiting",
@@ -63,10 +71,13 @@ class InlineLane:
         answers: Answers,
         overflow: Callable[[Job], None],
         allowed: bool,
+        left: int,
     ) -> None:
         """`overflow` takes a job that is to run on a thread instead. The cost model is the batcher's."""
         self.allowed = allowed
-        """Whether the model has never computed too long."""
+        """Whether the model may ever be here."""
+        self.left = left
+        """How often it left for a pause, in predecessors of this process too; a fresh process tries it at once."""
         self.open = False
         self.most_rows = 0
         self.waiting: list[Job] = []
@@ -82,6 +93,7 @@ class InlineLane:
         self._blocked = 0
         self._most_waiting = 0
         self._until_observed = 1
+        self._back_at_s = 0.0
         self.choose()
 
     def take(self, job: Job) -> bool:
@@ -101,8 +113,11 @@ class InlineLane:
         # Who asks for a wait gets it, and the event loop's thread cannot wait.
         waits = bool(self._limits.wait_s)
         self.open = self.allowed and not waits and cost.samples > 0 and cost.seconds(1) < bar_s
+        if self.open and self._back_at_s:
+            self.open = self._now_s() >= self._back_at_s
         if not self.open:
             return
+        self._back_at_s = 0.0
         together = self._batcher.together
         most = min(cost.rows_within(BUDGET_S), self._limits.max_rows) if together else self._limits.max_rows
         self.most_rows = max(1, int(most))
@@ -171,7 +186,7 @@ class InlineLane:
         if not jobs:
             return
         batch = Batch(jobs, rows)
-        batch.deadline_s = jobs[-1].deadline_s
+        batch.deadline_s = jobs[0].deadline_s if len(jobs) == 1 else max([job.deadline_s for job in jobs])
         self._execute(batch, STOP_S)
         self._until_observed -= 1
         if self._until_observed <= 0 or batch.took_s > BUDGET_S or batch.runs > 1:
@@ -186,19 +201,32 @@ class InlineLane:
         """Learn from a batch, and whether the model may stay. Time in which the thread did not run does not count."""
         self._until_observed = _OBSERVE_EVERY
         if batch.cpu_s > OVERRUN_S:
-            self.allowed = self.allowed and not (batch.cut_off or self._again(batch))
-        elif batch.cut_off:
+            again = batch if batch.cut_off else self._again(batch)
+            if again.cut_off:
+                self.allowed = False
+            elif again.cpu_s > OVERRUN_S:
+                self._leave()
+        # Else it was stopped for the deadline of a caller who is in a hurry.
+        elif batch.cut_off and batch.deadline_s >= batch.started_s + STOP_S:
             self._blocked += 1
-            self.allowed = self.allowed and self._blocked < _BLOCKED_OFTEN
+            if self._blocked >= _BLOCKED_OFTEN:
+                self._leave()
         self._batcher.learn(batch, min(batch.took_s, batch.cpu_s))
         self.choose()
 
-    def _again(self, batch: Batch) -> bool:
-        """Whether the same batch overruns once more: a garbage collection or a host that takes its core away does not."""
+    def _leave(self) -> None:
+        """Leave for a pause, since the machine may be to blame."""
+        self._blocked = 0
+        self.left += 1
+        pause_s = min(_PAUSE_S * 2.0 ** min(self.left - 1, 10), _LONGEST_PAUSE_S)
+        self._back_at_s = self._now_s() + pause_s
+
+    def _again(self, batch: Batch) -> Batch:
+        """The same batch once more: a garbage collection or a host that takes its core away does not come twice."""
         again = Batch(batch.jobs, batch.rows)
         again.deadline_s = math.inf
         self._execute(again, STOP_S)
-        return again.cut_off or again.cpu_s > OVERRUN_S
+        return again
 
     def _still_wanted(self, jobs: list[Job], now_s: float) -> list[Job]:
         wanted = []

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from seaway.core.errors import PermanentError, SeawayError, TemporaryError
+from seaway.core.errors import PermanentError, TemporaryError
 from seaway.core.ports import Clock
 from seaway.core.tensors import Signature, Tensors
 
@@ -43,7 +43,7 @@ class Engine(Protocol):
         """End the process once it has answered all that it was asked; nothing new is asked. Idempotent."""
 
     def close(self) -> None:
-        """End the process at once and wait for its end. Idempotent."""
+        """End the process at once; does not wait for its end. Idempotent."""
 
 
 def isolated(
@@ -128,6 +128,8 @@ class IsolatedModel:
     def _present(self) -> Engine:
         engine = self._engine
         if engine is None:
+            with self._changing:
+                self._begin(None)  # where that could not be done when it ended
             raise TemporaryError(
                 "not_ready", "the model's own process is being started", retry_after_s=self._backoff_s() + 1.0
             )
@@ -154,13 +156,18 @@ class IsolatedModel:
             if self._engine is engine:
                 self._begin(engine)
 
-    def _begin(self, old: Engine) -> None:
-        if not self._starting and not self._closed.is_set():
-            self._starting = True
+    def _begin(self, old: Engine | None) -> None:
+        if self._starting or self._closed.is_set():
+            return
+        self._starting = True
+        try:
             threading.Thread(target=self._replace, args=(old,), name="seaway-engine", daemon=True).start()
+        except RuntimeError as error:  # too many threads: that may pass
+            self._starting = False
+            self._say(f"a model's own process cannot be started now: {error}")
 
-    def _replace(self, old: Engine) -> None:
-        if self._engine is None:
+    def _replace(self, old: Engine | None) -> None:
+        if self._engine is None and old is not None:
             old.close()  # it has ended: only reaped here
         fresh = self._fresh()
         if fresh is None:
@@ -169,19 +176,21 @@ class IsolatedModel:
             self._starting = False
             self._since_s = self._clock.monotonic_s()
             if self._closed.is_set():
-                leaving = fresh
+                leaving: Engine | None = fresh
             else:
                 leaving, self._engine = old, fresh
-        self._say(f"a model's own process was replaced by a fresh one ({old.worn or 'it had ended'})")
-        leaving.retire()
+        worn = None if old is None else old.worn
+        self._say(f"a model's own process was replaced by a fresh one ({worn or 'it had ended'})")
+        if leaving is not None:
+            leaving.retire()
 
     def _fresh(self) -> Engine | None:
         """The next process; None where the model was closed meanwhile, or where the old one must still do."""
         while not self._closed.wait(0.0 if self.up else self._backoff_s()):
             try:
                 return self._start()
-            except (SeawayError, EngineEnded, OSError) as error:
-                self._say(f"a model's own process cannot be started: {error}")
+            except Exception as error:  # noqa: BLE001 - the thread's edge: whatever it is, it may pass
+                self._say(f"a model's own process cannot be started: {error or type(error).__name__}")
             with self._changing:
                 self._crashes += 1
                 if self._engine is not None:

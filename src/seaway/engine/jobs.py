@@ -107,8 +107,9 @@ class Unscreened:
 class Learned(msgspec.Struct, frozen=True):
     """What a predictor has found out about its model; handed to the next process that runs it.
 
-    A batch of n rows takes a_s + b_s·n seconds. A model that once held the event loop is not `inline_allowed` again;
-    one whose outputs have no row for each input row is not `batchable`.
+    A batch of n rows takes a_s + b_s·n seconds. A model that once held the event loop is not `inline_allowed` again,
+    and one that left the inline lane so many times, perhaps for noise, stays away longer each time; one whose
+    outputs have no row for each input row is not `batchable`.
     """
 
     a_s: float = 0.0
@@ -116,3 +117,4 @@ class Learned(msgspec.Struct, frozen=True):
     samples: int = 0
     inline_allowed: bool = True
     batchable: bool = True
+    inline_left: int = 0

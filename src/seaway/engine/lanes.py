@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import count
 from queue import SimpleQueue
 from typing import Final
 
@@ -42,7 +44,11 @@ class ThreadLane:
         self.stuck = False
         """The run of now does not end, though its deadline is long over: all is refused until it does."""
         self.open: OrderedDict[Job, None] = OrderedDict()
-        """The jobs that wait or run, about in the order of their deadlines."""
+        """The jobs that wait or run, as they came; those of the endpoint's own deadline are in the order of it."""
+        self._hurried: list[tuple[float, int, Job]] = []
+        """A heap of those whose deadline comes before that of a job that came earlier."""
+        self._count = count()
+        self._last_deadline_s = 0.0
         self._executor = executor
         self._batcher = batcher
         self._now_s = clock.monotonic_s
@@ -53,6 +59,7 @@ class ThreadLane:
         self._closed = False
         self._pumping = False
         self._deadlines: asyncio.TimerHandle | None = None
+        self._look_at_s = 0.0
         self._resuming: asyncio.TimerHandle | None = None
 
     def submit(self, job: Job) -> None:
@@ -72,10 +79,12 @@ class ThreadLane:
         if out is not None:
             self.drop(out, self._batcher.overloaded(job.deadline_s - now_s))
         self.open[job] = None
-        if self._deadlines is None:
-            self._deadlines = asyncio.get_running_loop().call_later(
-                max(job.deadline_s - now_s, _TIMER_S), self._expire
-            )
+        if job.deadline_s >= self._last_deadline_s:
+            self._last_deadline_s = job.deadline_s
+        else:
+            heapq.heappush(self._hurried, (job.deadline_s, next(self._count), job))
+        if self._deadlines is None or job.deadline_s < self._look_at_s:
+            self._expire_at(job.deadline_s, now_s)
         if not self._pumping and self._batcher.running is None:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
@@ -155,22 +164,35 @@ class ThreadLane:
         running = self._batcher.running
         if running is not None and now_s >= running.deadline_s + STUCK_S:
             self.stuck = True
-        while self.open:
-            job = next(iter(self.open))
-            if job.deadline_s > now_s:
-                break
-            del self.open[job]
-            if job.batch_rows == 0:
-                self._batcher.backlog.remove(job)
-                self._answers.late(job)
-            else:
-                self._answers.fail(job, batches.late(job))
+        hurried = self._hurried
+        while hurried and (hurried[0][0] <= now_s or hurried[0][2] not in self.open):
+            job = heapq.heappop(hurried)[2]
+            if job in self.open:
+                self._give_up(job)
+        while self.open and (job := next(iter(self.open))).deadline_s <= now_s:
+            self._give_up(job)
         next_s = math.inf
         if self.open:
             next_s = next(iter(self.open)).deadline_s
+        if hurried:
+            next_s = min(next_s, hurried[0][0])
         if running is not None and not self.stuck:
             next_s = min(next_s, running.deadline_s + STUCK_S)
-        if next_s < math.inf and self._deadlines is None:
-            self._deadlines = asyncio.get_running_loop().call_later(
-                max(next_s - now_s, _TIMER_S), self._expire
-            )
+        if next_s < math.inf:
+            self._expire_at(next_s, now_s)
+
+    def _give_up(self, job: Job) -> None:
+        """Answer a job whose deadline has passed."""
+        del self.open[job]
+        if job.batch_rows == 0:
+            self._batcher.backlog.remove(job)
+            self._answers.late(job)
+        else:
+            self._answers.fail(job, batches.late(job))
+
+    def _expire_at(self, at_s: float, now_s: float) -> None:
+        """Set the one timer."""
+        if self._deadlines is not None:
+            self._deadlines.cancel()
+        self._look_at_s = at_s
+        self._deadlines = asyncio.get_running_loop().call_later(max(at_s - now_s, _TIMER_S), self._expire)

@@ -136,19 +136,22 @@ class Pool:
         with self._loading:
             try:
                 loaded = load(model.bundle)
+                try:
+                    learned = warmup.warm(loaded, model.sample, self._clock, None)
+                except BaseException:
+                    loaded.close()
+                    raise
             except SeawayError:
                 raise
             except Exception as error:  # an edge, as in `load`
                 raise _fault(error) from error
-            try:
-                learned = warmup.warm(loaded, model.sample, self._clock, None)
-            except BaseException:
-                loaded.close()
-                raise
             with self._counting:
                 before, model.loaded = model.loaded, loaded
                 model.learned, model.isolated = learned, True
                 gone = model.users == 0
+                digest = model.bundle.digest
+                if self._models.get((digest, False)) is model and (digest, True) not in self._models:
+                    self._models[digest, True] = self._models.pop((digest, False))
             before.close()
             if gone:  # its last revision was retired meanwhile
                 loaded.close()
@@ -244,6 +247,7 @@ def _together(one: Learned | None, other: Learned) -> Learned:
         more,
         inline_allowed=one.inline_allowed and other.inline_allowed,
         batchable=one.batchable and other.batchable,
+        inline_left=max(one.inline_left, other.inline_left),
     )
 
 

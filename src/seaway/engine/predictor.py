@@ -28,7 +28,7 @@ class Predictor:
     """Answers jobs for one model of one endpoint; one that fails never fails its neighbours.
 
     Cheap models run *inline*: all jobs of one tick of the event loop are one batch on its own thread. All others run
-    on a *thread*, batched as `Batcher` decides. A model that computes too long inline leaves that lane for good.
+    on a *thread*, batched as `Batcher` decides. A model that computes too long inline leaves that lane.
     """
 
     def __init__(
@@ -60,14 +60,22 @@ class Predictor:
         # A model of many steps takes as long as its client asks: never on the event loop's thread.
         inline_allowed = known.inline_allowed and not isinstance(model, StreamingModel)
         self._inline = InlineLane(
-            signature, executor, self._batcher, limits, clock, self._answers, self._move, inline_allowed
+            signature,
+            executor,
+            self._batcher,
+            limits,
+            clock,
+            self._answers,
+            self._move,
+            inline_allowed,
+            known.inline_left,
         )
-        self._streams = Streams(model, limits, digest, watcher)
+        self._streams = Streams(model, limits, digest, watcher, self._screen)
 
     @property
     def stuck(self) -> bool:
-        """The last run does not end, though its deadline is long over: everything is refused until it does."""
-        return self._thread.stuck
+        """A run does not end, though its deadline is long over, or the step of a stream that was left long ago."""
+        return self._thread.stuck or self._streams.stuck
 
     def submit(self, job: Job) -> None:
         """Take one job; `job.done` is called later, on the event loop's thread, where this is called too.
@@ -124,15 +132,15 @@ class Predictor:
         self._screen.admit(job)
         self._refuse_if_closed()
         try:
-            return self._streams.open(job.tensors)
+            return self._streams.open(job)
         except TemporaryError:
             self._answers.counts.refused += 1
             raise
 
     def learned(self) -> Learned:
         """What the next predictor of this model may start from."""
-        cost = self._cost
-        return Learned(cost.a_s, cost.b_s, cost.samples, self._inline.allowed, self._batcher.together)
+        cost, inline = self._cost, self._inline
+        return Learned(cost.a_s, cost.b_s, cost.samples, inline.allowed, self._batcher.together, inline.left)
 
     def facts(self) -> Facts:
         """The numbers of this moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
@@ -12,7 +13,8 @@ from seaway.core.errors import PermanentError, SeawayError, TemporaryError, User
 from seaway.core.ports import LoadedModel, StreamingModel
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import Limits
-from seaway.engine.jobs import Watcher
+from seaway.engine.jobs import Job, Screen, Watcher
+from seaway.engine.lanes import STUCK_S
 
 MOST: Final = 64
 """Streams of one model at once: each holds a thread while it makes a reply."""
@@ -21,8 +23,13 @@ MOST: Final = 64
 class Streams:
     """The open streams of one model; on the event loop's thread, except for the steps themselves."""
 
-    def __init__(self, model: LoadedModel, limits: Limits, digest: Digest, watcher: Watcher) -> None:
+    def __init__(
+        self, model: LoadedModel, limits: Limits, digest: Digest, watcher: Watcher, screen: Screen
+    ) -> None:
         self.open_count = 0
+        """Those that are read, and those whose last step still runs: each holds a thread."""
+        self._abandoned: dict[Stream, float] = {}
+        self._screen = screen
         self._model = model
         self._limits = limits
         self._digest = digest
@@ -30,7 +37,15 @@ class Streams:
         self._threads: ThreadPoolExecutor | None = None
         self._closed = False
 
-    def open(self, inputs: Tensors) -> Stream:
+    @property
+    def stuck(self) -> bool:
+        """Whether a step goes on long after its stream was left."""
+        if not self._abandoned:
+            return False
+        oldest_s = next(iter(self._abandoned.values()))
+        return asyncio.get_running_loop().time() - oldest_s > self._limits.deadline_s + STUCK_S
+
+    def open(self, job: Job) -> Stream:
         """Begin a stream. Raises `UserError("stream_only")` and `TemporaryError("overloaded")` at once."""
         model = self._model
         if not isinstance(model, StreamingModel):
@@ -44,7 +59,7 @@ class Streams:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(MOST, thread_name_prefix="seaway-stream")
         self.open_count += 1
-        return Stream(self, model, inputs, self._threads, self._limits.deadline_s)
+        return Stream(self, model, job, self._threads, self._limits.deadline_s)
 
     def step(self, stream: Stream) -> Tensors | None:
         """The next reply, None at the end. On a stream's thread."""
@@ -58,8 +73,18 @@ class Streams:
         finally:
             self._watcher.leave(place)
 
-    def left(self) -> None:
-        """A stream has ended."""
+    def crashed(self, job: Job) -> None:
+        """The model's process ended in a step; the request is blamed only where no other stream can be."""
+        if self.open_count == 1:
+            self._screen.crashed([job])
+
+    def abandoned(self, stream: Stream) -> None:
+        """A stream was left while its step runs."""
+        self._abandoned[stream] = asyncio.get_running_loop().time()
+
+    def left(self, stream: Stream) -> None:
+        """A stream has ended, and so has its last step."""
+        self._abandoned.pop(stream, None)
         self.open_count -= 1
         if self._closed:
             self.close()
@@ -78,13 +103,13 @@ class Stream:
         self,
         streams: Streams,
         model: StreamingModel,
-        inputs: Tensors,
+        job: Job,
         threads: ThreadPoolExecutor,
         deadline_s: float,
     ) -> None:
         self._streams = streams
         self._model = model
-        self._inputs = inputs
+        self._job = job
         self._threads = threads
         self._deadline_s = deadline_s
         self._replies: Iterator[Tensors] | None = None
@@ -102,6 +127,10 @@ class Stream:
         try:
             async with asyncio.timeout(self._deadline_s):
                 reply = await asyncio.wrap_future(self._running)
+        except SeawayError as error:
+            if error.code == "engine_crashed":
+                self._streams.crashed(self._job)
+            raise
         except TimeoutError as error:
             raise TemporaryError(
                 "deadline_exceeded", f"no reply within the endpoint's deadline of {self._deadline_s:g} s"
@@ -121,15 +150,22 @@ class Stream:
         running = self._running
         if running is None or running.done():
             self._threads.submit(self._close)  # on a thread, since it may block as a step may
+            self._streams.left(self)
         else:
-            running.add_done_callback(lambda _: self._close())  # on the step's own thread
-        self._streams.left()
+            self._streams.abandoned(self)
+            loop = asyncio.get_running_loop()
+            running.add_done_callback(lambda _: self._end(loop))  # on the step's own thread
 
     def replies(self) -> Iterator[Tensors]:
         """The model's iterator, begun with the first step. On a stream's thread."""
         if self._replies is None:
-            self._replies = self._model.stream(self._inputs, self._deadline_s)
+            self._replies = self._model.stream(self._job.tensors, self._deadline_s)
         return self._replies
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody counts any more
+            loop.call_soon_threadsafe(self._streams.left, self)
+        self._close()
 
     def _close(self) -> None:
         close = getattr(self._replies, "close", None)

@@ -16,6 +16,8 @@ import msgspec
 _PAGE_BYTES: Final = resource.getpagesize()
 _SHARE_OF_DESCRIPTORS: Final = 0.8
 _THREADS: Final = 4096
+_GROWTH: Final = 1.25
+_GROWTH_BYTES: Final = 32 << 20
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -62,6 +64,17 @@ def excess(found: Usage, allowed: Caps) -> str | None:
     if found.threads > allowed.threads:
         return f"{found.threads} threads, more than {allowed.threads}"
     return None
+
+
+def roomy(allowed: Caps, at_start: Usage) -> Caps:
+    """`allowed`; for a process that needs more memory than that from its start, with room for it to grow.
+
+    That is no leak, and a fresh process would need as much: replacing it would have no end.
+    """
+    room_bytes = int(at_start.memory_bytes * _GROWTH) + _GROWTH_BYTES
+    if at_start.memory_bytes <= allowed.memory_bytes:
+        return allowed
+    return msgspec.structs.replace(allowed, memory_bytes=room_bytes)
 
 
 def machine_bytes() -> int:

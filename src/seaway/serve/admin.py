@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from seaway import sockets
+from seaway import line_exchange, sockets
 from seaway.core.errors import PermanentError, SeawayError
 from seaway.engine import memory
 from seaway.engine.pool import Handle
@@ -146,17 +146,7 @@ def _execution(handle: Handle) -> Execution:
 
 async def ask(path: Path, request: worker_admin.Request, timeout_s: float) -> Reply:
     """One request to the worker at `path`; raises `OSError` (also `TimeoutError`) where it does not answer."""
-    async with asyncio.timeout(timeout_s):
-        with sockets.unix_address(path) as address:
-            reader, writer = await asyncio.open_unix_connection(address, limit=_MAX_LINE_BYTES)
-        try:
-            writer.write(msgspec.json.encode(request) + b"\n")
-            line = await reader.readline()
-        finally:
-            writer.close()
-    if not line.endswith(b"\n"):
-        raise ConnectionResetError(f"{path.name} closed the connection before its answer")
-    return _REPLY.decode(line)
+    return _REPLY.decode(await line_exchange.ask(path, msgspec.json.encode(request), timeout_s))
 
 
 async def metrics_of_siblings(run: Path, slot: int) -> list[str]:

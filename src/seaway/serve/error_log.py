@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from seaway.core.errors import SeawayError
+from seaway.core.errors import PermanentError, SeawayError
 from seaway.core.ports import Clock
 from seaway.engine.pool import Handle
 from seaway.serve import log
@@ -25,6 +25,13 @@ class Failed(Protocol):
 
     @property
     def trace_id(self) -> str | None: ...
+
+
+def fault(cause: Exception) -> PermanentError:
+    """What a client is told of any exception that is no `SeawayError`; `write` tells the log the rest."""
+    found = PermanentError("internal", "a fault in Seaway itself", "see the server's log for this request id")
+    found.__cause__ = cause
+    return found
 
 
 def write(error: SeawayError, call: Failed, clock: Clock) -> None:

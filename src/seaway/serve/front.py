@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from seaway.core.errors import PermanentError, SeawayError, TemporaryError
+from seaway.core.errors import SeawayError, TemporaryError
 from seaway.serve import error_log, media
 from seaway.serve.call import Call, Head
 from seaway.serve.counters import Key
@@ -56,8 +56,8 @@ class Front:
             refusal = media.refusal(head.headers, door)
             assert refusal is not None
             raise refusal
-        if door.streams:
-            exchange.ends_at_eof = True
+        # Who closes after a time-out is not told apart from who only stops sending: nothing is run for either.
+        exchange.ends_at_eof = True
         return route.limits.body_bytes
 
     def request(self, exchange: Exchange) -> None:
@@ -93,11 +93,7 @@ class Front:
 
     def fault(self, exchange: Exchange, error: Exception) -> None:
         """Any other exception: a plain 500; its trace goes to the log."""
-        fault = PermanentError(
-            "internal", "a fault in Seaway itself", "see the server's log for this request id"
-        )
-        fault.__cause__ = error
-        self.refuse(exchange, fault)
+        self.refuse(exchange, error_log.fault(error))
 
     def finished(self, exchange: Exchange) -> None:
         """Count it."""

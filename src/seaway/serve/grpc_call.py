@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import grpc
 import grpc.aio
 
-from seaway.core.errors import PermanentError, SeawayError, TemporaryError
+from seaway.core.errors import SeawayError, TemporaryError
 from seaway.engine.pool import Handle
 from seaway.serve import error_log
 from seaway.serve.counters import Key
@@ -100,11 +100,7 @@ async def answered(plane: DataPlane, handler: Handler, data: bytes, context: Con
         return refused(error, call, context, plane)
     except Exception as fault:  # noqa: BLE001 - the process edge: any fault becomes one plain INTERNAL
         code = "internal"
-        internal = PermanentError(
-            "internal", "a fault in Seaway itself", "see the server's log for this request id"
-        )
-        internal.__cause__ = fault
-        return refused(internal, call, context, plane)
+        return refused(error_log.fault(fault), call, context, plane)
     finally:
         revision = "" if call.handle is None else str(call.handle.revision.number)
         plane.counters.record(

@@ -18,6 +18,7 @@ from seaway.core.errors import TemporaryError, UserError
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
+from seaway.serve import routes
 from seaway.serve.grpc_call import Context, GrpcCall, Handler, answered
 from seaway.serve.plane import DataPlane
 from seaway.wire import health_pb2, oip_grpc, oip_pb2
@@ -220,13 +221,7 @@ async def _aside(size: int, function: Callable[P, T], *args: P.args, **kwargs: P
 
 
 def _version(text: str) -> int | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UserError(
-            "revision_not_found", f"{text[:40]!r} is no revision", "a revision is a number, such as 3"
-        )
-    return int(text)
+    return routes.parse_version(text.encode()) if text else None
 
 
 def _encoded(message: Any) -> bytes:

@@ -5,6 +5,8 @@ Only speed is at stake: whatever goes wrong with the file is ignored, and learne
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,7 +21,9 @@ class LearnedFile:
 
     def __init__(self, run: Path, slot: int) -> None:
         self._path = run / f"learned-{slot}.json"
+        self._part = run / f"learned-{slot}.{os.getpid()}.part"  # a predecessor that drains may write its own
         self._written = b""
+        self._writing = threading.Lock()
 
     def read(self) -> Mapping[Digest, Learned]:
         """What the predecessor knew; nothing where it left no file, or none that can be read."""
@@ -29,14 +33,14 @@ class LearnedFile:
             return {}
 
     def write(self, learned: Callable[[], Mapping[Digest, Learned]]) -> None:
-        """Write it, whole or not at all, where it has changed since the last time."""
+        """Write it, whole or not at all, where it has changed since the last time. Any thread; blocks for the disk."""
         encoded = msgspec.json.encode(learned(), order="deterministic")
-        if encoded == self._written:
-            return
-        part = self._path.with_suffix(".part")
-        try:
-            part.write_bytes(encoded)
-            part.replace(self._path)
-        except OSError:
-            return
-        self._written = encoded
+        with self._writing:
+            if encoded == self._written:
+                return
+            try:
+                self._part.write_bytes(encoded)
+                self._part.replace(self._path)
+            except OSError:
+                return
+            self._written = encoded

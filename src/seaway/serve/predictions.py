@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from seaway.core.bundles import Digest
 from seaway.core.errors import SeawayError
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
+from seaway.serve import error_log
 from seaway.serve.call import Call
 from seaway.serve.door import Answer, Door
 from seaway.serve.plane import DataPlane
@@ -30,7 +32,7 @@ class Predictions:
         self._front = front
         self._streams = Streams(plane, front)
         self._pick = plane.router.pick
-        self._lines: dict[Handle, bytes] = {}
+        self._lines: dict[tuple[int, Digest], bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, call: Call, door: Door) -> None:
@@ -40,6 +42,7 @@ class Predictions:
         body = call.exchange.body
         if len(body) >= _LARGE_BYTES:
             # Beside the event loop, so that a large body holds up nobody else's small ones for long.
+            handle.enter()
             task = asyncio.get_running_loop().create_task(self._start_large(call, handle, door))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -63,30 +66,28 @@ class Predictions:
             call.handle.leave()
 
     async def _start_large(self, call: Call, handle: Handle, door: Door) -> None:
+        """Leaves the handle, which counts the call already."""
         exchange = call.exchange
-        with handle:
-            try:
-                call.tensors, call.encode, call.checked = await asyncio.to_thread(
-                    door.decode, call.head.headers, exchange.body, handle.signature
-                )
-                if not exchange.gone:
-                    self._run(call, handle, door)
-            except SeawayError as error:
-                self._front.refuse(exchange, error)
-            except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
-                self._front.fault(exchange, error)
+        try:
+            call.tensors, call.encode, call.checked = await asyncio.to_thread(
+                door.decode, call.head.headers, exchange.body, handle.signature
+            )
+            if not exchange.gone:
+                self._run(call, handle, door)
+        except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
+            self._fail(call, error)
+        finally:
+            handle.leave()
 
     def done(self, job: Job) -> None:
         """The engine has an answer or an error for this call."""
         assert isinstance(job, Call)
-        handle, exchange = job.handle, job.exchange
+        handle = job.handle
         assert handle is not None and job.encode is not None
         job.running = False
-        handle.leave()
-        error = job.error
         try:
-            if error is not None:
-                self._front.refuse(exchange, error)
+            if job.error is not None:
+                self._fail(job, job.error)
                 return
             outputs = job.outputs
             assert outputs is not None
@@ -94,26 +95,38 @@ class Predictions:
             for array in outputs.values():
                 size += array.size
             if size >= _LARGE_VALUES:
+                handle.enter()
                 task = asyncio.get_running_loop().create_task(self._answer_large(job, handle, outputs))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 return
             self._answer(job, handle, job.encode(outputs, job.endpoint, handle.revision.number))
-        except SeawayError as refusal:
-            self._front.refuse(exchange, refusal)
-        except Exception as fault:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
-            self._front.fault(exchange, fault)
+        except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
+            self._fail(job, error)
+        finally:
+            handle.leave()
 
     async def _answer_large(self, call: Call, handle: Handle, outputs: Tensors) -> None:
+        """Leaves the handle, which counts the call already."""
         assert call.encode is not None
-        with handle:
-            try:
-                answer = await asyncio.to_thread(call.encode, outputs, call.endpoint, handle.revision.number)
-                self._answer(call, handle, answer)
-            except SeawayError as refusal:
-                self._front.refuse(call.exchange, refusal)
-            except Exception as fault:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
-                self._front.fault(call.exchange, fault)
+        try:
+            answer = await asyncio.to_thread(call.encode, outputs, call.endpoint, handle.revision.number)
+            self._answer(call, handle, answer)
+        except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
+            self._fail(call, error)
+        finally:
+            handle.leave()
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        """Answer with an error; where the client has left meanwhile, only a fault is worth a word."""
+        exchange = call.exchange
+        if isinstance(error, SeawayError):
+            if not exchange.gone:
+                self._front.refuse(exchange, error)
+        elif exchange.gone:
+            error_log.write(error_log.fault(error), call, self._plane.clock)
+        else:
+            self._front.fault(exchange, error)
 
     def _answer(self, call: Call, handle: Handle, answer: Answer) -> None:
         body, content_type, lines = answer
@@ -125,15 +138,13 @@ class Predictions:
         )
 
     def revision_lines(self, handle: Handle) -> bytes:
-        """Which revision answers, as header lines."""
-        lines = self._lines.get(handle)
+        """Which revision answers, as header lines. Kept by what they say: a handle would keep its model in memory."""
+        revision = handle.revision
+        key = revision.number, revision.digest
+        lines = self._lines.get(key)
         if lines is None:
             if len(self._lines) >= _KEPT_LINES:
                 self._lines.clear()
-            revision = handle.revision
-            lines = b"seaway-revision: %d\r\nseaway-digest: %b\r\n" % (
-                revision.number,
-                revision.digest.encode(),
-            )
-            self._lines[handle] = lines
+            lines = b"seaway-revision: %d\r\nseaway-digest: %b\r\n" % (key[0], key[1].encode())
+            self._lines[key] = lines
         return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from seaway.core.errors import PermanentError, SeawayError
+from seaway.core.errors import SeawayError
 from seaway.engine.pool import Handle
 from seaway.engine.streams import Stream as Replies
 from seaway.serve import error_log
@@ -31,36 +31,44 @@ class Streams:
     def start(self, call: Call, handle: Handle) -> None:
         """The call's tensors are decoded. Raises the `SeawayError` that refuses the stream."""
         replies = handle.predictor.stream(call)
+        handle.enter()
         task = asyncio.get_running_loop().create_task(self._run(call, handle, replies))
-
-        def leave() -> None:
-            task.cancel()
-
-        call.exchange.on_gone = leave
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, call: Call, handle: Handle, replies: Replies) -> None:
-        """The first reply opens the stream, so that what fails before it still gets its own status."""
+        """The first reply opens the stream, so that what fails before it still gets its own status.
+
+        Leaves the handle, which counts the call already. It can be cancelled only once it runs: a task that is
+        cancelled before does nothing at all, and `replies` would never be closed.
+        """
+        exchange = call.exchange
         stream: Stream | None = None
-        with handle:
-            try:
-                async for outputs in replies:
-                    assert call.encode is not None
-                    event = call.encode(outputs, call.endpoint, handle.revision.number).body
-                    if stream is None:
-                        stream = call.exchange.open_stream(200, _EVENTS + self._front.head_lines(call))
-                    stream.write(event)
-                    await stream.drained()
-                self._end(call, stream)
-            except SeawayError as error:
-                self._break_off(call, stream, error)
-            except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
-                fault = PermanentError("internal", "a fault in Seaway itself", "see the server's log")
-                fault.__cause__ = error
-                self._break_off(call, stream, fault)
-            finally:
-                await replies.aclose()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def leave() -> None:
+            task.cancel()
+
+        try:
+            if exchange.gone:
+                return
+            exchange.on_gone = leave
+            async for outputs in replies:
+                assert call.encode is not None
+                event = call.encode(outputs, call.endpoint, handle.revision.number).body
+                if stream is None:
+                    stream = exchange.open_stream(200, _EVENTS + self._front.head_lines(call))
+                stream.write(event)
+                await stream.drained()
+            self._end(call, stream)
+        except SeawayError as error:
+            self._break_off(call, stream, error)
+        except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
+            self._break_off(call, stream, error_log.fault(error))
+        finally:
+            await replies.aclose()
+            handle.leave()
 
     def _end(self, call: Call, stream: Stream | None) -> None:
         if stream is None:  # a model may have nothing to say

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Set
+from collections.abc import Callable, Coroutine, Set
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from seaway.core.bundles import Digest, OpenedBundle
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock, LoadedModel
 from seaway.engine.blackbox import BlackBox
-from seaway.engine.pool import Pool
+from seaway.engine.pool import Handle, Pool
 from seaway.serve import log
 from seaway.serve.learned import LearnedFile
 from seaway.wire import isolation
@@ -23,6 +23,8 @@ from seaway.wire import isolation
 _BEAT_S: Final = 0.1
 _LOOK_S: Final = 1.0
 _LEARNED_S: Final = 5.0
+_AGAIN_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""How long after each failure in a row a model that has to run in a process of its own is loaded again."""
 
 
 def isolated_in(run: Path) -> Set[Digest]:
@@ -51,7 +53,9 @@ class Vitals:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
-        self._moving: set[asyncio.Task[None]] = set()
+        self._moving: dict[Digest, asyncio.Task[None]] = {}
+        self._failed: dict[tuple[str, int], tuple[int, float]] = {}
+        """By endpoint and revision: how often in a row it could not be loaded, and when that is tried again."""
 
     def begin(self) -> None:
         """The worker serves: from now on the supervisor may call it (SIGUSR1), and expects its heartbeat."""
@@ -63,7 +67,7 @@ class Vitals:
     def rest(self) -> None:
         """The worker drains. Idempotent."""
         self._box.rest()
-        self._remember()
+        self._learned.write(self._pool.learned)
         for timer in self._timers.values():
             timer.cancel()
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -80,24 +84,53 @@ class Vitals:
             self._move_out(digest)
 
     def _look(self) -> None:
-        """A model whose run does not end goes into a process that can be killed; its thread here is lost."""
+        """A model whose run does not end goes into a process that can be killed; its thread here is lost.
+
+        One whose process could not be started gets another one: nobody else tries it where there is no control.
+        """
         for handle in self._pool.handles():
             digest = handle.revision.digest
+            self._try_again(handle)
             if handle.ready and handle.predictor.stuck and digest not in self._pool.isolated:
                 log.write_line(f"seaway: {handle.revision.ref} does not return; it gets a process of its own")
                 self._move_out(digest)
 
+    def _try_again(self, handle: Handle) -> None:
+        revision, key = handle.revision, (handle.endpoint, handle.revision.number)
+        apart = revision.isolated or revision.digest in self._pool.isolated
+        if handle.ready or handle.failure is None or not apart:
+            self._failed.pop(key, None)
+            return
+        now_s = self._clock.monotonic_s()
+        count, due_s = self._failed.get(key, (0, 0.0))
+        if count and (now_s < due_s or revision.digest in self._moving):
+            return
+        self._failed[key] = count + 1, now_s + _AGAIN_S[min(count, len(_AGAIN_S) - 1)]
+        if count:
+            self._begin(
+                revision.digest, self._replace(revision.digest) if handle.filled else self._load(handle)
+            )
+
     def _remember(self) -> None:
-        self._learned.write(self._pool.learned)
+        found = self._pool.learned()
+        self._loop.run_in_executor(None, self._learned.write, lambda: found)  # the disk may take its time
 
     def _move_out(self, digest: Digest) -> None:
         self._pool.isolated.add(digest)
-        task = self._loop.create_task(self._replace(digest))
-        self._moving.add(task)
-        task.add_done_callback(self._moving.discard)
+        self._begin(digest, self._replace(digest))
+
+    def _begin(self, digest: Digest, moving: Coroutine[None, None, None]) -> None:
+        task = self._moving[digest] = self._loop.create_task(moving)
+        task.add_done_callback(lambda _: self._moving.pop(digest, None))
 
     async def _replace(self, digest: Digest) -> None:
         try:
             await self._pool.replace(digest, self._isolate)
+        except SeawayError as error:
+            log.write_error("a model's own process", error)
+
+    async def _load(self, handle: Handle) -> None:
+        try:
+            await asyncio.to_thread(self._pool.load, handle.endpoint, handle.revision, handle.limits)
         except SeawayError as error:
             log.write_error("a model's own process", error)

@@ -141,7 +141,7 @@ def _scope(exchange: Exchange) -> MutableMapping[str, Any]:
         "raw_path": exchange.path,
         "query_string": exchange.query,
         "root_path": "",
-        "headers": exchange.headers,
+        "headers": list(exchange.headers),  # the application's own: equal heads share the transport's
         "client": (exchange.peer, 0),
         "server": None,
         "state": {"exchange": exchange},

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _name = heads.NAMES.get
 _HEAD_END: Final = b"\r\n\r\n"
+_LARGE_BYTES: Final = 64 * 1024
 
 
 class _Refused(Exception):
@@ -27,7 +28,7 @@ class _Refused(Exception):
 class HttpConnection(Inlet):
     """One client's connection; made by the server for each that it accepts."""
 
-    __slots__ = ("_fresh", "_known", "_length", "_parser", "_target", "_upgrading")
+    __slots__ = ("_fresh", "_known", "_left_bytes", "_parser", "_target", "_upgrading")
 
     def __init__(self, server: HttpServer) -> None:
         super().__init__(server)
@@ -37,7 +38,8 @@ class HttpConnection(Inlet):
         self._known = server.known_heads
         self._fresh: bytes | None = None
         """The segment that is being parsed, where it begins with a head that may be worth knowing."""
-        self._length = -1
+        self._left_bytes = 0
+        """What is still to come of a large body behind a known head, which the parser does not see."""
 
     # the connection
 
@@ -78,6 +80,8 @@ class HttpConnection(Inlet):
             return
         self._now_s = monotonic()  # the loop's own clock, but finer than uvloop tells it
         self._joined = True
+        if self._left_bytes:
+            data = self._take_body(data)
         in_head = self._in_head
         idle = not in_head and self._receiving is None
         try:
@@ -118,7 +122,10 @@ class HttpConnection(Inlet):
             if known is None:
                 return data
             end = head_end + known.body_bytes
-            if len(data) < end or len(self.queue) >= self._limits.pipeline_depth:
+            whole = len(data) >= end
+            if len(self.queue) >= self._limits.pipeline_depth or not (
+                whole or known.body_bytes >= _LARGE_BYTES
+            ):
                 return data
             exchange = Exchange(self, known.method, known.target, known.headers, self._now_s)
             exchange.path = known.path
@@ -128,6 +135,9 @@ class HttpConnection(Inlet):
             self._receiving = exchange
             if not self._ask(exchange, known.body_bytes):
                 return b""
+            if not whole:
+                self._begin_body(data[head_end:], end - len(data))
+                return b""
             self._receiving = None
             exchange.body = data[head_end:end]
             exchange.whole = True
@@ -135,6 +145,34 @@ class HttpConnection(Inlet):
             self.request_exchange(exchange)
             if not data or self._ended:
                 return data
+
+    def _begin_body(self, piece: bytes, left_bytes: int) -> None:
+        """The rest of a large body is collected as it comes: llhttp would only copy it once more."""
+        self._left_bytes = left_bytes
+        self._chunked = False
+        self._body_parts = [piece]
+        self._body_bytes = len(piece)
+        self._body_before_bytes = 0
+        self._body_since_s = self._body_moved_s = self._now_s
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take a segment's part of such a body; what is left of the segment comes after it."""
+        exchange, parts = self._receiving, self._body_parts
+        assert exchange is not None and parts is not None
+        piece = data[: self._left_bytes]
+        parts.append(piece)
+        self._left_bytes -= len(piece)
+        self._body_bytes += len(piece)
+        self._body_moved_s = self._now_s
+        if not self._left_bytes:
+            self._receiving = None
+            self._body_parts = None
+            exchange.body = b"".join(parts)
+            exchange.whole = True
+            self.request_exchange(exchange)
+            if self._ended:
+                return b""
+        return data[len(piece) :]
 
     def _ask(self, exchange: Exchange, content_length: int) -> bool:
         """Whether the application takes the request by its head."""
@@ -203,8 +241,9 @@ class HttpConnection(Inlet):
         self._chunked = framing.chunked
         if not self._ask(exchange, framing.content_length):
             raise _Refused
-        plain = not (framing.chunked or framing.upgrade or framing.expects or exchange.ends_keep_alive)
-        self._length = framing.content_length if plain and exchange.http_11 else -1
+        if self._fresh is not None:
+            self._remember(exchange, framing, self._fresh)
+            self._fresh = None
         if framing.expects is not None and version == "1.1":
             try:
                 self.expect(exchange, framing)
@@ -246,12 +285,6 @@ class HttpConnection(Inlet):
         exchange.wants_continue = False
         if exchange.ends_keep_alive:
             self._ended = True
-        fresh = self._fresh
-        if fresh is not None:
-            self._fresh = None
-            head_bytes = len(fresh) - self._length
-            if self._length >= 0 and fresh.find(_HEAD_END) + 4 == head_bytes:
-                self._known.remember(fresh[:head_bytes], exchange, self._length)
         if len(self.queue) > self._limits.pipeline_depth:
             self._waiting.append(exchange)
             self.regulate()
@@ -259,6 +292,15 @@ class HttpConnection(Inlet):
             self.request_exchange(exchange)
             if len(self.queue) >= self._limits.pipeline_depth:
                 self.regulate()
+
+    def _remember(self, exchange: Exchange, framing: heads.Framing, segment: bytes) -> None:
+        """Know this head from now on, where it keeps the connection, and stands alone at the segment's begin: llhttp
+        also takes empty lines before a request, which are none of its bytes."""
+        plain = not (framing.chunked or framing.upgrade or framing.expects or exchange.ends_keep_alive)
+        if plain and exchange.http_11 and segment[:1].isalpha():
+            end = segment.find(_HEAD_END) + 4
+            if 3 < end <= len(segment) <= end + framing.content_length:
+                self._known.remember(segment[:end], exchange, framing.content_length)
 
     def _head_is_too_large(self) -> bool:
         size = sum(len(name) + len(value) + 4 for name, value in self._headers)

@@ -19,7 +19,7 @@ class Exchange:
     are lower-case; `received_s` is the loop's time of the first bytes. `state` belongs to the application, as does
     `close_after` (answer with `connection: close`). `on_gone` is called once if the client leaves before the answer
     is complete: from then on `gone` is true and answers are dropped. A client that only stops sending still gets its
-    answer, unless `ends_at_eof`: true from `open_stream` on, and settable before by an application that will stream.
+    answer, unless `ends_at_eof`: true from `open_stream` on, and settable before by the application.
     `memo` is the application's too: what it found out of the head alone, and gets back with every equal head.
     After `Application.finished`, `state` and `on_gone` are emptied, so that nothing waits for the garbage collector.
     """

@@ -54,7 +54,7 @@ def decode_request(header: bytes, body: bytes, signature: Signature) -> InferReq
 class Recipe:
     """How to read the tensors behind one JSON: it says all but the numbers, and clients repeat it byte for byte."""
 
-    __slots__ = ("_parts", "_request", "size_bytes")
+    __slots__ = ("_binary", "_id", "_outputs", "_parts", "size_bytes")
 
     def __init__(
         self, parts: list[tuple[TensorSpec, tuple[int, ...], int]], request: InferRequest, size_bytes: int
@@ -63,7 +63,10 @@ class Recipe:
             (spec.name, spec.dtype.numpy, size // spec.dtype.numpy.itemsize, shape, size)
             for spec, shape, size in parts
         ]
-        self._request = request
+        # Not the request itself: its tensors are views of its body, which would stay in memory with them.
+        self._id = request.id
+        self._outputs = request.outputs
+        self._binary = request.binary
         self.size_bytes = size_bytes
 
     def read(self, body: bytes, at: int) -> InferRequest:
@@ -73,8 +76,7 @@ class Recipe:
             found: Array = np.frombuffer(body, kind, count, at).reshape(shape)
             tensors[name] = found if found.flags.aligned else found.copy()
             at += size
-        request = self._request
-        return InferRequest(tensors, request.id, request.outputs, request.binary, False)
+        return InferRequest(tensors, self._id, self._outputs, self._binary, False)
 
 
 def _json_length(header: bytes, available: int) -> int:

@@ -72,7 +72,8 @@ class Wear:
     """Looks at this process's own use of the machine, at most once a second."""
 
     def __init__(self, allowed: usage.Caps) -> None:
-        self._allowed = allowed
+        at_start = usage.usage(os.getpid())
+        self._allowed = allowed if at_start is None else usage.roomy(allowed, at_start)
         self._next_s = 0.0
 
     def look(self) -> str | None:

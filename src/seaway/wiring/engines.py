@@ -117,7 +117,9 @@ class EngineProcess:
             self._closed = True
             idle, self._idle = self._idle, []
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(RuntimeError):  # too many threads: the next process that is started reaps it
+            # Gigabytes take a while to be given back, and the caller may be the event loop's thread.
+            threading.Thread(target=self._process.wait, name="seaway-reap", daemon=True).start()
         for channel in idle:
             channel.close()
         self._control.close()

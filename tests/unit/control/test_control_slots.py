@@ -18,7 +18,7 @@ from seaway.engine import blackbox
 from seaway.engine.usage import Caps
 
 ALL_IS_FINE = Caps(1 << 40, 10_000, 10_000)
-ALL_IS_TOO_MUCH = Caps(0, 10_000, 10_000)
+ALL_IS_TOO_MUCH = Caps(1 << 40, 0, 10_000)
 GUILTY = Digest("sha256:" + "a" * 64)
 
 
@@ -132,7 +132,7 @@ def test_f01_silence_is_death_and_the_model_that_ran_is_blamed(world: World) -> 
 
 def test_f04_a_successor_serves_before_the_old_one_is_told_to_stop(greedy: World) -> None:
     old = started(greedy)
-    greedy.slot.look(105.0)
+    greedy.slot.look(102.0)
     assert not greedy.slot.taking_over  # it has not served for long enough to be judged
     greedy.slot.look(111.0)
     assert greedy.slot.taking_over
@@ -179,3 +179,24 @@ def test_a_drain_that_takes_too_long_is_ended(greedy: World) -> None:
     greedy.slot.tend(131.0)
     assert len(greedy.slot.children) == 2
     until(lambda: greedy.slot.tend(133.0) and len(greedy.slot.children) == 1)
+
+
+def test_f04_a_worker_that_needs_more_than_its_cap_from_the_start_is_not_replaced_for_ever(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(tmp_path, Caps(1, 10_000, 10_000))
+    try:
+        started(world)
+        for second in (111.0, 150.0, 190.0):
+            world.slot.look(second)
+            assert not world.slot.taking_over
+        assert capsys.readouterr().err.count("to begin with; its cap is 0") == 1
+    finally:
+        world.close()
+
+
+def test_a_box_of_an_earlier_process_is_gone_before_a_worker_starts(world: World) -> None:
+    """Else one with the same process number would be judged, and blamed, by what that one wrote."""
+    world.write_box(os.getpid(), 1.0)
+    started(world)
+    assert not (world.run / "worker-0.box").exists()

@@ -74,8 +74,12 @@ def test_f01_who_ended_a_worker(code: int, own: bool) -> None:
 
 
 def test_f02_the_list_of_isolated_models_grows_and_outlives_the_supervisor(tmp_path: Path) -> None:
-    Isolation(tmp_path).add([A], 1000.0)
-    Isolation(tmp_path).add([A, B], 2000.0)
+    listed = Isolation(tmp_path)
+    listed.add([A], 1000.0)
+    listed.write()
+    listed = Isolation(tmp_path)
+    listed.add([A, B], 2000.0)
+    listed.write()
     found = wire.read(tmp_path / wire.FILE).models
     assert {d: (m.crashes, m.last_at_s) for d, m in found.items()} == {A: (2, 2000.0), B: (1, 2000.0)}
 
@@ -84,7 +88,9 @@ def test_f02_the_list_of_isolated_models_grows_and_outlives_the_supervisor(tmp_p
 def test_a_damaged_list_counts_as_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / wire.FILE).write_bytes(content)
     assert wire.read(tmp_path / wire.FILE).models == {}
-    Isolation(tmp_path).add([A], 1.0)
+    listed = Isolation(tmp_path)
+    listed.add([A], 1.0)
+    listed.write()
     assert set(wire.read(tmp_path / wire.FILE).models) == {A}
 
 
@@ -122,3 +128,13 @@ def test_f04_caps(found: Usage, words: str | None) -> None:
 
 def test_the_machines_memory_is_at_most_what_the_kernel_says() -> None:
     assert 0 < usage.machine_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_f04_what_a_process_needs_from_its_start_is_no_leak_and_what_it_grows_by_is() -> None:
+    allowed = Caps(100 << 20, 10, 10)
+    small, large = usage.Usage(50 << 20, 1, 1), usage.Usage(400 << 20, 1, 1)
+    assert usage.roomy(allowed, small) == allowed
+    room = usage.roomy(allowed, large)
+    assert usage.excess(large, room) is None
+    assert usage.excess(usage.Usage(600 << 20, 1, 1), room) is not None
+    assert (room.descriptors, room.threads) == (10, 10)

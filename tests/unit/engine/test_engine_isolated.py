@@ -214,3 +214,29 @@ def test_closing_ends_the_process_and_starts_no_other(factory: Factory) -> None:
     until(lambda: all(engine.closed or engine.retired for engine in factory.engines))
     with pytest.raises(TemporaryError):
         answer(model, 1)
+
+
+def test_a_restart_that_cannot_even_begin_is_begun_with_the_next_request(
+    model: IsolatedModel, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(TemporaryError, match="worked on this request"):
+            answer(model, -1)
+    with pytest.raises(TemporaryError, match="is being started"):
+        answer(model, 1)
+    until(lambda: model.up)
+    assert answer(model, 1) == 2
+
+
+def test_a_fault_of_any_kind_while_it_restarts_is_no_reason_to_give_up(
+    model: IsolatedModel, factory: Factory
+) -> None:
+    factory.failures = [MemoryError()]
+    with pytest.raises(TemporaryError):
+        answer(model, -1)
+    until(lambda: model.up)
+    assert answer(model, 1) == 2

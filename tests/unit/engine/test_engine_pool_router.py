@@ -343,3 +343,43 @@ def test_a_revision_that_asks_for_its_own_process_gets_one_though_the_model_is_h
     assert (len(inside.models), len(outside.models)) == (1, 1)
     pool.retire("apart", 1)
     assert (inside.models[0].closed, outside.models[0].closed) == (False, True)
+
+
+def test_a_replacement_whose_first_prediction_fails_in_any_way_is_told_and_can_be_tried_again() -> None:
+    async def main() -> None:
+        runtime = FakeRuntime()
+        pool = pool_of(runtime, revision(1))
+
+        def fail(inputs: Tensors) -> Tensors:
+            raise ValueError("a fault of the model's own")
+
+        with pytest.raises(PermanentError, match="ValueError"):
+            await pool.replace(digest("a"), lambda bundle: FakeModel(fail))
+        handle = pool.get("e", 1)
+        assert handle is not None and handle.failure is not None
+        fresh = FakeModel()
+        await pool.replace(digest("a"), lambda bundle: fresh)
+        assert (handle.ready, handle.failure, handle.isolated) == (True, None, True)
+        assert runtime.models[0].closed
+        pool.retire("e", 1)
+        assert fresh.closed
+
+    asyncio.run(main())
+
+
+def test_a_model_that_moved_into_its_own_process_is_shared_with_later_revisions() -> None:
+    async def main() -> None:
+        inside, outside = FakeRuntime(), FakeRuntime()
+        found = msgspec.structs.replace(sources(inside), isolate=lambda _, bundle: outside.load(bundle))
+        pool = Pool(found, FakeClock())
+        pool.load("e", revision(1), Limits())
+        pool.isolated.add(digest("a"))
+        await pool.replace(digest("a"), outside.load)
+        pool.load("e", revision(2), Limits())
+        assert len(outside.models) == 1
+        pool.retire("e", 1)
+        assert not outside.models[0].closed
+        pool.retire("e", 2)
+        assert outside.models[0].closed
+
+    asyncio.run(main())

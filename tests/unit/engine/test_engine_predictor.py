@@ -144,7 +144,7 @@ def test_costly_models_run_on_a_thread_cheap_ones_on_the_loops() -> None:
     run(main)
 
 
-def test_a_model_that_computes_too_long_inline_leaves_for_good() -> None:
+def test_a_model_that_computes_too_long_inline_leaves() -> None:
     async def main() -> None:
         model = FakeModel()
 
@@ -160,7 +160,7 @@ def test_a_model_that_computes_too_long_inline_leaves_for_good() -> None:
         await until(lambda: len(sent.done) == 1)
         assert sent.predictor.facts().lane == "thread"
         learned = sent.predictor.learned()
-        assert not learned.inline_allowed
+        assert learned.inline_left == 1
         assert (
             predictor_of(FakeModel(), Learned(1e-5, 0.0, 99, inline_allowed=False)).facts().lane == "thread"
         )
@@ -451,5 +451,138 @@ def test_a_signature_without_a_free_first_axis_is_never_batched() -> None:
             sent.send(float(n))
         await sent.all_done()
         assert [len(call["x"]) for call, _ in model.calls] == [1, 1, 1]
+
+    run(main)
+
+
+def test_a_caller_in_a_hurry_is_answered_at_its_own_deadline_behind_others_with_time() -> None:
+    async def main() -> None:
+        clock, model = FakeClock(), FakeModel()
+        model.gate = threading.Event()
+        sent = Sent(predictor_of(model, None, clock=clock), clock)
+        sent.send(1.0)
+        await asyncio.to_thread(model.entered.acquire)
+        hurried = Job(rows(2.0), clock.at_s, sent.done.append)
+        hurried.deadline_s = clock.at_s + 0.02
+        sent.predictor.submit(hurried)
+        sent.jobs.append(hurried)
+        clock.at_s += 0.03
+        await until(lambda: sent.done == [hurried])
+        assert hurried.error is not None and hurried.error.code == "deadline_exceeded"
+        model.gate.set()
+        await sent.all_done()
+        assert len(model.calls) == 1
+
+    run(main)
+
+
+def test_callers_with_no_time_do_not_throw_a_model_out_of_the_inline_lane() -> None:
+    async def main() -> None:
+        clock = FakeClock()
+
+        class Stops(FakeModel):
+            def predict(self, inputs: Tensors, timeout_s: float | None = None) -> Tensors:
+                if timeout_s is not None and timeout_s < 0.01:
+                    clock.at_s += timeout_s
+                    raise TemporaryError("deadline_exceeded", "stopped")
+                return super().predict(inputs, timeout_s)
+
+        sent = Sent(predictor_of(Stops(), CHEAP, clock=clock), clock)
+        for _ in range(5):
+            job = Job(rows(1.0), clock.at_s, sent.done.append)
+            job.deadline_s = clock.at_s + 0.005
+            sent.predictor.submit(job)
+            sent.jobs.append(job)
+            await until(lambda: len(sent.done) == len(sent.jobs))
+        assert sent.predictor.facts().lane == "inline"
+        await sent.all_done()
+
+    run(main)
+
+
+def test_a_batch_may_run_until_its_longest_deadline_in_the_inline_lane() -> None:
+    async def main() -> None:
+        model, clock = FakeModel(), FakeClock()
+        sent = Sent(predictor_of(model, CHEAP, clock=clock), clock)
+        sent.send(1.0)
+        hurried = Job(rows(2.0), clock.at_s, sent.done.append)
+        hurried.deadline_s = clock.at_s + 0.001
+        sent.predictor.submit(hurried)
+        sent.jobs.append(hurried)
+        await sent.all_done()
+        assert [timeout_s for _, timeout_s in model.calls] == [pytest.approx(0.1)]
+
+    run(main)
+
+
+def stalled(clock: FakeClock, model: FakeModel, times: int) -> None:
+    """The machine stands still in the next so many runs on the event loop's thread, which are stopped."""
+    left = [times]
+
+    def answer(inputs: Tensors) -> Tensors:
+        if left[0] and threading.current_thread() is threading.main_thread():
+            left[0] -= 1
+            clock.at_s += 0.1
+            raise TemporaryError("deadline_exceeded", "stopped")
+        return {"y": inputs["x"]}
+
+    model.answer = answer
+
+
+def test_a_model_that_a_noisy_machine_threw_out_of_the_inline_lane_comes_back() -> None:
+    async def main() -> None:
+        clock, model = FakeClock(), FakeModel()
+        sent = Sent(predictor_of(model, CHEAP, clock=clock), clock)
+
+        async def ask(times: int) -> str:
+            for _ in range(times):
+                sent.send(1.0)
+                await until(lambda: len(sent.done) == len(sent.jobs))
+            return sent.predictor.facts().lane
+
+        stalled(clock, model, 3)
+        assert await ask(5) == "thread"
+        clock.at_s += 50
+        assert await ask(5) == "thread"
+        clock.at_s += 20
+        assert await ask(5) == "inline"
+        stalled(clock, model, 3)
+        assert await ask(5) == "thread"
+        clock.at_s += 70
+        assert await ask(5) == "thread"  # each time for twice as long
+        clock.at_s += 60
+        assert await ask(5) == "inline"
+        learned = sent.predictor.learned()
+        await sent.all_done()
+
+        sent = Sent(predictor_of(model, learned, clock=clock), clock)
+        assert sent.predictor.facts().lane == "inline"
+        stalled(clock, model, 3)
+        assert await ask(5) == "thread"
+        clock.at_s += 200
+        assert await ask(5) == "thread"  # it knows how often its predecessor had it leave
+        clock.at_s += 41
+        assert await ask(5) == "inline"
+        await sent.all_done()
+
+    run(main)
+
+
+@pytest.mark.parametrize("learned", [CHEAP, COSTLY])
+@pytest.mark.parametrize("garbage", [None, {"y": [1.0]}, {"y": None}])
+def test_a_runtime_that_answers_garbage_fails_those_requests_and_no_other(
+    learned: Learned, garbage: object
+) -> None:
+    async def main() -> None:
+        model = FakeModel(lambda inputs: garbage)  # type: ignore[arg-type, return-value]
+        sent = Sent(predictor_of(model, learned), SystemClock())
+        for value in (1.0, 2.0, 3.0):
+            sent.send(value)
+        await until(lambda: len(sent.done) == 3)
+        assert {job.error.code for job in sent.done if job.error} == {"internal"}
+        model.answer = None
+        sent.send(4.0)
+        await sent.all_done()
+        assert sent.jobs[-1].outputs is not None
 
     run(main)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 from engine_fakes import FakeModel, Steps, digest
 
 from seaway.core.errors import PermanentError, TemporaryError, UserError
+from seaway.core.tensors import Tensors
 from seaway.core.traffic import Limits
 from seaway.engine import streams
-from seaway.engine.jobs import Job
+from seaway.engine.jobs import Job, Unscreened
 from seaway.engine.predictor import Predictor
 from seaway.wiring.clock import SystemClock
 
@@ -50,10 +52,12 @@ def test_a_reader_who_leaves_ends_the_work_within_one_step() -> None:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert predictor.facts().in_flight == 0
         model.go.release()
         assert await asyncio.to_thread(model.closed.wait, 5)
         assert model.made <= 2
+        async with asyncio.timeout(10):
+            while predictor.facts().in_flight:
+                await asyncio.sleep(0)
         predictor.close()
 
     asyncio.run(main())
@@ -102,6 +106,60 @@ def test_v01_no_more_streams_than_a_model_may_hold_are_opened() -> None:
         for stream in held:
             await stream.aclose()
         assert [reply async for reply in predictor.stream(job_of(1))]
+        predictor.close()
+
+    asyncio.run(main())
+
+
+def test_f02_a_stream_that_ends_its_process_is_blamed_where_it_was_alone() -> None:
+    class Ends(Steps):
+        def stream(self, inputs: Tensors, timeout_s: float | None = None) -> Iterator[Tensors]:
+            yield {"y": inputs["x"]}
+            raise TemporaryError("engine_crashed", "the model's own process was ended")
+
+    async def main() -> None:
+        blamed: list[Job] = []
+
+        class Remembers(Unscreened):
+            def crashed(self, jobs: Sequence[Job]) -> None:
+                blamed.extend(jobs)
+
+        predictor = Predictor(Ends(), digest("a"), Limits(deadline_s=5.0), SystemClock(), screen=Remembers())
+        one, other = job_of(1), job_of(2)
+        for job, in_company in ((one, False), (other, True)):
+            company = predictor.stream(job_of(3)) if in_company else None
+            stream = predictor.stream(job)
+            await anext(stream)
+            with pytest.raises(TemporaryError, match="ended"):
+                await anext(stream)
+            if company is not None:
+                await company.aclose()
+        assert blamed == [one]
+        predictor.close()
+
+    asyncio.run(main())
+
+
+def test_a_step_that_goes_on_after_its_stream_was_left_holds_its_place_and_is_stuck_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "STUCK_S", 0.0)
+
+    async def main() -> None:
+        model = Steps()
+        model.go = threading.Semaphore(0)
+        predictor = predictor_of(model, deadline_s=0.02)
+        stream = predictor.stream(job_of(2))
+        with pytest.raises(TemporaryError, match="no reply"):
+            await anext(stream)
+        assert predictor.facts().streams == 1
+        async with asyncio.timeout(10):
+            while not predictor.stuck:
+                await asyncio.sleep(0.001)
+            model.go.release()
+            while predictor.facts().streams:
+                await asyncio.sleep(0.001)
+        assert not predictor.stuck
         predictor.close()
 
     asyncio.run(main())

@@ -4,90 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 
 import pytest
-from engine_fakes import FakeRuntime, revision, sources
+from engine_fakes import revision
+from front_server import Server
 from starlette.types import Receive, Scope, Send
 
 from seaway.core.errors import SeawayError, TemporaryError
-from seaway.core.traffic import Limits, Route, RoutingTable
-from seaway.engine.pool import Pool
-from seaway.engine.router import Router
-from seaway.serve.counters import Counters
-from seaway.serve.doors import DOORS
-from seaway.serve.front import Front
-from seaway.serve.plane import DataPlane
-from seaway.testing.clock import VirtualClock
 from seaway.transport.exchange import Exchange
-
-
-class Outlet:
-    """The transport's side of one exchange: keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.queue: deque[Exchange] = deque()
-        self.peer = "127.0.0.1"
-        self.secure = False
-        self.sent: list[tuple[int, dict[str, str], bytes]] = []
-
-    def send(self, exchange: Exchange, status: int, head: bytes, body: bytes) -> None:
-        lines = head.decode("latin-1").split("\r\n")
-        assert lines[-1] == ""
-        self.sent.append((status, dict(line.split(": ", 1) for line in lines[:-1]), body))
-
-
-async def no_slow_route(scope: Scope, receive: Receive, send: Send) -> None:
-    raise AssertionError("this test asks for no slow route")
-
-
-class Server:
-    """A front over one fake model, as endpoint `e` with revision 1."""
-
-    def __init__(self, slow: object = no_slow_route) -> None:
-        clock = VirtualClock()
-        self.runtime = FakeRuntime()
-        pool = Pool(sources(self.runtime), clock)
-        pool.load("e", revision(1), Limits())
-        router = Router(pool, RoutingTable(1, (Route("e", (revision(1),)),)))
-
-        async def metrics() -> str:
-            return ""
-
-        self.plane = DataPlane(router, Counters(clock), clock, metrics, "1")
-        self.front = Front(self.plane, DOORS, slow)  # type: ignore[arg-type]
-
-    async def ask(
-        self,
-        path: str,
-        body: bytes = b"",
-        method: str = "POST",
-        headers: list[tuple[bytes, bytes]] = [],  # noqa: B006 - never changed
-    ) -> tuple[int, dict[str, str], bytes]:
-        """One exchange through the front as the transport would drive it."""
-        outlet = Outlet()
-        exchange = Exchange(outlet, method, path.encode(), headers, self.plane.clock.monotonic_s())  # type: ignore[arg-type]
-        outlet.queue.append(exchange)
-        try:
-            self.front.head(exchange)
-            exchange.body, exchange.whole = body, True
-            self.front.request(exchange)
-            async with asyncio.timeout(5):
-                while not outlet.sent:
-                    await asyncio.sleep(0)
-        except SeawayError as error:
-            self.front.refuse(exchange, error)
-        except ZeroDivisionError as error:
-            self.front.fault(exchange, error)
-        self.front.finished(exchange)
-        return outlet.sent[0]
-
-    def counted(self) -> dict[tuple[str, str, str, str], float]:
-        """Answers by door, endpoint, revision and code."""
-        total = next(iter(self.plane.counters.families({})))
-        keys = ("door", "endpoint", "revision", "code")
-        return {tuple(s.labels[k] for k in keys): s.value for s in total.samples}  # type: ignore[misc]
-
 
 TRACE = b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
@@ -188,8 +112,7 @@ def test_methods(method: str, path: str, status: int, allow: str) -> None:
 )
 def test_r08_r10_media_that_no_door_takes_is_refused_by_its_head(header: tuple[bytes, bytes]) -> None:
     server = Server()
-    outlet = Outlet()
-    exchange = Exchange(outlet, "POST", b"/predict/e", [header], 0.0)  # type: ignore[arg-type]
+    exchange, _ = server.exchange("/predict/e", headers=[header])
     with pytest.raises(SeawayError) as refused:
         asyncio.run(_head(server, exchange))
     assert refused.value.code == "unsupported_media_type"

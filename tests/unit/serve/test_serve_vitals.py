@@ -36,16 +36,28 @@ class FakePool:
         self.replaced: list[Digest] = []
         self.failure: PermanentError | None = None
         self.stuck = {A: False, B: False}
+        self.broken: dict[Digest, bool] = {}
+        """Models that could not be loaded, and whether they were loaded before."""
+        self.loaded: list[Digest] = []
 
     def handles(self) -> list[Any]:
         return [
             SimpleNamespace(
-                ready=True,
-                revision=SimpleNamespace(digest=digest, ref="m:v1"),
+                endpoint="e",
+                ready=digest not in self.broken,
+                filled=self.broken.get(digest, True),
+                failure=self.failure if digest in self.broken else None,
+                limits=None,
+                revision=SimpleNamespace(digest=digest, number=number, ref="m:v1", isolated=False),
                 predictor=SimpleNamespace(stuck=stuck),
             )
-            for digest, stuck in self.stuck.items()
+            for number, (digest, stuck) in enumerate(self.stuck.items())
         ]
+
+    def load(self, _endpoint: str, revision: Any, _limits: object) -> None:
+        self.loaded.append(revision.digest)
+        if self.failure is not None:
+            raise self.failure
 
     def learned(self) -> dict[Digest, Learned]:
         return {A: Learned(0.001, 0.0, 5)}
@@ -67,12 +79,12 @@ def isolate(run: Path, *digests: Digest) -> None:
     (run / isolation.FILE).write_bytes(msgspec.json.encode(listed))
 
 
-def vitals(run: Path, pool: FakePool) -> Vitals:
+def vitals(run: Path, pool: FakePool, clock: VirtualClock | None = None) -> Vitals:
     def refuse(_bundle: OpenedBundle) -> Any:
         raise AssertionError("the fake pool loads nothing")
 
     box = BlackBox(run / "w.box")
-    return Vitals(box, cast(Pool, pool), refuse, LearnedFile(run, 0), run, VirtualClock())
+    return Vitals(box, cast(Pool, pool), refuse, LearnedFile(run, 0), run, clock or VirtualClock())
 
 
 def beat_s(run: Path) -> float:
@@ -125,6 +137,36 @@ def test_f02_a_model_that_is_stuck_is_given_away_even_where_that_fails(
         signs.begin()
         await until(lambda: "it cannot be loaded" in capsys.readouterr().err)
         assert pool.replaced == [B]
+        signs.rest()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_model_whose_own_process_could_not_be_started_is_tried_again_and_again(
+    tmp_path: Path, filled: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("seaway.serve.vitals._LOOK_S", 0.001)
+
+    async def play() -> None:
+        pool, clock = FakePool(), VirtualClock()
+        pool.isolated, pool.broken = {A}, {A: filled, B: filled}
+        pool.failure = PermanentError("execution_failed", "it cannot be loaded")
+        signs = vitals(tmp_path, pool, clock)
+        signs.begin()
+        tried = pool.replaced if filled else pool.loaded
+        for count, pause_s in enumerate((1, 2, 5, 10, 30, 60, 60)):
+            clock.advance(pause_s - 0.5)
+            await asyncio.sleep(0.02)
+            assert len(tried) == count
+            clock.advance(0.5)
+            await until(lambda count=count: len(tried) == count + 1)  # type: ignore[misc]
+            await asyncio.sleep(0.01)
+        assert set(tried) == {A}  # one that is shared is control's affair
+        pool.broken = {}
+        clock.advance(100)
+        await asyncio.sleep(0.02)
+        assert len(tried) == 7
         signs.rest()
 
     asyncio.run(play())

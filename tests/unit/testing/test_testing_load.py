@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -21,7 +22,13 @@ def ok(number: int) -> bytes:
 
 
 async def serve_and_drive(
-    answer: Answer, *, count: int, rate_per_s: float = 5000, connections: int = 16, timeout_s: float = 5.0
+    answer: Answer,
+    *,
+    count: int,
+    rate_per_s: float = 5000,
+    connections: int = 16,
+    timeout_s: float = 5.0,
+    retries: int = 0,
 ) -> LoadResult:
     """A server whose answer to the n-th request is written out, under load."""
     seen = 0
@@ -53,10 +60,31 @@ async def serve_and_drive(
                 rate_per_s=rate_per_s,
                 connections=connections,
                 timeout_s=timeout_s,
+                retries=retries,
             )
         )
-    assert seen <= count, "a request was sent twice"
+    assert seen <= count * (1 + retries), "a request was sent too often"
     return result
+
+
+def test_a_refusal_is_sent_again_as_often_as_was_asked_for_and_a_fault_is_not() -> None:
+    seen: Counter[int] = Counter()
+
+    async def answer(number: int, writer: asyncio.StreamWriter) -> None:
+        seen[number] += 1
+        if number == 0 and seen[0] == 2:
+            writer.write(ok(0))
+        else:
+            status = (b"503 busy", b"429 slow down", b"500 broken")[number]
+            writer.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nretry-after: 7\r\n\r\n" % status)
+
+    result = asyncio.run(serve_and_drive(answer, count=3, retries=2))
+    assert [(o.status, o.attempts, o.retry_after_s) for o in result.outcomes] == [
+        (200, 2, None),
+        (429, 3, 7),
+        (500, 1, 7),
+    ]
+    assert seen == {0: 2, 1: 3, 2: 1}
 
 
 def test_one_lost_request_in_20_000_and_one_stall_of_300_ms_are_found() -> None:

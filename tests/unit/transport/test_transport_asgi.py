@@ -153,3 +153,21 @@ def test_a_header_value_cannot_split_the_answer() -> None:
         assert bodies(wire.sent) == [b"fault"]
 
     run(test())
+
+
+def test_what_an_application_does_to_its_headers_is_not_seen_by_the_next() -> None:
+    async def test() -> None:
+        seen: list[int] = []
+
+        async def adds(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(len(scope["headers"]))
+            scope["headers"].append((b"x-user-id", b"root"))
+            await PlainTextResponse("ok")(scope, receive, send)
+
+        bench, connection, _ = bridged(adds)
+        for answers in (1, 2, 3):
+            connection.data_received(GET)
+            await until(lambda: len(bench.application.done) == answers)  # noqa: B023 - called at once
+        assert seen == [1, 1, 1]
+
+    run(test())

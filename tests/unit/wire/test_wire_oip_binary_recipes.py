@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -61,3 +63,13 @@ def test_a_flood_of_ids_is_not_kept_for_ever() -> None:
         header, sent = body(np.zeros((1, 2), np.float32), np.zeros(1, np.int64), str(number))
         oip_binary.decode_request(header, sent, SIGNATURE)
     assert len(plans.of(SIGNATURE).recipes) <= 256
+
+
+def test_what_is_kept_of_a_request_holds_none_of_its_numbers() -> None:
+    header, sent = body(np.ones((3, 2), np.float32), np.zeros(3, np.int64), "large")
+    found = oip_binary.decode_request(header, sent, SIGNATURE)
+    assert sent[: int(header)] in plans.of(SIGNATURE).recipes
+    tensor = weakref.ref(found.tensors["a"])  # a view of the body, which lives as long as it
+    del found
+    gc.collect()
+    assert tensor() is None
