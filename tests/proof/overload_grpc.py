@@ -59,6 +59,29 @@ async def drive(
     return outcomes
 
 
+async def peak(address: str, questions: Questions, callers: int, seconds: float) -> float:
+    """Answers/s of a closed loop of so many callers."""
+    request = _request(questions.rows[0])
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    answered = 0
+    async with grpc.aio.insecure_channel(address) as channel:
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+        async def ask() -> None:
+            nonlocal answered
+            while loop.time() < end:
+                try:
+                    await method(request)
+                    answered += 1
+                except grpc.aio.AioRpcError:
+                    continue  # refused: it is only not counted
+
+        await asyncio.gather(*(ask() for _ in range(callers)))
+    assert answered, "nothing was answered"
+    return answered / seconds
+
+
 def _request(row: Any) -> bytes:
     tensor = OIP.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1, FEATURES])
     request = OIP.ModelInferRequest(model_name="model", inputs=[tensor], raw_input_contents=[row.tobytes()])

@@ -114,6 +114,14 @@ def _doors(chosen: settings.Settings, grpc: str | None, cert: Path | None, key: 
         if not file.is_file():
             raise UserError("file_not_found", f"{option} names {file}, which is no file")
         words += [option, str(file.absolute())]
+    if (cert is None) != (key is None):
+        raise UserError(
+            "invalid_config", "TLS takes a certificate and its key", "--tls-cert FILE --tls-key FILE"
+        )
+    if cert is not None and key is not None:
+        from seaway.transport import tls
+
+        tls.Certificates(cert, key, lambda _: None)  # here, since a worker that refuses it is started for ever
     return words
 
 

@@ -145,10 +145,12 @@ class Slot:
     def tend(self, now_s: float) -> tuple[bool, Sequence[Digest]]:
         """Reap, restart and take over; whether anything changed, and the models that ended a worker."""
         changed, blamed = self.worker.autopsy(now_s)
-        if (
-            changed and self._successor is not None
-        ):  # it had to die before its successor was there, which now serves
+        if changed and self._successor is not None:
+            # It had to die before its successor was there, which now serves.
+            say(f"{self.worker.obituary}; a fresh one is starting already")
             self.worker, self._successor = self._successor, None
+        elif changed:
+            self.worker.tell(now_s)
         if not blamed:  # else the list of isolated models is written first, and the next round starts it
             changed = self.worker.tend(now_s) or changed
         if self._successor is not None:

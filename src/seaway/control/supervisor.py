@@ -35,6 +35,8 @@ from seaway.core.ports import Clock
 from seaway.engine.usage import Caps
 from seaway.wire import status
 
+RECORD: Final = "supervisor.json"
+"""The name of the file in RUN that says what runs."""
 _STARTING_POLL_S: Final = 0.05
 _CONTROL_STOP_S: Final = 5.0
 _MARGIN_S: Final = 5.0
@@ -45,6 +47,7 @@ _RECORD_AGAIN_S: Final = 5.0
 class Plan(msgspec.Struct, frozen=True):
     """What to run. `http` and `grpc` are HOST:PORT; `worker_command` gets slot, descriptor and the gRPC address.
 
+    `certificate` is what the workers show to HTTP callers; None means that they speak no TLS.
     `ready_fd` gets one line when all workers answer, and control at `control_socket` too (or it is late), then it
     is closed. With `remove_run` the run directory goes with the supervisor.
     """
@@ -57,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True):
     caps: Caps
     hang_s: float
     grpc: str | None = None
+    certificate: Path | None = None
     control_command: Sequence[str] | None = None
     control_socket: Path | None = None
     remove_run: bool = False
@@ -72,6 +76,8 @@ class Record(msgspec.Struct, frozen=True):
     workers: tuple[int | None, ...]
     control: int | None
     grpc: str | None = None
+    certificate: str | None = None
+    """File of the certificate chain that HTTP callers are shown; None means plain HTTP."""
 
 
 class Supervisor:
@@ -104,7 +110,7 @@ class Supervisor:
             try:
                 self._catch_signals()
                 self._open()
-                locks.describe(lock, f"at http://{self._address}")
+                locks.describe(lock, f"at {self._url}")
                 while not self._signals:
                     self._tend()
                 return self._stop()
@@ -148,6 +154,10 @@ class Supervisor:
     @property
     def _address(self) -> str:
         return _spelled(self._listeners[0])
+
+    @property
+    def _url(self) -> str:
+        return f"http{'' if self._plan.certificate is None else 's'}://{self._address}"
 
     def _tend(self) -> None:
         """Look after every child once, then sleep until one ends, something is due or a signal comes."""
@@ -218,13 +228,11 @@ class Supervisor:
         grpc = "" if self._grpc is None else f" and grpc://{_spelled(self._grpc)}"
         taken = f", taken over from {len(self._orphans)} that ran already" if self._orphans else ""
         with contextlib.suppress(OSError):  # as in `say`
-            sys.stdout.write(
-                f"seaway serves on http://{self._address}{grpc} with {count}{taken}; Ctrl-C stops it\n"
-            )
+            sys.stdout.write(f"seaway serves on {self._url}{grpc} with {count}{taken}; Ctrl-C stops it\n")
             sys.stdout.flush()
         if self._plan.ready_fd is not None:
             with contextlib.suppress(OSError), os.fdopen(self._plan.ready_fd, "w") as ready:
-                ready.write(f"http://{self._address}\n")
+                ready.write(f"{self._url}\n")
 
     def _record(self) -> None:
         record = Record(
@@ -234,8 +242,9 @@ class Supervisor:
             workers=tuple(slot.pid for slot in self._slots),
             control=None if self._control is None else self._control.pid,
             grpc=None if self._grpc is None else _spelled(self._grpc),
+            certificate=None if self._plan.certificate is None else str(self._plan.certificate),
         )
-        path = self._plan.run / "supervisor.json"
+        path = self._plan.run / RECORD
         part = path.with_suffix(".part")
         try:
             part.write_bytes(msgspec.json.encode(record))
@@ -259,7 +268,7 @@ class Supervisor:
         forced = self._end(workers, self._plan.drain_s + _MARGIN_S) or forced
         for orphan in self._orphans:
             orphan.send(signal.SIGKILL if forced else signal.SIGTERM)
-        (self._plan.run / "supervisor.json").unlink(missing_ok=True)
+        (self._plan.run / RECORD).unlink(missing_ok=True)
         return 4 if forced else 0
 
     def _end(self, children: Sequence[Child], patience_s: float) -> bool:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import os
 import re
+import threading
 import urllib.parse
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import grpc
-import grpc.aio
 
 from seaway.core.errors import SeawayError, TemporaryError
+from seaway.core.tensors import Tensors
+from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
 from seaway.serve import error_log
 from seaway.serve.counters import Key
+from seaway.serve.loop_bridge import LoopBridge
 from seaway.serve.plane import DataPlane
 from seaway.wire import status
 
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
-Handler: TypeAlias = "Callable[[bytes, GrpcCall], Awaitable[bytes]]"
+Context: TypeAlias = grpc.ServicerContext
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _CALLER: Final = re.compile(r"[\x21-\x7e]{1,128}\Z")
@@ -33,19 +34,71 @@ _numbers = itertools.count(1)
 
 
 class GrpcCall:
-    """`key` is the request id, by which traffic is split; `endpoint` is "" until one was found, so that metric labels stay bounded."""
+    """One call, seen from its own thread and from the event loop's.
 
-    __slots__ = ("_context", "_metadata", "endpoint", "handle", "key", "started_s")
+    `key` is the request id, by which traffic is split; `endpoint` is "" until one was found, so that metric labels stay
+    bounded. `inside` is written on the loop alone: its handle counts the call.
+    """
+
+    __slots__ = (
+        "_context",
+        "_lock",
+        "_metadata",
+        "endpoint",
+        "error",
+        "handle",
+        "inside",
+        "job",
+        "key",
+        "outputs",
+        "started_s",
+    )
 
     def __init__(self, context: Context, started_s: float) -> None:
         self._context = context
         self.started_s = started_s
         self.endpoint = ""
         self.handle: Handle | None = None
+        self.inside = False
+        self.job: Job | None = None
+        self.outputs: Tensors | None = None
+        self.error: Exception | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
         self._metadata: dict[str, object] = dict(context.invocation_metadata() or ())
         given = self._metadata.get("x-request-id")
         named = isinstance(given, str) and _REQUEST_ID.match(given) is not None
         self.key = str(given) if named else f"{_prefix}-g{next(_numbers):x}"
+
+    @property
+    def picked(self) -> Handle:
+        """The revision that answers; one was found."""
+        assert self.handle is not None, "no revision was picked"
+        return self.handle
+
+    def watch(self, bridge: LoopBridge, leave: Callable[[GrpcCall], None]) -> None:
+        """Have `leave` called on the loop if the call ends before it was answered. Raises where it has ended already."""
+
+        def ended() -> None:
+            if self.outputs is None and self.error is None:
+                bridge.post(lambda: leave(self))
+
+        if not self._context.add_callback(ended):
+            raise TemporaryError("cancelled", "the client went away before the answer was complete")
+
+    def wait(self) -> None:
+        """On the call's thread: until the loop has released it once more."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """On the loop: the call's thread goes on."""
+        if self._lock.locked():
+            self._lock.release()
+
+    def fail(self, error: Exception) -> None:
+        """On the loop: the call's thread goes on, and raises this."""
+        self.error = error
+        self.release()
 
     def caller(self) -> str:
         """Whom fairness counts the call for: what it says of itself, else the address it comes from."""
@@ -84,17 +137,20 @@ class GrpcCall:
         )
 
 
-async def answered(plane: DataPlane, handler: Handler, data: bytes, context: Context) -> bytes:
-    """Run the handler; whatever happens inside, one status leaves, and it is counted."""
+def answered(
+    plane: DataPlane,
+    bridge: LoopBridge,
+    handler: Callable[[bytes, GrpcCall], bytes],
+    data: bytes,
+    context: Context,
+) -> bytes:
+    """Run the handler; whatever happens inside, one status leaves, and it is counted. On the call's thread."""
     call = GrpcCall(context, plane.clock.monotonic_s())
     code = "OK"
     try:
-        answer = await handler(data, call)
+        answer = handler(data, call)
         context.set_trailing_metadata(call.metadata())
         return answer
-    except asyncio.CancelledError:
-        code = "cancelled"
-        raise
     except SeawayError as error:
         code = error.code
         return refused(error, call, context, plane)
@@ -103,9 +159,9 @@ async def answered(plane: DataPlane, handler: Handler, data: bytes, context: Con
         return refused(error_log.fault(fault), call, context, plane)
     finally:
         revision = "" if call.handle is None else str(call.handle.revision.number)
-        plane.counters.record(
-            Key("grpc", call.endpoint, revision, code), plane.clock.monotonic_s() - call.started_s
-        )
+        key = Key("grpc", call.endpoint, revision, code)
+        took_s = plane.clock.monotonic_s() - call.started_s
+        bridge.post(lambda: plane.counters.record(key, took_s))
 
 
 def refused(error: SeawayError, call: GrpcCall, context: Context, plane: DataPlane) -> bytes:

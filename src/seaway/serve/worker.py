@@ -84,7 +84,7 @@ async def run(
     isolate: Callable[[OpenedBundle], LoadedModel],
     clock: Clock,
     version: str,
-    open_grpc: Callable[[DataPlane], GrpcDoor] | None = None,
+    open_grpc: Callable[[DataPlane, tuple[Path, Path] | None], GrpcDoor] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over."""
     table = load_table(place.run / "table.json")
@@ -104,7 +104,7 @@ async def run(
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     server = HttpServer(Front(plane, DOORS, create_app(plane)), TransportLimits())
-    grpc = None if open_grpc is None else open_grpc(plane)
+    grpc = None if open_grpc is None else open_grpc(plane, place.tls)
     descriptor = os.dup(place.listener.fileno())
     gc.collect()
     gc.freeze()  # what start-up made lives as long as the process: no collection needs to look at it again

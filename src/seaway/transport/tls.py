@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from seaway.core.errors import SeawayError, UserError
 
 _Seen = tuple[tuple[int, int, int], ...]
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----")
+_KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 
 
 class Certificates:
@@ -64,10 +68,25 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise UserError(
             "invalid_config",
-            f"the certificate {certificate.name} and the key {key.name} cannot be used: {error}",
+            f"the certificate {certificate.name} and the key {key.name} cannot be used: {_cause(certificate, key, error)}",
             "give a PEM certificate chain and the unencrypted PEM key that belongs to it",
         ) from error
     return context
+
+
+def _cause(certificate: Path, key: Path, error: Exception) -> str:
+    """What is wrong with the pair; OpenSSL says `[SSL] PEM lib` of most of it."""
+    for path, kind, label in ((certificate, "certificate", _CERTIFICATE), (key, "private key", _KEY)):
+        try:
+            data = path.read_bytes()
+        except OSError as unread:
+            return f"{path} cannot be read: {unread.strerror}"
+        if label.search(data) is None:
+            return f"{path} is no PEM {kind}"
+    reason = error.reason if isinstance(error, ssl.SSLError) else str(error)
+    if reason == "KEY_VALUES_MISMATCH":
+        return "the key does not belong to the certificate"
+    return str(error) if reason is None else reason
 
 
 def _no_password() -> str:

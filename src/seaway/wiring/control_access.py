@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
+
 from seaway import sockets
 from seaway.client.control import ControlClient
-from seaway.control import endpoint_file, views
+from seaway.control import endpoint_file, supervisor, views
 from seaway.core.bundles import ModelRef, Version
 from seaway.core.deployments import Deployment
-from seaway.core.errors import UserError
+from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import Event, LiveAt
 from seaway.wiring.home import Home
 
@@ -41,7 +43,8 @@ class Control(Protocol):
 def open_control(home: Home) -> Iterator[Control]:
     """The control plane of a home, whichever way opens first: a server that is starting, or another verb, is waited for.
 
-    Raises `UserError("already_running")` where a process keeps the home and its socket does not answer.
+    Raises `UserError("already_running")` where a process keeps the home and its socket does not answer,
+    `TemporaryError("control_unavailable")` where a server runs whose socket was removed.
     """
     deadline_s = home.clock.monotonic_s() + _WAIT_S
     with contextlib.ExitStack() as held:
@@ -57,8 +60,34 @@ def _open(home: Home, held: contextlib.ExitStack, deadline_s: float) -> Control:
         try:
             return held.enter_context(local_control.open_local(home, _LOCK_WAIT_S))
         except UserError as error:
-            if error.code != "already_running" or home.clock.monotonic_s() >= deadline_s:
+            if error.code != "already_running":
                 raise
+            over = home.clock.monotonic_s() >= deadline_s
+            lost = _lost_socket(home, _WAIT_S if not over else 0.0)
+            if lost is not None:
+                raise lost from error
+            if over:
+                raise
+
+
+def _lost_socket(home: Home, patience_s: float) -> TemporaryError | None:
+    """What to say where the home's control process has run for longer than `patience_s` and its socket is not there."""
+    if home.paths.control_socket.exists():
+        return None
+    try:
+        record = msgspec.json.decode((home.paths.run / supervisor.RECORD).read_bytes(), type=supervisor.Record)
+        holder = home.paths.lock.read_text("utf-8").strip()
+    except (OSError, ValueError):  # no server, or one that is just starting
+        return None
+    if record.control is None or holder != str(record.control):
+        return None
+    if home.clock.now_s() - record.started_at_s < patience_s:
+        return None
+    return TemporaryError(
+        "control_unavailable",
+        f"the server runs (process {record.pid}), but its control socket {home.paths.control_socket} is gone",
+        f"restart its control process: kill {record.control} (it is started again; the endpoints go on)",
+    )
 
 
 def _answers(socket: Path) -> bool:

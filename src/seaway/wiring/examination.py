@@ -19,7 +19,12 @@ from seaway.client import predictions
 from seaway.core.errors import SeawayError, UserError
 from seaway.wiring.clock import SystemClock
 
-_EXTRAS = {"sklearn": ("sklearn", "skl2onnx", "skops"), "parquet": ("pyarrow",), "postgres": ("psycopg",)}
+_EXTRAS = {
+    "sklearn": ("sklearn", "skl2onnx", "skops"),
+    "parquet": ("pyarrow",),
+    "postgres": ("psycopg",),
+    "grpc": ("grpc", "google.protobuf"),
+}
 _LOW_DISK_BYTES = 1 << 30
 
 
@@ -48,12 +53,19 @@ def _machine() -> Iterator[Finding]:
     for package in ("onnxruntime", "numpy"):
         yield Finding(package, "ok", importlib.metadata.version(package))
     for extra, modules in _EXTRAS.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        missing = [module for module in modules if not _installed(module)]
         if missing:
             text = f"not installed ({', '.join(missing)}); needed only for what the extra names"
             yield Finding(f"extra {extra}", "ok", text, f"pip install 'seaway[{extra}]'")
         else:
             yield Finding(f"extra {extra}", "ok", "installed")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
 
 
 def _home(configuration: settings.Configuration) -> Iterator[Finding]:

@@ -91,6 +91,7 @@ def main() -> int:
         caps=usage.caps(memory_bytes),
         hang_s=arguments.hang,
         grpc=arguments.grpc,
+        certificate=arguments.tls_cert,
         control_command=control,
         control_socket=None if arguments.home is None else settings.HomePaths(arguments.home).control_socket,
         remove_run=arguments.remove_run,
@@ -103,8 +104,6 @@ def main() -> int:
                 f"a drain of {arguments.drain:g} seconds is not possible",
                 f"use 0 to {_DRAIN_MOST_S:g}",
             )
-        if (arguments.tls_cert is None) != (arguments.tls_key is None):
-            raise UserError("invalid_config", "TLS takes a certificate and its key", "name both, or neither")
         for address in (arguments.http, arguments.grpc, arguments.control_address):
             if address is not None:
                 sockets.refuse_open_bind(sockets.parse_address(address)[0], allow_open=arguments.allow_open)

@@ -74,7 +74,7 @@ def main() -> None:
         os._exit(0)  # a model that never returns must not hold the process: its threads are not joined
 
 
-def grpc_door() -> Callable[[DataPlane], GrpcDoor]:
+def grpc_door() -> Callable[[DataPlane, tuple[Path, Path] | None], GrpcDoor]:
     """What makes the gRPC server; its library takes 30 MB of memory, so it is imported only where it is asked for.
 
     Raises `UserError("missing_extra")`.
@@ -85,7 +85,7 @@ def grpc_door() -> Callable[[DataPlane], GrpcDoor]:
         raise UserError(
             "missing_extra", "--grpc needs grpcio, which is not installed", "pip install 'seaway[grpc]'"
         ) from error
-    return cast(Callable[[DataPlane], GrpcDoor], made)
+    return cast(Callable[[DataPlane, tuple[Path, Path] | None], GrpcDoor], made)
 
 
 def open_bundle(revision: RoutedRevision) -> OpenedBundle:
