@@ -160,3 +160,20 @@ def breaking_model(path: Path) -> Path:
         {"y": (TensorProto.FLOAT, ["N"]), "next": (TensorProto.INT64, ["N"])},
         {"values": np.arange(13, dtype=np.float32), "one": np.array([1])},
     )
+
+
+GROWING = StepRules(("total",), 30, {"s_next": "s"})
+
+
+def growing_model(path: Path) -> Path:
+    """`s_next` is `s` twice, so that it would need more than any machine's memory after some steps."""
+    return save(
+        path,
+        [
+            helper.make_node("Concat", ["s", "s"], ["s_next"], axis=1),
+            helper.make_node("ReduceSum", ["s", "axis"], ["total"], keepdims=0),
+        ],
+        {"s": (TensorProto.FLOAT, ["N", "K"])},
+        {"s_next": (TensorProto.FLOAT, ["N", "L"]), "total": (TensorProto.FLOAT, ["N"])},
+        {"axis": np.array([1])},
+    )

@@ -64,9 +64,11 @@ def test_p13_an_endless_loop_is_stopped_and_others_go_on(tmp_path: Path) -> None
 def test_many_watched_runs_leave_nothing_behind(tmp_path: Path) -> None:
     model = load(tiny_models.linear(tmp_path / "m", 0.0))
     one = {"x": np.zeros((1, 3), np.float32)}
+    model.predict(one, 60.0)
+    before = len(model._watchdog._watches)
     for _ in range(10_000):
         model.predict(one, 60.0)
-    assert len(model._watchdog._watches) == 1
+    assert len(model._watchdog._watches) <= before
 
 
 def test_a_failing_run_tells_nothing_internal(tmp_path: Path) -> None:

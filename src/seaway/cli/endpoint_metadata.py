@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
-from seaway import settings
 from seaway.client import http as exchange
-from seaway.client import predictions
+from seaway.client.address import Address
 from seaway.core.tensors import DType, Signature, TensorSpec
 
 _TIMEOUT_S = 30.0
@@ -36,14 +34,12 @@ class _Metadata(msgspec.Struct):
     outputs: tuple[_Tensor, ...]
 
 
-def signature(url: str | None, configuration: settings.Configuration, endpoint: str) -> Signature:
+def signature(server: Address, endpoint: str) -> Signature:
     """The names, datatypes, shapes and columns of an endpoint's tensors, by `GET /v2/models/{endpoint}`.
 
-    `url` is one that `predictions.Client` takes; None means the server of the home. Raises what the server answers.
+    Raises what the server answers.
     """
-    parts = urlsplit(url or f"http://{predictions.server_address(configuration)}")
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT_S)
-    with contextlib.closing(connection):
+    with contextlib.closing(server.connection(_TIMEOUT_S)) as connection:
         answer = exchange.exchange(connection, "GET", f"/v2/models/{quote(endpoint, safe='')}")
     found = msgspec.json.decode(answer.body, type=_Metadata)
     return Signature(tuple(one.spec for one in found.inputs), tuple(one.spec for one in found.outputs))

@@ -13,6 +13,7 @@ from seaway.cli.options import COMMON, Common, Flag
 from seaway.core.errors import UserError
 
 if TYPE_CHECKING:
+    from seaway.client.predictions import Client
     from seaway.control import views
     from seaway.wiring.control_access import Control
 
@@ -131,7 +132,12 @@ def predict(
             help="The data is one JSON row; print each reply of the model when it comes, one per line."
         ),
     ] = False,
-    url: Annotated[str | None, Parameter(help="The server's address; else the one of this home.")] = None,
+    url: Annotated[
+        str | None, Parameter(help="The server's address, http:// or https://; else the one of this home.")
+    ] = None,
+    ca: Annotated[
+        Path | None, Parameter(help="PEM certificates to trust over HTTPS; else those of the system.")
+    ] = None,
     common: Common = COMMON,
 ) -> int:
     """Send the rows of a file to an endpoint and print one prediction per line (JSON)."""
@@ -141,13 +147,13 @@ def predict(
     from seaway.wiring import adapters
 
     if stream:
-        return _stream(endpoint, data, url, common)
+        return _stream(endpoint, data, Client(url, home=common.home, ca=ca), common)
     if data == "-":
         file = datafiles.DataFile(sys.stdin.buffer.read(), "standard input")
     else:
         file = datafiles.DataFile.open(Path(data), adapters.table_readers())
-    client = Client(url, home=common.home)
-    table = file.table(endpoint_metadata.signature(url, common.configuration(), endpoint))
+    client = Client(url, home=common.home, ca=ca)
+    table = file.table(endpoint_metadata.signature(client.address, endpoint))
     predictions: list[object] = []
     for start in range(0, table.rows, _ROWS_PER_REQUEST):
         predictions += client.predict(endpoint, table.take(slice(start, start + _ROWS_PER_REQUEST)))
@@ -158,11 +164,9 @@ def predict(
     return 0
 
 
-def _stream(endpoint: str, data: str, url: str | None, common: Common) -> int:
+def _stream(endpoint: str, data: str, client: Client, common: Common) -> int:
     """Print the replies to one row as they come."""
     import msgspec
-
-    from seaway.client.predictions import Client
 
     try:
         text = sys.stdin.buffer.read() if data == "-" else Path(data).read_bytes()
@@ -173,7 +177,7 @@ def _stream(endpoint: str, data: str, url: str | None, common: Common) -> int:
         raise UserError(
             "invalid_data", f"{data} is not one JSON row: {error}", 'such as {"x": [0.5, 0.25]}'
         ) from error
-    replies = Client(url, home=common.home).stream(endpoint, row)
+    replies = client.stream(endpoint, row)
     if common.json:
         output.print_json({"replies": list(replies)})
         return 0

@@ -112,7 +112,7 @@ def _doors(chosen: settings.Settings, grpc: str | None, cert: Path | None, key: 
         if file is None:
             continue
         if not file.is_file():
-            raise UserError("file_not_found", f"{option} names {file}, which is no file")
+            raise UserError("file_not_found", f"{option} names {file}, which is no file", "name a PEM file")
         words += [option, str(file.absolute())]
     if (cert is None) != (key is None):
         raise UserError(
@@ -121,7 +121,9 @@ def _doors(chosen: settings.Settings, grpc: str | None, cert: Path | None, key: 
     if cert is not None and key is not None:
         from seaway.transport import tls
 
-        tls.Certificates(cert, key, lambda _: None)  # here, since a worker that refuses it is started for ever
+        tls.Certificates(
+            cert, key, lambda _: None
+        )  # here, since a worker that refuses it is started for ever
     return words
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -131,11 +132,34 @@ def unreachable(connection: http.client.HTTPConnection, error: Exception) -> Sea
         return TemporaryError(
             "control_unavailable", f"the control process does not answer: {error}", "start it: seaway up"
         )
+    where = f"{connection.host}:{connection.port}"
+    if isinstance(error, ssl.SSLError) or _is_alert(error):
+        return _misspoken(connection, where, error)
     return TemporaryError(
         "control_unavailable",
-        f"no server answers at {connection.host}:{connection.port}: {error}",
+        f"no server answers at {where}: {error}",
         "start it: seaway up",
     )
+
+
+def _is_alert(error: Exception) -> bool:
+    """Whether a TLS alert came where the head of an answer was due."""
+    return isinstance(error, http.client.BadStatusLine) and str(error).startswith("\x15\x03")
+
+
+def _misspoken(connection: http.client.HTTPConnection, where: str, error: Exception) -> SeawayError:
+    """What to tell of a server that speaks TLS where we do not, or the other way round, or is not trusted."""
+    if not isinstance(connection, http.client.HTTPSConnection):
+        return UserError("invalid_config", f"the server at {where} speaks HTTPS", f"call https://{where}")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UserError(
+            "invalid_config",
+            f"the certificate of {where} is not trusted: {error.verify_message}",
+            "name the certificates to trust: --ca FILE, or Client(url, ca=FILE)",
+        )
+    if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return UserError("invalid_config", f"the server at {where} speaks plain HTTP", f"call http://{where}")
+    return TemporaryError("control_unavailable", f"no TLS with {where}: {error}", "try again")
 
 
 def raise_error(response: Response) -> NoReturn:

@@ -8,13 +8,14 @@ import weakref
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
 
 from seaway import settings
 from seaway.bundle import frames
+from seaway.client import address
 from seaway.client import http as exchange
 from seaway.client import rows as row_bytes
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
@@ -53,29 +54,28 @@ class _Metadata(msgspec.Struct):
     inputs: tuple[_Input, ...]
 
 
-class _ServerRecord(msgspec.Struct):
-    http: str
-
-
 class Client:
     """Calls the endpoints of a server. Thread-safe: every thread keeps a connection of its own, until the thread ends.
 
-    `url` such as `http://127.0.0.1:8080`; when omitted, the server that runs on `home` (else `SEAWAY_HOME`, else
-    `~/.seaway`). A request is sent a second time, once, where it went over a kept connection that ended before a
+    `url` such as `http://127.0.0.1:8080` or `https://models.example:8443`; when omitted, the server that runs on `home`
+    (else `SEAWAY_HOME`, else `~/.seaway`). Over HTTPS the server's certificate is checked: against `ca`, a PEM file, else
+    the certificates that the system trusts; without `url`, against the certificate that the home's server shows, as it
+    was when the client was made. A request is sent a second time, once, where it went over a kept connection that ended before a
     byte of the answer came. Nearly always the server had closed that connection as idle and never read the request;
     a worker that was killed after it read the request looks the same, and then the model may have run twice. That
     does no harm: a prediction changes nothing. Over a new connection a request is sent once.
     """
 
     def __init__(
-        self, url: str | None = None, *, home: str | Path | None = None, timeout_s: float = 30.0
+        self,
+        url: str | None = None,
+        *,
+        home: str | Path | None = None,
+        timeout_s: float = 30.0,
+        ca: str | Path | None = None,
     ) -> None:
-        parts = urlsplit(url or f"http://{server_address(settings.load(home))}")
-        if parts.scheme != "http" or not parts.hostname:
-            raise UserError(
-                "invalid_config", f"{url!r} is not the address of a server", "such as http://127.0.0.1:8080"
-            )
-        self._host, self._port, self._timeout_s = parts.hostname, parts.port or 80, timeout_s
+        self.address = address.of_home(settings.load(home), ca) if url is None else address.of_url(url, ca)
+        self._timeout_s = timeout_s
         self._local = threading.local()
         self._kept: weakref.WeakSet[_Kept] = weakref.WeakSet()
         self._keeping = threading.Lock()
@@ -132,7 +132,7 @@ class Client:
         if request_id is not None:
             headers["x-request-id"] = request_id
         path = f"/v2/models/{quote(endpoint, safe='')}/generate_stream"
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        connection = self.address.connection(self._timeout_s)
         body = row_bytes.encode([row])
         for kind, data in exchange.server_sent_events(connection, "POST", path, body, headers, whole=True):
             if kind == "error":
@@ -162,7 +162,7 @@ class Client:
     def _connection(self) -> http.client.HTTPConnection:
         kept: _Kept | None = getattr(self._local, "kept", None)
         if kept is None:
-            kept = _Kept(http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s))
+            kept = _Kept(self.address.connection(self._timeout_s))
             self._local.kept = kept
             with self._keeping:
                 self._kept.add(kept)
@@ -207,12 +207,3 @@ def _rows_of(table: Table, inputs: Sequence[_Input]) -> Sequence[object]:
     if wide and not set(features) & set(table.names):
         return [list(row.values()) for row in rows]
     return [{name: value for name, value in row.items() if name in features} for row in rows]
-
-
-def server_address(configuration: settings.Configuration) -> str:
-    """HOST:PORT of the server that runs on a home; the configured address where none does."""
-    record = settings.HomePaths(configuration.home).run / "supervisor.json"
-    try:
-        return msgspec.json.decode(record.read_bytes(), type=_ServerRecord).http
-    except (OSError, msgspec.DecodeError):
-        return configuration.settings.http

@@ -225,7 +225,8 @@ class Supervisor:
     def _announce(self) -> None:
         self._announced = True
         count = f"{len(self._slots)} worker{'s' if len(self._slots) > 1 else ''}"
-        grpc = "" if self._grpc is None else f" and grpc://{_spelled(self._grpc)}"
+        secure = "" if self._plan.certificate is None else "s"
+        grpc = "" if self._grpc is None else f" and grpc{secure}://{_spelled(self._grpc)}"
         taken = f", taken over from {len(self._orphans)} that ran already" if self._orphans else ""
         with contextlib.suppress(OSError):  # as in `say`
             sys.stdout.write(f"seaway serves on {self._url}{grpc} with {count}{taken}; Ctrl-C stops it\n")

@@ -111,6 +111,20 @@ class Batcher:
         backlog.add(job)
         return out
 
+    def refuse(self, caller: str, deadline_s: float, now_s: float) -> None:
+        """Raise what `admit` would raise for every job of this caller, however small: asked before one is decoded, so
+        that under overload a refusal costs next to nothing."""
+        backlog = self.backlog
+        if self.running is None and backlog.jobs == 0:
+            return
+        wait_s = self.wait_s(backlog.rows, backlog.jobs, now_s)
+        if wait_s <= self._limits.queue_s and now_s + _MARGIN * (wait_s + self.cost.seconds(1)) <= deadline_s:
+            return
+        own = backlog.rows_of(caller)
+        callers = backlog.callers + (own == 0)
+        if callers == 1 or (own + 1) * callers > backlog.rows:
+            raise self.overloaded(wait_s)
+
     def take(self, now_s: float) -> Batch | None:
         """The batch to run now; None where nothing waits, or where it is better to wait until `resume_s`."""
         backlog = self.backlog

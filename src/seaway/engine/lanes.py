@@ -62,6 +62,14 @@ class ThreadLane:
         self._look_at_s = 0.0
         self._resuming: asyncio.TimerHandle | None = None
 
+    def refuse(self, caller: str, deadline_s: float) -> None:
+        """Raise what `submit` would raise for every job of this caller: see `Batcher.refuse`."""
+        try:
+            self._batcher.refuse(caller, deadline_s, self._now_s())
+        except TemporaryError:
+            self._answers.counts.refused += 1
+            raise
+
     def submit(self, job: Job) -> None:
         """Let a job wait for its batch. Raises `TemporaryError` (`overloaded`, `deadline_exceeded`)."""
         if self.stuck:

@@ -77,6 +77,12 @@ class Predictor:
         """A run does not end, though its deadline is long over, or the step of a stream that was left long ago."""
         return self._thread.stuck or self._streams.stuck
 
+    def refuse(self, caller: str, received_s: float) -> None:
+        """Raise `TemporaryError("overloaded")` where every job of this caller would be refused now. To be asked before
+        a request is decoded; that it does not raise promises nothing."""
+        if not self._inline.open:
+            self._thread.refuse(caller, received_s + self._deadline_s)
+
     def submit(self, job: Job) -> None:
         """Take one job; `job.done` is called later, on the event loop's thread, where this is called too.
 

@@ -15,6 +15,8 @@ import msgspec
 
 _PAGE_BYTES: Final = resource.getpagesize()
 _SHARE_OF_DESCRIPTORS: Final = 0.8
+_SHARE_OF_MEMORY: Final = 0.8
+"""What all workers together may take; the rest is the system's, control's and the engines'."""
 _THREADS: Final = 4096
 _GROWTH: Final = 1.25
 _GROWTH_BYTES: Final = 32 << 20
@@ -75,6 +77,11 @@ def roomy(allowed: Caps, at_start: Usage) -> Caps:
     if at_start.memory_bytes <= allowed.memory_bytes:
         return allowed
     return msgspec.structs.replace(allowed, memory_bytes=room_bytes)
+
+
+def share_bytes(processes: int) -> int:
+    """The memory that each of so many equal processes may take, with some left for the rest of the machine."""
+    return int(machine_bytes() * _SHARE_OF_MEMORY / max(1, processes))
 
 
 def machine_bytes() -> int:

@@ -42,5 +42,8 @@ class Door(Protocol):
     streams: bool
     """Whether the answer is a stream: `encode` is then called for each reply, and writes one event."""
 
+    def aside(self, headers: Mapping[bytes, bytes], size: int, signature: Signature) -> bool:
+        """Whether decoding a large body, of `size` bytes, takes so long that it is better done beside the event loop."""
+
     def decode(self, headers: Mapping[bytes, bytes], body: bytes, signature: Signature) -> Decoded:
         """`headers` by lower-case name. Raises `UserError`."""

@@ -32,6 +32,7 @@ class Predictions:
         self._front = front
         self._streams = Streams(plane, front)
         self._pick = plane.router.pick
+        self._now_s = plane.clock.monotonic_s
         self._lines: dict[tuple[int, Digest], bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -39,8 +40,11 @@ class Predictions:
         """Raises the `SeawayError` that refuses it; else the answer comes, now or later."""
         head = call.head
         handle = call.handle = self._pick(head.endpoint, call.request_id.decode("ascii"), head.version)
+        # The time for an answer begins when the request is whole: how long its client takes to send it is not ours.
+        call.received_s = self._now_s()
+        handle.predictor.refuse(call.caller, call.received_s)
         body = call.exchange.body
-        if len(body) >= _LARGE_BYTES:
+        if len(body) >= _LARGE_BYTES and door.aside(head.headers, len(body), handle.signature):
             # Beside the event loop, so that a large body holds up nobody else's small ones for long.
             handle.enter()
             task = asyncio.get_running_loop().create_task(self._start_large(call, handle, door))

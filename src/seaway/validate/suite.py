@@ -41,16 +41,18 @@ def run_gate(
     baseline: OpenedBundle | None = None,
     deadlines: Deadlines = Deadlines(),  # noqa: B008 - a frozen value
     on_result: Callable[[CheckResult], None] = lambda result: None,
+    on_start: Callable[[str], None] = lambda check: None,
 ) -> GateReport:
     """Run all checks on a candidate, comparing it with `baseline`, the version that is live now, if there is one.
 
     Blocking, seconds for ordinary models; needs a thread-free caller only in that the memory probe watches this
-    whole process. `on_result` is told of each check as it ends. Raises nothing that a bundle can cause.
+    whole process. `on_start` is told of each check before it runs, `on_result` after. Raises nothing that a bundle can cause.
     """
     subject = Subject(candidate, runtime, clock, deadlines)
     found: list[CheckResult] = []
     try:
         for name, check in _suite(candidate, baseline, runtime):
+            on_start(name)
             result = _run(name, check, subject)
             found.append(result)
             on_result(result)

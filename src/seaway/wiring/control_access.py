@@ -75,7 +75,9 @@ def _lost_socket(home: Home, patience_s: float) -> TemporaryError | None:
     if home.paths.control_socket.exists():
         return None
     try:
-        record = msgspec.json.decode((home.paths.run / supervisor.RECORD).read_bytes(), type=supervisor.Record)
+        record = msgspec.json.decode(
+            (home.paths.run / supervisor.RECORD).read_bytes(), type=supervisor.Record
+        )
         holder = home.paths.lock.read_text("utf-8").strip()
     except (OSError, ValueError):  # no server, or one that is just starting
         return None

@@ -11,8 +11,6 @@ from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
 from seaway.control.loop import Loop
 from seaway.control.workers import Workers
-from seaway.core.bundles import Version
-from seaway.core.checks import GateReport
 from seaway.core.errors import SeawayError
 from seaway.core.ports import StateStore
 from seaway.wiring import adapters, gates
@@ -42,11 +40,7 @@ def open_store(home: Home) -> StateStore:
 
 def deployments(home: Home, store: StateStore, wake: Callable[[], None]) -> Deployments:
     """The use cases, with the gate in a process of its own."""
-
-    def gate(version: Version, baseline: Version | None) -> GateReport:
-        return gates.in_a_process_of_its_own(home, version, baseline)
-
-    return Deployments(store, home.bundles, gate, home.clock, wake)
+    return Deployments(store, home.bundles, gates.Gate(home), home.clock, wake)
 
 
 def loop(home: Home, store: StateStore, bell: Bell) -> tuple[Loop, Effects]:

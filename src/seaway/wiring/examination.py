@@ -15,7 +15,7 @@ import msgspec
 
 from seaway import settings, sockets
 from seaway.bundle import store
-from seaway.client import predictions
+from seaway.client import address
 from seaway.core.errors import SeawayError, UserError
 from seaway.wiring.clock import SystemClock
 
@@ -105,7 +105,7 @@ def _bundles(paths: settings.HomePaths) -> Iterator[Finding]:
 def _server(configuration: settings.Configuration, paths: settings.HomePaths) -> Iterator[Finding]:
     try:
         sockets.connect_unix(paths.control_socket, timeout_s=1.0).close()
-        yield Finding("server", "ok", f"runs; http://{predictions.server_address(configuration)}")
+        yield Finding("server", "ok", f"runs; {address.server_url(configuration)}")
         return
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):

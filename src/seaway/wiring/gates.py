@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import subprocess
-import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -13,10 +11,9 @@ import msgspec
 
 from seaway.bundle.parity import ParityReport
 from seaway.core.bundles import Version
-from seaway.core.checks import CheckResult, GateReport, Verdict
-from seaway.core.errors import PermanentError, SeawayError
+from seaway.core.checks import GateReport, Verdict
 from seaway.validate import report as pages
-from seaway.validate import suite
+from seaway.wiring import gate_runs
 from seaway.wiring.home import Home
 
 GATE: Final = "gate"
@@ -24,9 +21,6 @@ GATE_PAGE: Final = "gate-page"
 PARITY: Final = "parity"
 _GATE_TYPE: Final = "application/vnd.seaway.gate.v1+json"
 _PAGE_TYPE: Final = "text/html"
-_GATE_TIMEOUT_S: Final = 900.0
-REFUSED: Final = 12
-"""The exit code of a gate's process that met an error before it could judge, such as a damaged bundle."""
 
 
 def run_and_keep(
@@ -34,19 +28,12 @@ def run_and_keep(
 ) -> GateReport:
     """Run the gate of a version against what is live now, and attach the report as JSON and as a page.
 
-    Blocking, seconds. Raises what opening a damaged bundle raises; a failing model is a failed report, no error.
+    It runs in a process of its own, with the memory of a worker. Blocking, seconds. Raises `PermanentError` with the
+    code of what opening a damaged bundle raises; a failing model is a failed report, no error.
     """
     progress(f"opening {version.ref}")
-    against = None
-    if baseline is not None and baseline.digest != version.digest:
-        against = home.bundles.open(baseline)
-    report = suite.run_gate(
-        home.bundles.open(version),
-        home.runtime,
-        home.clock,
-        against,
-        on_result=lambda result: progress(f"{result.check}: {result.verdict.value}"),
-    )
+    against = None if baseline is None or baseline.digest == version.digest else baseline
+    report = gate_runs.judge(home, version, against, progress)
     home.bundles.attach(version, GATE, _GATE_TYPE, pages.to_json(report))
     home.bundles.attach(version, GATE_PAGE, _PAGE_TYPE, pages.to_html(report).encode())
     return report
@@ -86,40 +73,17 @@ def current_report(
     return run_and_keep(home, version, baseline, progress)
 
 
-def in_a_process_of_its_own(home: Home, version: Version, baseline: Version | None) -> GateReport:
-    """As `current_report`, but a model that crashes or eats memory takes only a child process with it.
+class Gate:
+    """The gate of the control process: for one version at a time; who asks meanwhile waits, and gets the same report."""
 
-    This is the gate of the control process. A child that ends without a report is an errored gate.
-    """
-    words = [sys.executable, "-m", "seaway.wiring.gate_process", str(home.paths.home), str(version.ref)]
-    if baseline is not None:
-        words.append(str(baseline.ref))
-    began_s = home.clock.now_s()
-    try:
-        done = subprocess.run(words, capture_output=True, timeout=_GATE_TIMEOUT_S, check=False)
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = f"the gate's process ended with code {done.returncode}" + (
-            f": {said[-1][:300]}" if said else ""
-        )
-        if done.returncode == 0:
-            return pages.from_json(done.stdout)
-        if done.returncode == REFUSED:
-            raise _error_of(done.stdout)
-    except subprocess.TimeoutExpired:
-        reason = f"the gate did not end within {_GATE_TIMEOUT_S:.0f} s"
-    at = datetime.datetime.fromtimestamp(began_s, datetime.UTC).isoformat(timespec="seconds")
-    result = CheckResult("gate", Verdict.ERRORED, reason)
-    return GateReport(version.digest, str(version.ref), Verdict.ERRORED, (result,), at)
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._lock = threading.Lock()
+        self._under_way: dict[str, threading.Lock] = {}
 
-
-class Fault(msgspec.Struct, frozen=True):
-    """An error on its way out of a gate's process."""
-
-    code: str
-    message: str
-    hint: str | None = None
-
-
-def _error_of(data: bytes) -> SeawayError:
-    fault = msgspec.json.decode(data, type=Fault)
-    return PermanentError(fault.code, fault.message, fault.hint)
+    def __call__(self, version: Version, baseline: Version | None) -> GateReport:
+        """As `current_report`. Blocking, thread-safe."""
+        with self._lock:
+            under_way = self._under_way.setdefault(version.digest, threading.Lock())
+        with under_way:
+            return current_report(self._home, version, baseline, lambda _text: None)

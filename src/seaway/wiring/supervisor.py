@@ -20,9 +20,6 @@ from seaway.wiring.clock import SystemClock
 
 _CONTROL_MODULE = "seaway.wiring.control"
 _DRAIN_MOST_S = 86_400.0
-_MEMORY_SHARE = (
-    0.8  # what all workers together may take; the rest is the system's, control's and the engines'
-)
 
 
 def main() -> int:
@@ -52,9 +49,7 @@ def main() -> int:
         resource.RLIMIT_NOFILE, (most_descriptors, most_descriptors)
     )  # workers hold connections
 
-    memory_bytes = arguments.worker_memory or int(
-        usage.machine_bytes() * _MEMORY_SHARE / max(1, arguments.workers)
-    )
+    memory_bytes = arguments.worker_memory or usage.share_bytes(arguments.workers)
 
     def worker_command(slot: int, descriptor: int, grpc: str | None) -> Sequence[str]:
         words = ["-m", orphans.WORKER_MODULE, "--run", str(run), "--slot", str(slot), "--fd", str(descriptor)]

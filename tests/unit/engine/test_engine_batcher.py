@@ -48,8 +48,10 @@ class Line:
 
     def send(self, caller: str = "", rows: int = 1) -> None:
         job = job_at(self.now_s, self.limits, caller, rows)
+        early = self.refused_early(job)
         try:
             out = self.batcher.admit(job, self.now_s)
+            assert not early, "refused before it was decoded, though it would have been let in"
         except TemporaryError as error:
             self.refusals.append(error)
             self.ended[caller, error.code] += 1
@@ -57,6 +59,13 @@ class Line:
         if out is not None:
             self.ended[out.caller, "overloaded"] += 1
         self.pump()
+
+    def refused_early(self, job: Job) -> bool:
+        try:
+            self.batcher.refuse(job.caller, job.deadline_s, self.now_s)
+        except TemporaryError:
+            return True
+        return False
 
     def pump(self) -> None:
         if self.running is None:

@@ -18,6 +18,9 @@ class Infer:
     media_types = (b"application/json",)
     streams = False
 
+    def aside(self, headers: Mapping[bytes, bytes], size: int, signature: Signature) -> bool:
+        raise AssertionError("a route decodes nothing")
+
     def decode(self, headers: Mapping[bytes, bytes], body: bytes, signature: Signature) -> Decoded:
         raise AssertionError("a route decodes nothing")
 

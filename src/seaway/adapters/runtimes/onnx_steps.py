@@ -14,7 +14,7 @@ import numpy as np
 
 from seaway.adapters.runtimes.onnxruntime import OnnxModel, OnnxRuntime
 from seaway.core.bundles import OpenedBundle
-from seaway.core.errors import TemporaryError, UserError
+from seaway.core.errors import PermanentError, TemporaryError, UserError
 from seaway.core.steps import StepRules, Steps, Window, check_steps, client_inputs, constant, one_value
 from seaway.core.tensors import Array, Signature, Tensors
 
@@ -104,6 +104,8 @@ class OnnxStepsModel:
             if rules.stop is not None and outputs[rules.stop].all():
                 return
             for given, taker in rules.feedback.items():
+                if outputs[given].shape != feeds[taker].shape:
+                    raise _changed(given, outputs[given], taker, feeds[taker])
                 feeds[taker] = outputs[given]
 
     def _zeros(self, inputs: Tensors) -> dict[str, Array]:
@@ -117,6 +119,15 @@ class OnnxStepsModel:
             spec.name: np.zeros([rows if axis == -1 else axis for axis in spec.shape], spec.dtype.numpy)
             for spec in specs
         }
+
+
+def _changed(given: str, found: Array, taker: str, before: Array) -> PermanentError:
+    """A state that changes its shape: it grows with every step until the memory ends, or fails in the next one."""
+    return PermanentError(
+        "execution_failed",
+        f"state {given!r} has shape {list(found.shape)}, but goes back into {taker!r} of {list(before.shape)}",
+        "the model must give its state in the shape in which it takes it",
+    )
 
 
 def _left_s(ends_s: float | None) -> float | None:

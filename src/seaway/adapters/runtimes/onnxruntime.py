@@ -68,7 +68,7 @@ class OnnxRuntime:
     def __init__(self, threads: int = 1) -> None:
         """`threads` is how many cores one prediction may use; workers scale by processes, so it is 1 by default."""
         self._threads = threads
-        self._watchdog = _Watchdog()
+        self._watchdog = _WATCHDOG
 
     def load(self, bundle: OpenedBundle) -> OnnxModel:
         """Blocking. Raises `UserError("invalid_model")`, also where model and Signature disagree."""
@@ -211,6 +211,10 @@ class _Watchdog:
             elif watch.until_s < math.inf:
                 under_way = True
         return under_way
+
+
+_WATCHDOG: Final = _Watchdog()
+"""One for all models of this process: a thousand of them must not be a thousand threads that look."""
 
 
 def _check_signature(session: ort.InferenceSession, signature: Signature) -> None:

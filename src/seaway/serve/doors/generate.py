@@ -21,6 +21,10 @@ class Generate:
     media_types: Sequence[bytes] = (b"application/json",)
     streams = True
 
+    def aside(self, headers: Mapping[bytes, bytes], size: int, signature: Signature) -> bool:
+        """JSON always is."""
+        return True
+
     def decode(self, headers: Mapping[bytes, bytes], body: bytes, signature: Signature) -> Decoded:
         """An object of input names to values."""
 

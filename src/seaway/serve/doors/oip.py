@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from seaway.core.errors import UserError
-from seaway.core.tensors import Signature, Tensors
+from seaway.core.tensors import DType, Signature, Tensors
 from seaway.serve.door import Answer, Decoded, Door
 from seaway.wire import oip_binary, oip_json
 from seaway.wire.oip_requests import InferRequest
 
 _LENGTH: Final = b"inference-header-content-length"
+_SHORT_DIGITS: Final = 6  # the JSON beside the data has less than 100,000 bytes
 
 
 class Oip:
@@ -21,6 +22,11 @@ class Oip:
     paths: Sequence[str] = ("/v2/models/{endpoint}/infer", "/v2/models/{endpoint}/versions/{version}/infer")
     media_types: Sequence[bytes] = (b"application/json", b"application/octet-stream")
     streams = False
+
+    def aside(self, headers: Mapping[bytes, bytes], size: int, signature: Signature) -> bool:
+        """Numbers as binary data are read where they lie."""
+        binary = _LENGTH in headers and len(headers[_LENGTH]) < _SHORT_DIGITS
+        return not binary or any(spec.dtype is DType.BYTES for spec in signature.inputs)
 
     def decode(self, headers: Mapping[bytes, bytes], body: bytes, signature: Signature) -> Decoded:
         """JSON alone, or with binary data where the header Inference-Header-Content-Length divides them."""

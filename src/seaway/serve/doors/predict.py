@@ -18,6 +18,10 @@ class Predict:
     media_types: Sequence[bytes] = (b"application/json",)
     streams = False
 
+    def aside(self, headers: Mapping[bytes, bytes], size: int, signature: Signature) -> bool:
+        """JSON always is."""
+        return True
+
     def decode(self, headers: Mapping[bytes, bytes], body: bytes, signature: Signature) -> Decoded:
         """Rows as objects or arrays."""
 
