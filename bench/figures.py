@@ -14,7 +14,7 @@ import msgspec
 from bench import catalogue
 from bench.bodies import Form
 
-# Requests/s with 64 connections over session.run calls/s of the same run, as performance.md has them. On *heavy* a
+# Requests/s with 64 connections over session.run calls/s of the same run, as they were when the targets were set. On *heavy* a
 # system that batches is held against the loop of batches of 64, and one that does not against single calls.
 _SMALL_LOOP, _HEAVY_LOOP, _HEAVY_BATCHES = 76_000, 235, 3_850
 _SMALL: Final = {
@@ -119,7 +119,7 @@ class Scaled(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One row of performance.md's targets. `met` is None where it was not measured."""
+    """One target. `met` is None where it was not measured."""
 
     row: str
     target: str
@@ -138,7 +138,7 @@ def mean_limit(limits: Iterable[Limit]) -> Limit:
 
 
 def expected_share(system: str, work: str, form: Form) -> float | None:
-    """What the system's row in performance.md says, over the loop it is held against; None without a row."""
+    """What was known of the system when the targets were set, over the loop it is held against; None without a row."""
     if form is Form.OIP_GRPC:
         return _SMALL_GRPC[system] / _SMALL_LOOP if system in _SMALL_GRPC else None
     if work == "small" and system in _SMALL:
@@ -174,7 +174,7 @@ def judge(all_measured: list[Measured]) -> None:
 
 
 def _row(measured: Measured) -> tuple[str, str, bool]:
-    """What performance.md has one row for."""
+    """What is known of systems from before."""
     return measured.system, measured.work, measured.form is Form.OIP_GRPC
 
 

@@ -1,4 +1,4 @@
-"""The targets of performance.md, each with what was measured. Free of effects; `report` calls it."""
+"""The targets that Seaway set out with, each with what was measured. Free of effects; `report` calls it."""
 
 from __future__ import annotations
 
