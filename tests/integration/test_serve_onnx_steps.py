@@ -186,3 +186,16 @@ def test_rules_that_a_stranger_wrote_are_checked_again(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             OnnxStepsRuntime().load(msgspec.structs.replace(bundle, manifest=manifest))
         assert caught.value.code == "invalid_steps"
+
+
+def test_a_state_that_changes_its_shape_fails_after_the_first_step(tmp_path: Path) -> None:
+    path = step_models.growing_model(tmp_path / "grow.onnx")
+    model = loaded(tmp_path, path, step_models.GROWING)
+    inputs = {"s": np.ones((3, 4), np.float32)}
+    words = r"state 's_next' has shape \[3, 8\], but goes back into 's' of \[3, 4\]"
+    with pytest.raises(PermanentError, match=words):
+        model.predict(inputs)
+    replies = model.stream(inputs)
+    np.testing.assert_array_equal(next(replies)["total"], np.full((3, 1), 4.0))
+    with pytest.raises(PermanentError, match=words):
+        next(replies)

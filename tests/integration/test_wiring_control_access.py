@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from seaway import settings, sockets
-from seaway.control import locks
-from seaway.core.errors import UserError
+from seaway.control import locks, supervisor
+from seaway.core.errors import TemporaryError, UserError
 from seaway.wiring import control_access, local_control
 from seaway.wiring.home import Home
 
@@ -66,6 +68,36 @@ def test_another_verb_is_waited_for(
 @pytest.mark.usefixtures("locked")
 def test_a_home_that_is_kept_is_refused_after_the_wait(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_access, "_WAIT_S", 0.2)
+    with pytest.raises(UserError) as caught, control_access.open_control(home):
+        pass
+    assert caught.value.code == "already_running"
+
+
+@pytest.mark.parametrize("wait_s", [0.2, 60.0], ids=["a young server is waited for", "an old one is not"])
+def test_a_server_whose_socket_was_removed_is_named(
+    home: Home, locked: contextlib.ExitStack, wait_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_access, "_WAIT_S", wait_s)
+    started_at_s = home.clock.now_s() - (0.0 if wait_s < 1 else 2 * wait_s)
+    record = supervisor.Record(41, started_at_s, "127.0.0.1:8080", (42,), os.getpid())
+    home.paths.run.mkdir()
+    (home.paths.run / supervisor.RECORD).write_bytes(msgspec.json.encode(record))
+    with pytest.raises(TemporaryError) as caught, control_access.open_control(home):
+        pass
+    assert caught.value.code == "control_unavailable"
+    assert "the server runs (process 41)" in caught.value.message
+    assert "control.sock is gone" in caught.value.message
+    assert f"kill {os.getpid()}" in str(caught.value.hint)
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_record_that_another_server_left_is_not_taken_for_the_one_that_runs(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_access, "_WAIT_S", 0.2)
+    record = supervisor.Record(41, 0.0, "127.0.0.1:8080", (42,), os.getpid() + 1)
+    home.paths.run.mkdir()
+    (home.paths.run / supervisor.RECORD).write_bytes(msgspec.json.encode(record))
     with pytest.raises(UserError) as caught, control_access.open_control(home):
         pass
     assert caught.value.code == "already_running"

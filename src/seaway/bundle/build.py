@@ -17,7 +17,7 @@ import numpy as np
 from seaway.bundle import asking, blobs, datafiles, environment, oci, parity, scan, signatures, verify_onnx
 from seaway.bundle.card import model_card
 from seaway.bundle.steps import FORMAT as STEPS_FORMAT
-from seaway.bundle.steps import check_golden, client_signature
+from seaway.bundle.steps import check_golden, check_growth, client_signature
 from seaway.bundle.store import Attachment, BundleStore
 from seaway.core.bundles import (
     BundleFile,
@@ -222,6 +222,7 @@ def _build_onnx(request: Package, path: Path, work: Path) -> _Built:
     graph = signatures.infer_signature(report)
     stepped = Steps(request.steps, graph) if request.steps else msgspec.UNSET
     if isinstance(stepped, Steps):
+        check_growth(stepped.rules, report)
         rows = _rows(request, client_signature(stepped))
         if rows.golden is not None:
             check_golden(stepped.rules, columns=len(rows.golden.names) - 1)

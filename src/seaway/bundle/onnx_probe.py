@@ -284,7 +284,8 @@ def _tensor(value: Any, what: str, origin: str) -> ProbedTensor:
         axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else -1
         for axis in tensor.shape.dim
     ]
-    return ProbedTensor(value.name, dtype, shape, origin)
+    symbols = [axis.dim_param[:200] for axis in tensor.shape.dim]
+    return ProbedTensor(value.name, dtype, shape, origin, symbols)
 
 
 def _copy(source: Path, target: Path) -> None:

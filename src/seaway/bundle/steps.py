@@ -5,6 +5,7 @@ Called by `bundle.build` and by wiring, which reads what `--steps` names. An exa
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 import msgspec
 
 from seaway.bundle import signatures
+from seaway.bundle.verify_onnx import Report
 from seaway.core.errors import UserError
 from seaway.core.steps import StepRules, Steps, check_steps, client_inputs, whole_shape
 from seaway.core.tables import Table
@@ -20,6 +22,7 @@ from seaway.core.tensors import DType, Meaning, Signature, TensorSpec
 
 FORMAT: Final = "onnx-steps"
 _MAX_BYTES: Final = 1 << 20
+_SUM: Final = re.compile(r"[-+*/]")
 
 
 def read_rules(source: Path | Mapping[str, object]) -> StepRules:
@@ -67,6 +70,24 @@ def client_signature(steps: Steps, sample: Table | None = None) -> Signature:
     if steps.rules.limit_input is not None:
         inputs.append(TensorSpec(steps.rules.limit_input, DType.INT64, (1,), optional=True))
     return Signature(tuple(inputs), tuple(_output(steps, name) for name in steps.rules.emit))
+
+
+def check_growth(rules: StepRules, report: Report) -> None:
+    """Refuse a state that grows by what the file says itself, as `past` → `past + 1`: `UserError("invalid_steps")`.
+
+    Most files say nothing of how their free axes belong together; there the runtime finds it after the first step.
+    """
+    gives = {tensor.name: tensor.symbols for tensor in report.outputs}
+    takes = {tensor.name: tensor.symbols for tensor in report.inputs}
+    for given, taker in rules.feedback.items():
+        for after, before in zip(gives.get(given, []), takes.get(taker, []), strict=False):
+            if before and after != before and before in re.findall(r"\w+", after) and _SUM.search(after):
+                raise UserError(
+                    "invalid_steps",
+                    f"output {given!r} is {after!r} long where input {taker!r}, which it feeds, is {before!r}: "
+                    "the state would grow with every step",
+                    "the model must give its state in the shape in which it takes it",
+                )
 
 
 def _input(steps: Steps, spec: TensorSpec) -> TensorSpec:

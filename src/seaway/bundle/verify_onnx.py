@@ -39,6 +39,8 @@ class ProbedTensor(msgspec.Struct, frozen=True):
     shape: list[int]
     origin: str = ""
     """The operator that makes an output."""
+    symbols: list[str] = []
+    """What the file calls each axis, such as `batch` or `2*past`; empty for one with a size or without a name."""
 
 
 class Report(msgspec.Struct, frozen=True, tag_field="result", tag="report"):

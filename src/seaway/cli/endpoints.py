@@ -99,18 +99,20 @@ def status(
     common: Common = COMMON,
 ) -> int:
     """What is live, what is on its way, and how the workers are."""
+    from seaway.client import address
     from seaway.wiring import control_access
     from seaway.wiring.home import Home
 
-    with control_access.open_control(Home(common.configuration())) as control:
+    configuration = common.configuration()
+    with control_access.open_control(Home(configuration)) as control:
         found = control.status()
-        running = control.running
+        server = address.server_url(configuration) if control.running else None
     if endpoint is not None:
         endpoints_view.only(found, endpoint)
     if common.json:
-        output.print_json(endpoints_view.status_document(found, endpoint, running))
+        output.print_json(endpoints_view.status_document(found, endpoint, server))
     else:
-        endpoints_view.print_status(found, endpoint, running)
+        endpoints_view.print_status(found, endpoint, server)
     return 0
 
 

@@ -111,22 +111,32 @@ def only(status: views.Status, endpoint: str) -> views.EndpointStatus:
     raise UserError("endpoint_not_found", f"there is no endpoint {endpoint!r}", f"endpoints: {known}")
 
 
-def status_document(status: views.Status, endpoint: str | None, running: bool) -> dict[str, Any]:
-    """The status as one JSON document, each endpoint with its live revision spelled out."""
+def status_document(status: views.Status, endpoint: str | None, server: str | None) -> dict[str, Any]:
+    """The status as one JSON document, each endpoint with its live revision spelled out.
+
+    `server` is the address of the server that runs; None means that none does.
+    """
     endpoints = []
     for found in status.endpoints:
         if endpoint in (None, found.endpoint):
             live = found.live_revision
             shown = None if live is None else {"number": live.number, "digest": live.digest, "ref": live.ref}
             endpoints.append({**msgspec.to_builtins(found), "live": shown})
-    return {"running": running, "endpoints": endpoints, "workers": status.workers}
+    return {
+        "running": server is not None,
+        "server": server,
+        "endpoints": endpoints,
+        "workers": status.workers,
+    }
 
 
-def print_status(status: views.Status, endpoint: str | None, running: bool) -> None:
-    """Endpoints, then workers."""
+def print_status(status: views.Status, endpoint: str | None, server: str | None) -> None:
+    """The server's address (None: none runs), endpoints, then workers."""
     chosen = [found for found in status.endpoints if endpoint in (None, found.endpoint)]
-    if not running:
+    if server is None:
         output.say("[yellow]no server runs on this home[/]: seaway up")
+    else:
+        output.say(f"served at {server}\n")
     if not chosen:
         output.say("no endpoints yet; begin with: seaway deploy NAME:v1")
     else:

@@ -26,6 +26,7 @@ class Address:
 
     @property
     def url(self) -> str:
+        """As `of_url` takes it."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http{'' if self._trust is None else 's'}://{host}:{self._port}"
 
@@ -93,12 +94,10 @@ def _trusting(ca: str | Path | None) -> ssl.SSLContext:
         return ssl.create_default_context()
     try:
         return ssl.create_default_context(cafile=ca)
-    except FileNotFoundError as error:
-        raise UserError("file_not_found", f"the CA file {ca} does not exist") from error
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise UserError(
-            "invalid_config", f"the CA file {ca} cannot be used: {error}", "give PEM certificates"
-        ) from error
+    except ssl.SSLError as error:
+        raise UserError("invalid_config", f"the CA file {ca} holds no PEM certificate", "name one") from error
+    except OSError as error:
+        raise UserError("file_not_found", f"the CA file {ca} cannot be read: {error.strerror}") from error
 
 
 def _pinned(chain: Path) -> ssl.SSLContext:

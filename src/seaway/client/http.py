@@ -132,9 +132,16 @@ def unreachable(connection: http.client.HTTPConnection, error: Exception) -> Sea
         return TemporaryError(
             "control_unavailable", f"the control process does not answer: {error}", "start it: seaway up"
         )
-    where = f"{connection.host}:{connection.port}"
+    host = f"[{connection.host}]" if ":" in connection.host else connection.host
+    where = f"{host}:{connection.port}"
     if isinstance(error, ssl.SSLError) or _is_alert(error):
         return _misspoken(connection, where, error)
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        secure = isinstance(connection, http.client.HTTPSConnection)
+        other = "" if secure else f"; if the server speaks HTTPS, call https://{where}"
+        return TemporaryError(
+            "control_unavailable", f"{where} closed the connection without an answer", f"try again{other}"
+        )
     return TemporaryError(
         "control_unavailable",
         f"no server answers at {where}: {error}",
@@ -155,7 +162,7 @@ def _misspoken(connection: http.client.HTTPConnection, where: str, error: Except
         return UserError(
             "invalid_config",
             f"the certificate of {where} is not trusted: {error.verify_message}",
-            "name the certificates to trust: --ca FILE, or Client(url, ca=FILE)",
+            "call the server by the name in its certificate; name the certificates to trust: --ca FILE, or ca= in Python",
         )
     if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return UserError("invalid_config", f"the server at {where} speaks plain HTTP", f"call http://{where}")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -51,7 +51,7 @@ def judge(spec: Deployment, version: Version, report: GateReport, override: str 
     if report.verdict not in (Verdict.FAILED, Verdict.ERRORED):
         unsure = [result for result in report.results if result.verdict is Verdict.INCONCLUSIVE]
         warnings = tuple(f"{result.check} is inconclusive: {result.reason}" for result in unsure)
-        return Judged(spec, version, report, None, warnings)
+        return Judged(spec, version, report, None, (*warnings, *_too_slow(spec, report)))
     names = ", ".join(report.failed_checks)
     if override is None or not override.strip():
         raise UserError(
@@ -62,6 +62,17 @@ def judge(spec: Deployment, version: Version, report: GateReport, override: str 
     return Judged(
         spec, version, report, override, (f"the gate failed ({names}) and was overridden: {override}",)
     )
+
+
+def _too_slow(spec: Deployment, report: GateReport) -> Iterator[str]:
+    """That a row took longer than the endpoint's deadline. No refusal: the gate may run on a busy machine."""
+    deadline_ms = spec.parsed_limits.deadline_s * 1e3
+    measured = [m for result in report.results for m in result.measurements if m.metric == "latency_p50_ms"]
+    if measured and measured[0].value is not None and measured[0].value > deadline_ms:
+        yield (
+            f"one row took {measured[0].value:,.0f} ms in the gate, and limits.deadline is {deadline_ms:,.0f} ms: "
+            "requests get 504 until it is set higher"
+        )
 
 
 def _reasons(report: GateReport) -> str:

@@ -26,6 +26,7 @@ from seaway.validate.subject import Deadlines, Subject
 Check: TypeAlias = Callable[[Subject], CheckResult]
 
 _OF_THE_MODEL: Final = ("loads", "signature")  # what raises in these is the model's own fault
+_BROKEN: Final = "execution_failed"  # so is this, whatever asked
 PROBED: Final = ("latency_p50_ms", "latency_p99_ms", "rows_per_s", "memory_mb", "size_mb")
 
 
@@ -58,7 +59,7 @@ def run_gate(
             on_result(result)
             if name == "loads" and result.verdict in (Verdict.FAILED, Verdict.ERRORED):
                 break
-        answered = any(r.check == "golden" and r.verdict is not Verdict.ERRORED for r in found)
+        answered = any(r.check == "golden" and r.measurements for r in found)
         pictures = figures.draw(subject) if answered else None
     finally:
         subject.close()
@@ -94,12 +95,16 @@ def _run(name: str, check: Check, subject: Subject) -> CheckResult:
     except SeawayError as error:
         hint = "" if error.hint is None else f" ({error.hint})"
         reason = f"{error.code}: {error.message}{hint}"
-        if subject.asked_blindly and error.code != "deadline_exceeded":
+        broken = error.code == _BROKEN and name != "baseline"  # there it may be the other version that fails
+        if subject.asked_blindly and broken:
+            reason = f"an input of zeros breaks the model: {reason}; where it takes no zeros, package with --sample FILE"
+        elif subject.asked_blindly and error.code != "deadline_exceeded":
             reason = f"an input of zeros is not answered: {reason}"
             return CheckResult(
                 name, Verdict.INCONCLUSIVE, reason, missing="a sample: package with --sample FILE"
             )
-        return CheckResult(name, Verdict.FAILED if name in _OF_THE_MODEL else Verdict.ERRORED, reason)
+        failed = broken or name in _OF_THE_MODEL
+        return CheckResult(name, Verdict.FAILED if failed else Verdict.ERRORED, reason)
     except Exception as error:  # noqa: BLE001 - the edge of one check: a broken check must not hide the others
         return CheckResult(name, Verdict.ERRORED, f"the check itself broke: {type(error).__name__}: {error}")
 

@@ -21,6 +21,7 @@ from seaway.core.bundles import Manifest, Source, Task
 from seaway.core.errors import UserError
 from seaway.core.steps import StepRules, Steps, constant
 from seaway.core.tensors import DType, Meaning, Signature, TensorSpec, check_inputs, placeholder_inputs
+from seaway.testing.clock import VirtualClock
 
 VAD = """
 emit = ["output"]
@@ -285,3 +286,38 @@ def test_only_an_onnx_file_has_steps(bundle_store: BundleStore) -> None:
     tools = Tools(bundle_store, OnnxStepsRuntime())
     assert refusal(package, Package(object(), "count", steps=COUNT), tools).code == "invalid_steps"
     assert bundle_store.models() == []
+
+
+@pytest.mark.parametrize(
+    ("after", "code"),
+    [("2*past", "invalid_steps"), ("past + 1", "invalid_steps"), ("past", None), ("other", None)],
+)
+def test_a_state_that_grows_by_what_the_file_says_is_refused(
+    tmp_path: Path, after: str, code: str | None
+) -> None:
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Identity", ["s"], ["s_next"]),
+            helper.make_node("ReduceSum", ["s"], ["total"], keepdims=1),
+        ],
+        "grow",
+        [tensor("s", TensorProto.FLOAT, ["rows", "past"])],
+        [
+            tensor("s_next", TensorProto.FLOAT, ["rows", after]),
+            tensor("total", TensorProto.FLOAT, ["rows", 1]),
+        ],
+    )
+    path = tmp_path / "grow.onnx"
+    onnx.save_model(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path)
+    )
+    store = BundleStore(tmp_path / "models", tmp_path / "opened", VirtualClock())
+    request = Package(path, "grow", steps=StepRules(("total",), 30, {"s_next": "s"}))
+    tools = Tools(store, OnnxStepsRuntime())
+    if code is None:
+        assert package(request, tools).created
+    else:
+        with pytest.raises(UserError, match=r"'s_next' is '.*past.*' long where input 's'") as refused:
+            package(request, tools)
+        assert refused.value.code == code

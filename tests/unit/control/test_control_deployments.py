@@ -11,7 +11,7 @@ from control_fakes import OWNER, STRANGER, Plane, digest_of
 from seaway.control import changes, views
 from seaway.core import reconciliation as core
 from seaway.core.bundles import ModelRef
-from seaway.core.checks import GateReport, Verdict
+from seaway.core.checks import CheckResult, GateReport, Measurement, Verdict
 from seaway.core.deployments import Backend, Deployment, LimitsSection, Phase, Replicas
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.ports import Change
@@ -275,3 +275,14 @@ def test_a_rollback_passes_over_revisions_that_are_the_same_as_the_live_one(plan
     deploy_live(plane, 2)  # revision 3 is v2 again: going back means v1, not the v2 of revision 2
     back = plane.deployments.rollback(OWNER, "prices")
     assert (back.revision, back.ref) == (1, "prices:v1")
+
+
+@pytest.mark.parametrize(("deadline", "told"), [("1s", True), ("10s", False)])
+def test_a_row_that_takes_longer_than_the_endpoints_deadline_is_told(
+    plane: Plane, deadline: str, told: bool
+) -> None:
+    spec = Deployment(1, "prices", Backend(bundle="prices:v1"), limits=LimitsSection(deadline))
+    latency = CheckResult("latency", Verdict.PASSED, "", (Measurement("latency_p50_ms", 6_200.0, n=3),))
+    report = GateReport(digest_of("prices", 1), "prices:v1", Verdict.PASSED, (latency,), "now")
+    judged = changes.judge(spec, plane.bundles.resolve(ModelRef("prices", 1)), report, None)
+    assert any("6,200 ms" in warning and "1,000 ms" in warning for warning in judged.warnings) is told

@@ -86,12 +86,14 @@ def started(world: World) -> int:
     return world.slot.pid
 
 
-def test_a_worker_is_restarted(world: World) -> None:
+def test_a_worker_is_restarted_and_its_end_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     first = started(world)
     assert world.slot.tend(101.0) == (False, ())
     world.kill(first, signal.SIGKILL)
     assert world.slot.tend(120.0) == (True, ())
     assert world.slot.pid not in (None, first)
+    told = f"seaway: worker 0 (process {first}) was ended by SIGKILL; starting it again in 0 s\n"
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize(("number", "blamed"), [(signal.SIGSEGV, [GUILTY]), (signal.SIGKILL, [])])

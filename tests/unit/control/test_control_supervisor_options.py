@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from seaway import settings, sockets
+from seaway.cli import main as cli
 from seaway.cli import servers
 from seaway.control.orphans import Orphan, grpc_ports
 from seaway.core.errors import UserError
@@ -32,10 +34,10 @@ def test_what_is_no_size_is_refused(text: str, tmp_path: Path) -> None:
             settings.load(tmp_path, {"SEAWAY_WORKER_MEMORY": text})
 
 
-def test_the_command_line_wins_over_the_settings_for_each_door(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert.write_text("")
-    key.write_text("")
+def test_the_command_line_wins_over_the_settings_for_each_door(
+    tmp_path: Path, make_certificate: Callable[[str], tuple[Path, Path]]
+) -> None:
+    cert, key = make_certificate("DNS:models.test")
     chosen = settings.Settings(grpc="127.0.0.1:1", tls_cert=str(cert), tls_key=str(key))
     both = ["--tls-cert", str(cert), "--tls-key", str(key)]
     assert servers._doors(settings.Settings(), None, None, None) == []
@@ -44,6 +46,43 @@ def test_the_command_line_wins_over_the_settings_for_each_door(tmp_path: Path) -
     assert servers._doors(settings.Settings(), None, cert, key) == both
     with pytest.raises(UserError, match="is no file"):
         servers._doors(settings.Settings(), None, tmp_path / "gone.pem", key)
+
+
+@pytest.mark.parametrize("verb", [["up"], ["serve", "model.onnx"]])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("another key", "the key does not belong to the certificate"),
+        ("junk for a certificate", "is no PEM certificate"),
+        ("junk for a key", "is no PEM private key"),
+        ("no such file", "which is no file"),
+        ("no key", "a certificate and its key"),
+    ],
+)
+def test_a_pair_that_cannot_be_used_is_refused_before_anything_starts(
+    verb: list[str],
+    wrong: str,
+    said: str,
+    tmp_path: Path,
+    make_certificate: Callable[[str], tuple[Path, Path]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cert, key = make_certificate("DNS:models.test")
+    junk = tmp_path / "junk.pem"
+    junk.write_bytes(b"junk\n" * 100)
+    if wrong == "another key":
+        key = make_certificate("DNS:models.test")[1]
+    elif wrong == "junk for a certificate":
+        cert = junk
+    elif wrong == "junk for a key":
+        key = junk
+    elif wrong == "no such file":
+        key = tmp_path / "gone.pem"
+    words = ["--tls-cert", str(cert)] + ([] if wrong == "no key" else ["--tls-key", str(key)])
+    assert cli.main([*verb, *words]) == 2
+    shown = capsys.readouterr()
+    cause, fix = shown.err.splitlines()
+    assert said in cause and fix.startswith("  fix ") and shown.out == ""
 
 
 def test_a_reserved_port_is_kept_from_others_and_shared_with_our_own() -> None:

@@ -163,5 +163,9 @@ def crashes(x: Array, kind: Array) -> Array:
     raise PermanentError("execution_failed", "node Gather: index out of range")
 
 
+def refuses(x: Array, kind: Array) -> Array:
+    raise UserError("invalid_value", "x must be above zero")
+
+
 def by_name(results: tuple[object, ...]) -> Mapping[str, object]:
     return {result.check: result for result in results}  # type: ignore[attr-defined]

@@ -113,6 +113,17 @@ def test_latency_fails_only_where_a_requirement_names_it(workshop: fakes.Worksho
     assert result(report, "latency_p99_ms<=1").measurements[0].value == pytest.approx(5)
 
 
+@pytest.mark.parametrize(("step_s", "told"), [(0.9, False), (1.1, True)])
+def test_a_row_that_takes_longer_than_the_default_deadline_is_told(
+    workshop: fakes.Workshop, step_s: float, told: bool
+) -> None:
+    report = suite.run_gate(
+        workshop.bundle(fakes.good, fakes.rows(20)), workshop.runtime, fakes.TickingClock(step_s)
+    )
+    assert result(report, "latency").verdict is Verdict.PASSED
+    assert ("limits.deadline" in result(report, "latency").reason) is told
+
+
 def test_a_version_that_does_not_load_fails_and_nothing_else_is_claimed(workshop: fakes.Workshop) -> None:
     report = gate(workshop, workshop.bundle(None, fakes.rows(50), requirements=("accuracy>=0.5",)))
     assert [r.check for r in report.results] == ["loads"]
@@ -239,10 +250,27 @@ def test_without_sample_or_golden_set_zeros_are_asked(workshop: fakes.Workshop) 
 
 
 def test_a_model_that_refuses_zeros_is_inconclusive_not_failed(workshop: fakes.Workshop) -> None:
-    report = gate(workshop, workshop.bundle(fakes.crashes, None))
+    report = gate(workshop, workshop.bundle(fakes.refuses, None))
     assert result(report, "loads").verdict is Verdict.INCONCLUSIVE
     assert "--sample" in (result(report, "loads").missing or "")
     assert report.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_model_that_zeros_break_fails_with_its_own_words(workshop: fakes.Workshop) -> None:
+    report = gate(workshop, workshop.bundle(fakes.crashes, None))
+    assert report.failed_checks == ("loads",)
+    assert "index out of range" in result(report, "loads").reason
+    assert "--sample" in result(report, "loads").reason
+
+
+def test_a_model_that_a_golden_row_breaks_fails_and_is_not_merely_unjudged(workshop: fakes.Workshop) -> None:
+    def of_many(x: np.ndarray, kind: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return fakes.crashes(x, kind) if len(x) > 64 else fakes.good(x, kind)
+
+    report = gate(workshop, workshop.bundle(of_many, fakes.rows(100)))
+    assert result(report, "loads").verdict is Verdict.PASSED
+    assert result(report, "golden").verdict is Verdict.FAILED
+    assert "index out of range" in result(report, "golden").reason
 
 
 def test_a_model_that_breaks_the_check_itself_is_errored_and_the_rest_is_told(
