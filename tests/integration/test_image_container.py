@@ -105,6 +105,7 @@ def context(tmp_path_factory: pytest.TempPathFactory, podman: Podman, base_tar: 
         sample=None,
         golden=None,
         target=None,
+        rules=None,
         requirements=(),
         lineage={"code": 'git "$HOME"'},
         task=None,

@@ -10,11 +10,12 @@ from typing import Final
 
 import msgspec
 
-from seaway import line_exchange, sockets
+from seaway import line_exchange
 from seaway.core.errors import PermanentError, SeawayError
 from seaway.engine import memory
 from seaway.engine.pool import Handle
 from seaway.serve import counters, log
+from seaway.serve.own_path import OwnPath
 from seaway.serve.plane import DataPlane
 from seaway.wire import worker_admin
 from seaway.wire.worker_admin import (
@@ -39,15 +40,29 @@ _REPLY: Final = msgspec.json.Decoder(Reply)
 class Admin:
     """Answers one JSON line with one JSON line. Loading runs on a thread, so that predictions go on."""
 
-    def __init__(self, plane: DataPlane, slot: int) -> None:
+    def __init__(self, plane: DataPlane, slot: int, path: Path) -> None:
         self._plane = plane
         self._slot = slot
+        self._path = OwnPath(path)
+        self._server: asyncio.Server | None = None
 
-    async def start(self, path: Path) -> asyncio.Server:
-        """Listen at `path`."""
-        return await asyncio.start_unix_server(
-            self._connected, sock=sockets.listen_unix(path), limit=_MAX_LINE_BYTES
+    async def start(self) -> None:
+        """Listen at the path."""
+        self._server = await asyncio.start_unix_server(
+            self._connected, sock=self._path.listen(), limit=_MAX_LINE_BYTES
         )
+
+    async def renew(self) -> None:
+        """Listen again where the path was lost. Raises `OSError`."""
+        if self._server is not None and await asyncio.to_thread(self._path.lost):
+            self.close()
+            await self.start()
+
+    def close(self) -> None:
+        """Listen no more; what is being answered is answered. Idempotent."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def metrics(self) -> str:
         """This worker's own metrics."""
@@ -164,11 +179,30 @@ class SocketDoor:
     def __init__(self, path: Path, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         """`descriptor` is owned by the door from now on."""
         self._descriptor = descriptor
-        self._listener = sockets.listen_unix(path)
+        self._path = OwnPath(path)
+        self._listener: socket.socket | None = None
         self._loop = loop
-        loop.add_reader(self._listener.fileno(), self._hand_over)
+        self._open()
+
+    def _open(self) -> None:
+        self._listener = self._path.listen()
+        self._loop.add_reader(self._listener.fileno(), self._hand_over)
+
+    def _shut(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+
+    async def renew(self) -> None:
+        """Listen again where the path was lost. Raises `OSError`."""
+        if self._listener is not None and await asyncio.to_thread(self._path.lost):
+            self._shut()
+            self._open()
 
     def _hand_over(self) -> None:
+        if self._listener is None:
+            return
         try:
             connection, _ = self._listener.accept()
         except OSError:
@@ -181,6 +215,5 @@ class SocketDoor:
 
     def close(self) -> None:
         """Hand over no more, and let go of the socket."""
-        self._loop.remove_reader(self._listener.fileno())
-        self._listener.close()
+        self._shut()
         os.close(self._descriptor)

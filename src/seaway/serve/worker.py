@@ -41,6 +41,7 @@ from seaway.wire import prometheus
 _IDLE_GRACE_S: Final = 0.5
 # How long it goes on accepting: closing a socket resets the connections that wait in its queue.
 _LAST_ACCEPTS_S: Final = 0.1
+_KEEP_PATHS_S: Final = 1.0
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ async def run(
         return prometheus.merge([admin.metrics(), *await admins.metrics_of_siblings(place.run, place.slot)])
 
     plane = DataPlane(Router(pool, table), Counters(clock), clock, metrics, version)
-    admin = Admin(plane, place.slot)
+    admin = Admin(plane, place.slot, place.run / f"worker-{place.slot}.sock")
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     server = HttpServer(Front(plane, DOORS, create_app(plane)), TransportLimits())
@@ -113,7 +114,7 @@ async def run(
         if grpc is not None and place.grpc is not None:
             await grpc.start(place.grpc)
         door = SocketDoor(place.run / f"worker-{place.slot}.fd", descriptor, loop)
-        control = await admin.start(place.run / f"worker-{place.slot}.sock")
+        await admin.start()
         log.write_line(
             f"seaway: worker {place.slot} serves {len(table.routes)} endpoints, generation {table.generation}"
         )
@@ -121,7 +122,9 @@ async def run(
         signs.begin()
         # Those with a process of their own come once the others serve: nobody waits for a model that crashes.
         later = loop.create_task(asyncio.to_thread(load_all, pool, apart))
+        keeping = loop.create_task(_keep_paths(admin, door))
         await stopping.wait()
+        keeping.cancel()
         plane.draining = server.draining = True
         signs.rest()
         await asyncio.gather(
@@ -129,7 +132,18 @@ async def run(
             *([] if grpc is None else [grpc.drain(place.drain_s)]),
         )
         later.cancel()
-        control.close()
+        admin.close()
+
+
+async def _keep_paths(admin: Admin, door: SocketDoor) -> None:
+    """Until cancelled."""
+    while True:
+        await asyncio.sleep(_KEEP_PATHS_S)
+        try:
+            await admin.renew()
+            await door.renew()
+        except OSError as error:  # no room for a socket's file, say: that may pass
+            log.write_line(f"seaway: a socket in the run directory cannot be opened: {error.strerror}")
 
 
 async def _drain(server: HttpServer, let_go: Callable[[], None], most_s: float) -> None:
