@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from control_process import ENVIRONMENT, Prober, Server, command, gone, make_hom
 
 from seaway.control import orphans, views
 from seaway.core.errors import SeawayError
+from seaway.core.events import Event
 
 pytestmark = pytest.mark.slow
 KILLS = 10
@@ -243,11 +244,20 @@ def test_s01_kill_9_of_control_loses_nothing_acknowledged(server: Server) -> Non
     assert server.predict() == 6.0 * int(endpoint.live_revision.ref[-1])  # type: ignore[union-attr]
 
 
+def _at_one_moment(server: Server) -> tuple[views.EndpointStatus, Sequence[Event]]:
+    """The endpoint and its events, with no change between the two readings: the control loop may be at work."""
+    for _ in range(100):
+        (endpoint,) = server.client.status().endpoints
+        events = server.client.history("prices")
+        if server.client.status().endpoints[0].generation == endpoint.generation:
+            return endpoint, events
+    raise AssertionError("the endpoint never stood still")
+
+
 def _check_whole(server: Server, acknowledged: list[views.Accepted]) -> None:
     """Each change has its event, its revision and its generation, and none stands alone."""
-    events = server.client.history("prices")
+    endpoint, events = _at_one_moment(server)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    (endpoint,) = server.client.status().endpoints
     changes = [e for e in events if e.kind != "action_refused"]
     assert endpoint.generation == len(changes)
     deployed = [e.revision for e in events if e.kind == "deploy_requested"]
