@@ -155,9 +155,6 @@ class HomePaths(msgspec.Struct, frozen=True):
     def token(self) -> Path:
         return self.home / "token"
 
-    def worker_socket(self, slot: int) -> Path:
-        return self.run / f"worker-{slot}.sock"
-
 
 def flag(variable: str) -> bool:
     """Whether an environment variable is set to something true; for switches that belong to no home."""

@@ -6,12 +6,14 @@ import contextlib
 import ipaddress
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from seaway.core.errors import UserError
 
 _UNIX_PATH_MAX = 100
+_UCRED = struct.Struct("3i")
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -137,3 +139,9 @@ def connect_unix(path: Path, timeout_s: float | None = None) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def peer_pid(connection: socket.socket) -> int:
+    """The process at the other end of a Unix connection: for one that was connected, the process that listened."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[0])

@@ -117,7 +117,7 @@ def _batches(server: WorkerProcess) -> tuple[float, float]:
     return found["count"], found["sum"]
 
 
-def test_metrics_are_json_free_of_surprises(server: WorkerProcess) -> None:
+def test_control_is_told_lane_batches_and_start_up(server: WorkerProcess) -> None:
     """The status that control reads says the same as the metrics."""
     by_json(server, "alone", ROWS[:2])
     loaded = {one.endpoint: one for one in server.observe().loaded}["alone"]

@@ -11,7 +11,6 @@ import pytest
 from serve_process import WorkerProcess, revision, route, until
 
 from seaway import sockets
-from seaway.control import orphans
 from seaway.core.traffic import RoutingTable
 from seaway.testing import tiny_models
 
@@ -32,7 +31,7 @@ def owner(path: Path) -> int | None:
     """The process that listens at the path."""
     try:
         with sockets.connect_unix(path, 1.0) as connection:
-            return orphans.peer_pid(connection)
+            return sockets.peer_pid(connection)
     except OSError:
         return None
 

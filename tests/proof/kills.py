@@ -29,7 +29,6 @@ from onnx import numpy_helper
 
 from seaway import sockets
 from seaway.client.control import ControlClient
-from seaway.control import orphans
 from seaway.core.deployments import Phase, Revision
 from seaway.core.errors import SeawayError
 from server import Seaway, linear_model
@@ -235,7 +234,7 @@ class Trial:
         record = json.loads((self.home / "run" / "supervisor.json").read_text())
         try:
             with sockets.connect_unix(self.home / "control.sock", 1.0) as connection:
-                return record["control"] == orphans.peer_pid(connection)
+                return record["control"] == sockets.peer_pid(connection)
         except OSError:
             return False
 

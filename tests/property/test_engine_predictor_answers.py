@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engine_fakes import predict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,7 +148,7 @@ def test_the_same_rows_in_the_same_batch_give_the_same_bits(tmp_path: Path, lear
             predictor.submit(job)
         await until(lambda: len(done) == len(jobs))
         assert {job.batch_rows for job in jobs} == {12}
-        alone = await predictor.predict({"x": values[:1]}, SystemClock().monotonic_s())
+        alone = await predict(predictor, {"x": values[:1]}, SystemClock().monotonic_s())
         assert np.allclose(np.asarray(alone["y"]), whole[:1], rtol=1e-5, atol=1e-6)
         predictor.close()
         return [np.asarray(job.outputs["y"]) for job in jobs if job.outputs]

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
@@ -20,9 +19,9 @@ from typing import Final
 import msgspec
 
 from seaway import sockets
+from seaway.wire import worker_admin
 
 WORKER_MODULE: Final = "seaway.wiring.worker"
-_UCRED: Final = struct.Struct("3i")
 _ASK_S: Final = 2.0
 _STARTING_S: Final = 15.0
 _POLL_S: Final = 0.05
@@ -118,8 +117,8 @@ def _take_slot(run: Path, slot: int, holders: Sequence[Orphan]) -> socket.socket
     deadline = time.monotonic() + _STARTING_S
     while alive := [orphan for orphan in holders if orphan.alive]:
         pids = {orphan.pid for orphan in alive}
-        listener = _take(run / f"worker-{slot}.fd", pids)
-        if listener is not None or _peer(run / f"worker-{slot}.sock") in pids:
+        listener = _take(worker_admin.door_path(run, slot), pids)
+        if listener is not None or _peer(worker_admin.socket_path(run, slot)) in pids:
             return listener
         if time.monotonic() > deadline:
             for orphan in alive:
@@ -133,7 +132,7 @@ def _take(path: Path, pids: Set[int]) -> socket.socket | None:
     """The socket that one of these processes hands out at `path`."""
     try:
         with sockets.connect_unix(path, _ASK_S) as connection:
-            if peer_pid(connection) not in pids:
+            if sockets.peer_pid(connection) not in pids:
                 return None
             _, descriptors, _, _ = socket.recv_fds(connection, 16, 1)
     except OSError:
@@ -149,7 +148,7 @@ def _peer(path: Path) -> int | None:
     """Who listens at `path`; a worker that listens for control but hands out no socket is draining."""
     try:
         with sockets.connect_unix(path, _ASK_S) as connection:
-            return peer_pid(connection)
+            return sockets.peer_pid(connection)
     except OSError:
         return None
 
@@ -162,9 +161,3 @@ def addresses(host: str) -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(str(address[0]) for *_, address in found)
-
-
-def peer_pid(connection: socket.socket) -> int:
-    """The process that listened at the other end."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return int(_UCRED.unpack(credentials)[0])

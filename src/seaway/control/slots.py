@@ -21,6 +21,7 @@ from seaway.core.bundles import Digest
 from seaway.engine import blackbox, usage
 from seaway.engine.blackbox import BoxReader
 from seaway.engine.usage import Caps
+from seaway.wire import worker_admin
 
 _SERVED_S: Final = 1.0
 _RECYCLE_S: Final = 30.0
@@ -41,7 +42,7 @@ class Worker(Child):
 
     def __init__(self, slot: int, command: Sequence[str], descriptor: int, watching: Watching) -> None:
         super().__init__(f"worker {slot}", command, descriptor)
-        self._path = watching.run / f"worker-{slot}.box"
+        self._path = worker_admin.box_path(watching.run, slot)
         self._watching = watching
         self._box: BoxReader | None = None
         self._pulse = Pulse(watching.hang_s)

@@ -32,7 +32,7 @@ class Workers:
 
     def slots(self) -> tuple[int, ...]:
         """Slots that have a socket; whether somebody listens there is another question."""
-        found = (path.stem.removeprefix("worker-") for path in self._run.glob("worker-*.sock"))
+        found = (path.stem.removeprefix("worker-") for path in worker_admin.socket_paths(self._run))
         return tuple(sorted(int(slot) for slot in found if slot.isdigit()))
 
     async def observe(self) -> tuple[worker_admin.Observed, ...]:
@@ -53,7 +53,7 @@ class Workers:
         Raises the worker's own refusal, else `TemporaryError` (`not_ready` where nobody listens, `deadline_exceeded`),
         `WorkerEnded` where the worker ended meanwhile.
         """
-        path = self._run / f"worker-{slot}.sock"
+        path = worker_admin.socket_path(self._run, slot)
         try:
             reply = _decoder.decode(await line_exchange.ask(path, msgspec.json.encode(request), timeout_s))
         except line_exchange.Unanswered as error:

@@ -5,12 +5,10 @@ Used by the doors through `Predictor.submit`, on the event loop's thread.
 
 from __future__ import annotations
 
-import asyncio
-
 from seaway.core.bundles import Digest
 from seaway.core.errors import SeawayError, TemporaryError
 from seaway.core.ports import Clock, LoadedModel, StreamingModel
-from seaway.core.tensors import InputCheck, Tensors
+from seaway.core.tensors import InputCheck
 from seaway.core.traffic import Limits
 from seaway.engine import batches
 from seaway.engine.answers import Answers
@@ -105,26 +103,6 @@ class Predictor:
             return
         self._refuse_if_closed()
         self._thread.submit(job)
-
-    async def predict(self, tensors: Tensors, received_at_s: float, caller: str = "") -> Tensors:
-        """Outputs by name, for callers that wait; raises what `submit` raises and what the model raises."""
-        answered: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
-
-        def done(job: Job) -> None:
-            if answered.done():
-                return
-            if job.error is not None:
-                answered.set_exception(job.error)
-            elif job.outputs is not None:
-                answered.set_result(job.outputs)
-
-        job = Job(tensors, received_at_s, done, caller)
-        self.submit(job)
-        try:
-            return await answered
-        except asyncio.CancelledError:
-            job.cancel()
-            raise
 
     def stream(self, job: Job) -> Stream:
         """The replies of a `core.ports.StreamingModel`, as they come; `limits.deadline_s` is for each of them.

@@ -166,7 +166,7 @@ async def ask(path: Path, request: worker_admin.Request, timeout_s: float) -> Re
 
 async def metrics_of_siblings(run: Path, slot: int) -> list[str]:
     """The metrics of all other workers of this server; those that do not answer in time are left out."""
-    others = [path for path in sorted(run.glob("worker-*.sock")) if path.name != f"worker-{slot}.sock"]
+    others = [path for path in worker_admin.socket_paths(run) if path != worker_admin.socket_path(run, slot)]
     replies = await asyncio.gather(
         *(ask(path, Metrics(), _SIBLING_S) for path in others), return_exceptions=True
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -15,12 +12,8 @@ from seaway.serve import media
 from seaway.serve.door import Answer, Door
 from seaway.serve.routes import Target
 from seaway.transport.exchange import Exchange
+from seaway.wire import identity
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-_CALLER: Final = re.compile(rb"[\x21-\x7e]{1,128}\Z")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
-_prefix = os.urandom(8).hex().encode()
-_numbers = itertools.count(1)
 _NO_TENSORS: Final[Tensors] = {}
 
 
@@ -34,10 +27,8 @@ class Head:
 
     def __init__(self, exchange: Exchange, target: Target | None) -> None:
         headers = self.headers = dict(exchange.headers)
-        given = headers.get(b"x-request-id")
-        self.request_id = given if given is not None and _REQUEST_ID.match(given) else None
-        named = headers.get(b"seaway-caller")
-        self.caller = named.decode("ascii") if named is not None and _CALLER.match(named) else None
+        self.request_id = identity.request_id(headers.get(b"x-request-id"))
+        self.caller = identity.caller(headers.get(b"seaway-caller"))
         self.door: Door | None = None
         self.endpoint = ""
         self.version: int | None = None
@@ -62,7 +53,7 @@ class Call(Job):
         super().__init__(_NO_TENSORS, exchange.received_s, done, head.caller or exchange.peer)
         self.exchange = exchange
         self.head = head
-        self.request_id: bytes = head.request_id or b"%b-%x" % (_prefix, next(_numbers))
+        self.request_id: bytes = head.request_id or identity.new_request_id()
         self.endpoint = ""
         self.handle: Handle | None = None
         self.encode: Callable[[Tensors, str, int], Answer] | None = None
@@ -72,6 +63,5 @@ class Call(Job):
 
     @property
     def trace_id(self) -> str | None:
-        """The trace that the client's `traceparent` names (W3C Trace Context)."""
-        given = self.head.headers.get(b"traceparent")
-        return given.split(b"-")[1].decode() if given is not None and _TRACEPARENT.match(given) else None
+        """The trace that the client's `traceparent` names."""
+        return identity.trace_id(self.head.headers.get(b"traceparent"))

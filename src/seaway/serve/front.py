@@ -6,11 +6,10 @@ handed to the Starlette application of `serve.app`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
-from seaway.core.errors import SeawayError, TemporaryError
+from seaway.core.errors import SeawayError
 from seaway.serve import error_log, media
 from seaway.serve.call import Call, Head
 from seaway.serve.counters import Key
@@ -85,8 +84,9 @@ class Front:
         if code.http == 500:
             error_log.write(error, call, self._plane.clock)
         lines = b"content-type: application/json\r\n" + self.head_lines(call)
-        if isinstance(error, TemporaryError) and code.http in (429, 503):
-            lines += b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after_s))
+        retry_s = status.retry_after_s(error)
+        if retry_s is not None:
+            lines += b"retry-after: %d\r\n" % retry_s
         if isinstance(error, WrongMethod):
             lines += b"allow: %b\r\n" % error.allow.encode()
         exchange.respond(code.http, lines, status.error_body(error, call.request_id.decode("ascii")))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import os
-import re
 import threading
 import urllib.parse
 from collections.abc import Callable
@@ -21,16 +17,11 @@ from seaway.serve import error_log
 from seaway.serve.counters import Key
 from seaway.serve.loop_bridge import LoopBridge
 from seaway.serve.plane import DataPlane
-from seaway.wire import status
+from seaway.wire import identity, status
 
 Context: TypeAlias = grpc.ServicerContext
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-_CALLER: Final = re.compile(r"[\x21-\x7e]{1,128}\Z")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _CODES: Final = {code.name: code for code in grpc.StatusCode}
-_prefix = os.urandom(8).hex()
-_numbers = itertools.count(1)
 
 
 class GrpcCall:
@@ -66,9 +57,13 @@ class GrpcCall:
         self._lock = threading.Lock()
         self._lock.acquire()
         self._metadata: dict[str, object] = dict(context.invocation_metadata() or ())
-        given = self._metadata.get("x-request-id")
-        named = isinstance(given, str) and _REQUEST_ID.match(given) is not None
-        self.key = str(given) if named else f"{_prefix}-g{next(_numbers):x}"
+        given = identity.request_id(self._said("x-request-id"))
+        self.key = (given or identity.new_request_id()).decode("ascii")
+
+    def _said(self, key: str) -> bytes | None:
+        """What the call's metadata say; keys that end in -bin, whose values are bytes, are not asked for."""
+        value = self._metadata.get(key)
+        return value.encode("utf-8", "replace") if isinstance(value, str) else None
 
     @property
     def picked(self) -> Handle:
@@ -102,8 +97,8 @@ class GrpcCall:
 
     def caller(self) -> str:
         """Whom fairness counts the call for: what it says of itself, else the address it comes from."""
-        named = self._metadata.get("seaway-caller")
-        if isinstance(named, str) and _CALLER.match(named):
+        named = identity.caller(self._said("seaway-caller"))
+        if named is not None:
             return named
         _, _, address = self._context.peer().partition(":")
         return urllib.parse.unquote(address.rpartition(":")[0]).strip("[]")
@@ -120,10 +115,8 @@ class GrpcCall:
 
     @property
     def trace_id(self) -> str | None:
-        """The trace that the client's `traceparent` names (W3C Trace Context)."""
-        given = self._metadata.get("traceparent")
-        found = _TRACEPARENT.match(given) if isinstance(given, str) else None
-        return None if found is None else found.group(1)
+        """The trace that the client's `traceparent` names."""
+        return identity.trace_id(self._said("traceparent"))
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every answer says."""
@@ -170,8 +163,9 @@ def refused(error: SeawayError, call: GrpcCall, context: Context, plane: DataPla
     if found.http == 500:
         error_log.write(error, call, plane.clock)
     metadata = (*call.metadata(), ("seaway-code", error.code))
-    if isinstance(error, TemporaryError) and found.http in (429, 503):
-        metadata = (*metadata, ("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
+    retry_s = status.retry_after_s(error)
+    if retry_s is not None:
+        metadata = (*metadata, ("retry-after", str(retry_s)))
     context.set_trailing_metadata(metadata)
     context.set_code(_CODES[found.grpc])
     text = error.message if error.hint is None else f"{error.message}: {error.hint}"

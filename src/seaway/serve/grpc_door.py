@@ -1,6 +1,6 @@
 """The gRPC door: the Open Inference Protocol v2 and the standard health service, on grpcio's threads.
 
-The worker starts one `GrpcServer`. grpcio's server with threads takes about a third less time per call than its asyncio
+The worker starts one `GrpcServer`. grpcio's server with threads takes about half the time per call of its asyncio
 one. A call's thread reads and writes the messages; everything between, from the choice of the revision on, happens on
 the worker's event loop, where the HTTP doors are too. Handlers get and give bytes, so that `wire.oip_grpc` alone knows
 the messages. An answer's metadata (request id, revision, digest, error code) is trailing: initial metadata would cost a

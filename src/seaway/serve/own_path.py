@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from pathlib import Path
 from typing import Final
 
 from seaway import sockets
 
-_UCRED: Final = struct.Struct("3i")
 _ASK_S: Final = 0.5
 
 
@@ -37,8 +35,8 @@ class OwnPath:
             if self._path.stat().st_ino == self._inode:
                 return False
             with sockets.connect_unix(self._path, _ASK_S) as connection:
-                credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            return _started(int(_UCRED.unpack(credentials)[0])) < _started(os.getpid())
+                owner = sockets.peer_pid(connection)
+            return _started(owner) < _started(os.getpid())
         except (FileNotFoundError, ConnectionRefusedError):
             return True
         except (OSError, ValueError, IndexError):

@@ -35,7 +35,7 @@ from seaway.serve.vitals import Vitals
 from seaway.transport.limits import TransportLimits
 from seaway.transport.server import HttpServer
 from seaway.transport.tls import Certificates
-from seaway.wire import prometheus
+from seaway.wire import prometheus, worker_admin
 
 # How long a draining worker keeps idle connections, for requests already on their way.
 _IDLE_GRACE_S: Final = 0.5
@@ -89,7 +89,7 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over."""
     table = load_table(place.run / "table.json")
-    box = BlackBox(place.run / f"worker-{place.slot}.box")
+    box = BlackBox(worker_admin.box_path(place.run, place.slot))
     learned = LearnedFile(place.run, place.slot)
     pool = Pool(sources, clock, box, Quarantines().of, learned.read())
     pool.isolated |= vitals.isolated_in(place.run)
@@ -101,7 +101,7 @@ async def run(
         return prometheus.merge([admin.metrics(), *await admins.metrics_of_siblings(place.run, place.slot)])
 
     plane = DataPlane(Router(pool, table), Counters(clock), clock, metrics, version)
-    admin = Admin(plane, place.slot, place.run / f"worker-{place.slot}.sock")
+    admin = Admin(plane, place.slot, worker_admin.socket_path(place.run, place.slot))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     server = HttpServer(Front(plane, DOORS, create_app(plane)), TransportLimits())
@@ -113,7 +113,7 @@ async def run(
         await server.start(place.listener, None if place.tls is None else _certificates(*place.tls))
         if grpc is not None and place.grpc is not None:
             await grpc.start(place.grpc)
-        door = SocketDoor(place.run / f"worker-{place.slot}.fd", descriptor, loop)
+        door = SocketDoor(worker_admin.door_path(place.run, place.slot), descriptor, loop)
         await admin.start()
         log.write_line(
             f"seaway: worker {place.slot} serves {len(table.routes)} endpoints, generation {table.generation}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,8 +14,6 @@ from seaway.core.bundles import Manifest
 from seaway.core.errors import UserError
 from seaway.core.tensors import Array, Meaning, Tensors
 from seaway.validate.metrics import ClassAnswers, Floats, Ints, Judged, ValueAnswers
-
-_ROWS_AT_ONCE: Final = 512
 
 
 class Labels(msgspec.Struct, frozen=True, eq=False):

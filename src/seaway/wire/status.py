@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 import msgspec
 
-from seaway.core.errors import SeawayError
+from seaway.core.errors import SeawayError, TemporaryError
 
 
 class Status(NamedTuple):
@@ -106,6 +107,13 @@ STATUS: Final[dict[str, Status]] = {
     "interrupted": Status(503, "CANCELLED", 130),
     "internal": _FAULT,
 }
+
+
+def retry_after_s(error: SeawayError) -> int | None:
+    """What Retry-After says: whole seconds with 429 and 503, None with every other status."""
+    if isinstance(error, TemporaryError) and STATUS[error.code].http in (429, 503):
+        return max(1, math.ceil(error.retry_after_s))
+    return None
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,6 +8,8 @@ revision after its last request. The socket RUN/worker-<slot>.fd hands its liste
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from seaway.core.bundles import Digest
@@ -113,3 +115,23 @@ class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failure: Failure | None = None
     observed: Observed | None = None
     metrics: str | None = None
+
+
+def socket_path(run: Path, slot: int) -> Path:
+    """Where a worker takes these requests."""
+    return run / f"worker-{slot}.sock"
+
+
+def socket_paths(run: Path) -> list[Path]:
+    """All of them; whether somebody listens there is another question."""
+    return sorted(run.glob("worker-*.sock"))
+
+
+def door_path(run: Path, slot: int) -> Path:
+    """Where a worker hands its listening socket over."""
+    return run / f"worker-{slot}.fd"
+
+
+def box_path(run: Path, slot: int) -> Path:
+    """A worker's black box (`engine.blackbox`)."""
+    return run / f"worker-{slot}.box"

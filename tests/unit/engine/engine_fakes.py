@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 
@@ -11,7 +12,9 @@ from seaway.core.bundles import Digest, Manifest, OpenedBundle, Source, Task
 from seaway.core.errors import PermanentError
 from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
 from seaway.core.traffic import RoutedRevision
+from seaway.engine.jobs import Job
 from seaway.engine.pool import Sources
+from seaway.engine.predictor import Predictor
 
 SIGNATURE = Signature((TensorSpec("x", DType.FP32, (-1,)),), (TensorSpec("y", DType.FP32, (-1,)),))
 
@@ -115,3 +118,22 @@ def sources(runtime: FakeRuntime, sample: Tensors | None = None, damaged: str = 
         return OpenedBundle(wanted.digest, manifest, wanted.bundle, wanted.ref, 1)
 
     return Sources(open_bundle=open_bundle, runtime=lambda _: runtime, sample=lambda _: sample)
+
+
+async def predict(predictor: Predictor, tensors: Tensors, received_s: float) -> Tensors:
+    """Submit and wait; a caller that is cancelled cancels its job."""
+    answered: asyncio.Future[Tensors] = asyncio.get_running_loop().create_future()
+
+    def done(job: Job) -> None:
+        if job.error is not None:
+            answered.set_exception(job.error)
+        elif job.outputs is not None:
+            answered.set_result(job.outputs)
+
+    job = Job(tensors, received_s, done)
+    predictor.submit(job)
+    try:
+        return await answered
+    except asyncio.CancelledError:
+        job.cancel()
+        raise

@@ -8,7 +8,7 @@ import threading
 import msgspec
 import numpy as np
 import pytest
-from engine_fakes import FakeClock, FakeModel, FakeRuntime, digest, revision, sources
+from engine_fakes import FakeClock, FakeModel, FakeRuntime, digest, predict, revision, sources
 
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.tensors import Tensors
@@ -144,7 +144,7 @@ def test_a_model_is_put_behind_its_handles_anew() -> None:
         assert runtime.models[0].closed
         assert handle.isolated
         assert handle.predictor.facts().lane == "thread"
-        found = await handle.predictor.predict({"x": np.array([1.0], np.float32)}, 1000.0)
+        found = await predict(handle.predictor, {"x": np.array([1.0], np.float32)}, 1000.0)
         assert found["y"].tolist() == [101.0]
         await pool.replace(digest("f"), load)
         pool.retire("e", 1)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 import pytest
-from engine_fakes import SIGNATURE, FakeClock, FakeModel, digest
+from engine_fakes import SIGNATURE, FakeClock, FakeModel, digest, predict
 
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.ports import Clock, LoadedModel
@@ -422,20 +422,20 @@ def test_predict_waits_for_the_answer_and_takes_a_cancelled_job_back() -> None:
     async def main() -> None:
         model, clock = FakeModel(), SystemClock()
         predictor = predictor_of(model)
-        assert (await predictor.predict(rows(4.0), clock.monotonic_s()))["y"].tolist() == [8.0]
+        assert (await predict(predictor, rows(4.0), clock.monotonic_s()))["y"].tolist() == [8.0]
         with pytest.raises(PermanentError):
-            await predictor.predict(rows(-4.0), clock.monotonic_s())
+            await predict(predictor, rows(-4.0), clock.monotonic_s())
         model.gate = threading.Event()
-        first = asyncio.ensure_future(predictor.predict(rows(1.0), clock.monotonic_s()))
+        first = asyncio.ensure_future(predict(predictor, rows(1.0), clock.monotonic_s()))
         await until(lambda: len(model.calls) == 3)
-        waiting = asyncio.ensure_future(predictor.predict(rows(2.0), clock.monotonic_s()))
+        waiting = asyncio.ensure_future(predict(predictor, rows(2.0), clock.monotonic_s()))
         await asyncio.sleep(0)
         waiting.cancel()
         model.gate.set()
         await first
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        await predictor.predict(rows(3.0), clock.monotonic_s())
+        await predict(predictor, rows(3.0), clock.monotonic_s())
         assert [call["x"].tolist() for call, _ in model.calls][2:] == [[1.0], [3.0]]
         predictor.close()
 
