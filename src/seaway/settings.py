@@ -138,6 +138,11 @@ class HomePaths(msgspec.Struct, frozen=True):
         return self.home / "lock"
 
     @property
+    def records(self) -> Path:
+        """What is kept of answered requests, by endpoint (mode 0700)."""
+        return self.home / "records"
+
+    @property
     def run(self) -> Path:
         """Sockets, the routing table and process records of the running server (mode 0700)."""
         return self.home / "run"

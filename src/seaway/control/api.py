@@ -20,11 +20,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import re
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
-from typing import Final, NamedTuple, TypeVar
+from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
@@ -35,46 +32,17 @@ from starlette.routing import Route
 
 from seaway.control import auth, views, workers
 from seaway.control.auth import Action, Principal
-from seaway.control.bell import Bell
-from seaway.control.deployments import Deployments
 from seaway.control.doors import Door
-from seaway.control.effects import Effects
-from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
+from seaway.control.routes import ControlRoute, Parts, change_body, error_response, json_response
+from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.events import Event
-from seaway.wire import status
 
-_BODY_BYTES: Final = 1024 * 1024
 _HEARTBEAT_S: Final = 15.0
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}\Z")
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T", bound=msgspec.Struct)
-
-
-class Parts(NamedTuple):
-    """What the routes work with."""
-
-    deployments: Deployments
-    effects: Effects
-    bell: Bell
-    deploying: Executor
-    """Threads for deploys alone: a gate may take minutes, and nothing else may wait behind it."""
-
-
-Handler = Callable[[Parts, Principal, Request], Awaitable[Response]]
-
-
-class ControlRoute(NamedTuple):
-    """One route, and what a caller must be allowed to do; None for what anybody may ask."""
-
-    method: str
-    path: str
-    action: Action | None
-    handler: Handler
 
 
 async def _healthz(_parts: Parts, _principal: Principal, _request: Request) -> Response:
-    return _json({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 async def _status(parts: Parts, principal: Principal, _request: Request) -> Response:
@@ -92,22 +60,24 @@ async def _status(parts: Parts, principal: Principal, _request: Request) -> Resp
         )
         for o in parts.effects.observed
     )
-    return _json(views.Status(endpoints, seen))
+    return json_response(views.Status(endpoints, seen))
 
 
 async def _get(parts: Parts, principal: Principal, request: Request) -> Response:
-    return _json(await asyncio.to_thread(parts.deployments.get, principal, request.path_params["name"]))
+    return json_response(
+        await asyncio.to_thread(parts.deployments.get, principal, request.path_params["name"])
+    )
 
 
 async def _deploy(parts: Parts, principal: Principal, request: Request) -> Response:
-    body = await _change(parts, principal, Action.DEPLOY, request, views.DeployRequest)
+    body = await change_body(parts, principal, Action.DEPLOY, request, views.DeployRequest)
     name, key = request.path_params["name"], request.headers.get("idempotency-key")
     deploy = functools.partial(parts.deployments.deploy, principal, name, body, key)
     return _accepted(await asyncio.get_running_loop().run_in_executor(parts.deploying, deploy))
 
 
 async def _rollback(parts: Parts, principal: Principal, request: Request) -> Response:
-    body = await _change(parts, principal, Action.ROLLBACK, request, views.RollbackRequest)
+    body = await change_body(parts, principal, Action.ROLLBACK, request, views.RollbackRequest)
     name, key = request.path_params["name"], request.headers.get("idempotency-key")
     return _accepted(await asyncio.to_thread(parts.deployments.rollback, principal, name, body.to, key))
 
@@ -120,8 +90,8 @@ async def _delete(parts: Parts, principal: Principal, request: Request) -> Respo
 async def _history(parts: Parts, principal: Principal, request: Request) -> Response:
     name, at = request.path_params.get("name"), request.query_params.get("at")
     if at is None:
-        return _json(await asyncio.to_thread(parts.deployments.history, principal, name))
-    return _json(await asyncio.to_thread(parts.deployments.live_at, principal, at, name))
+        return json_response(await asyncio.to_thread(parts.deployments.history, principal, name))
+    return json_response(await asyncio.to_thread(parts.deployments.live_at, principal, at, name))
 
 
 async def _events(parts: Parts, principal: Principal, request: Request) -> Response:
@@ -210,58 +180,8 @@ async def _admit(parts: Parts, door: Door, route: ControlRoute, request: Request
         raise
 
 
-async def _change(parts: Parts, principal: Principal, action: Action, request: Request, kind: type[T]) -> T:
-    """The body of a change; one that cannot be read is a refused change, and leaves its event."""
-    try:
-        return await _body(request, kind)
-    except UserError as error:
-        name, refusal = request.path_params["name"][:63], parts.deployments.record_refusal
-        await asyncio.to_thread(refusal, principal, action, name, error.code, error.message)
-        raise
-
-
-async def _body(request: Request, kind: type[T]) -> T:
-    """The JSON body as a value. Raises `UserError` (`body_too_large`, `unsupported_media_type`, `invalid_json` …)."""
-    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if media != "application/json":
-        raise UserError("unsupported_media_type", f"{media[:100]} is not taken here", "send application/json")
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > _BODY_BYTES:
-            raise UserError("body_too_large", f"the body is larger than {_BODY_BYTES} bytes")
-    try:
-        return msgspec.json.decode(data or b"{}", type=kind)
-    except msgspec.ValidationError as error:
-        code = "invalid_spec" if "`$.spec" in str(error) else "invalid_request"
-        raise UserError(code, str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError("invalid_json", f"the body is not JSON: {error}") from error
-
-
 def _accepted(accepted: views.Accepted) -> Response:
-    return _json(accepted, 202 if accepted.changed else 200)
-
-
-def _json(value: object, code: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), code, media_type="application/json")
-
-
-def error_response(error: SeawayError, request: Request) -> Response:
-    """An error in the contract's form."""
-    given = request.headers.get("x-request-id", "")
-    request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
-    headers = {"x-request-id": request_id}
-    if isinstance(error, TemporaryError):
-        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-    if error.code == "unauthenticated":
-        headers["www-authenticate"] = "Bearer"
-    return Response(
-        status.error_body(error, request_id),
-        status.STATUS[error.code].http,
-        headers=headers,
-        media_type="application/json",
-    )
+    return json_response(accepted, 202 if accepted.changed else 200)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -31,6 +31,8 @@ class Action(enum.StrEnum):
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
     DELETE = "delete"
+    FEEDBACK = "feedback"
+    ERASE = "erase"
 
 
 _GRANTS: Final[dict[Role, frozenset[Action]]] = {Role.OWNER: frozenset(Action)}

@@ -19,7 +19,7 @@ from typing import Final
 from starlette.applications import Starlette
 
 from seaway import settings, sockets
-from seaway.control import api, doors, locks, peers, server
+from seaway.control import api, doors, locks, peers, routes, server
 from seaway.control.bell import Bell
 from seaway.core.errors import SeawayError
 from seaway.wire import status
@@ -59,7 +59,8 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         bell = Bell()
         deployments = control_parts.deployments(home, store, bell.ring)
         loop, effects = control_parts.loop(home, store, bell)
-        parts = api.Parts(deployments, effects, bell, ThreadPoolExecutor(_DEPLOYS, "seaway-deploy"))
+        deploying = ThreadPoolExecutor(_DEPLOYS, "seaway-deploy")
+        parts = routes.Parts(deployments, effects, bell, deploying, home.paths.records, home.clock)
         listener = peers.PeerSocket.adopt(sockets.listen_unix(home.paths.control_socket))
         entrances: list[tuple[Starlette, socket.socket]] = [
             (api.create_app(parts, doors.SocketDoor(os.geteuid())), listener)
@@ -72,7 +73,7 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         store.close()
 
 
-def _tcp(home: Home, parts: api.Parts, address: str, allow_open: bool) -> tuple[Starlette, socket.socket]:
+def _tcp(home: Home, parts: routes.Parts, address: str, allow_open: bool) -> tuple[Starlette, socket.socket]:
     host, port = sockets.parse_address(address)
     sockets.refuse_open_bind(host, allow_open=allow_open)
     token = doors.read_token(home.paths.token)

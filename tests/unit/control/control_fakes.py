@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from starlette.applications import Starlette
 
-from seaway.control import api, auth, doors
+from seaway.control import api, auth, doors, routes
 from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
@@ -74,7 +74,8 @@ class FakeGate:
 class Plane:
     """The use cases on fakes."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: Path = Path("/nonexistent")) -> None:
+        self.records = records
         self.store = MemoryStateStore()
         self.clock = VirtualClock()
         self.gate = FakeGate()
@@ -121,7 +122,8 @@ def make_app(plane: Plane, door: doors.Door, deploying: Executor) -> Starlette:
     """The API of a plane without workers; made on the event loop that runs it."""
     bell, nowhere = Bell(), Path("/nonexistent")
     effects = Effects(plane.store, plane.bundles, Workers(nowhere), nowhere / "table", plane.clock, bell.ring)
-    return api.create_app(api.Parts(plane.deployments, effects, bell, deploying), door)
+    parts = routes.Parts(plane.deployments, effects, bell, deploying, plane.records, plane.clock)
+    return api.create_app(parts, door)
 
 
 async def exchange(

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from control_fakes import Plane, call, exchange, make_app
 
-from seaway.control import api, doors
+from seaway.control import api, doors, routes
 from seaway.core.deployments import Phase
 from seaway.core.errors import UserError
 from seaway.core.ports import Change
@@ -39,7 +39,7 @@ def test_the_socket_door_knows_the_user(plane: Plane) -> None:
 @pytest.mark.parametrize(
     "route", [r for r in api.ROUTES if r.action is not None], ids=lambda r: f"{r.method} {r.path}"
 )
-def test_every_route_refuses_a_stranger(plane: Plane, route: api.ControlRoute) -> None:
+def test_every_route_refuses_a_stranger(plane: Plane, route: routes.ControlRoute) -> None:
     call(plane, SOCKET, "PUT", "/endpoints/prices", DEPLOY, client=ME)
     body = DEPLOY if route.method == "PUT" else b""
     path = route.path.replace("{name}", "prices")

@@ -1,0 +1,61 @@
+"""A Record: what is known of one answered request. The data plane tells it, `monitor` keeps and reads it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from seaway.core.tensors import Tensors
+
+
+class RecordRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an endpoint's workers record beyond counts and summaries; part of a Route.
+
+    `capture_percent` of the requests are kept with their payloads, without the columns and headers in `redact`, for
+    `retain_s`. `subject` and `unit` are lower-case header names: whose data a request is (for erasure), and the user key
+    of sticky rollouts. `slices` are input columns by whose values live quality is told apart.
+    """
+
+    capture_percent: float = 0.0
+    redact: tuple[str, ...] = ()
+    retain_s: float = 30 * 86_400.0
+    subject: str | None = None
+    unit: str | None = None
+    slices: tuple[str, ...] = ()
+
+
+class Answered(Protocol):
+    """One request that has ended, as a door shows it. Read on the recorder's thread, so nothing changes it any more.
+
+    `code` is the error's code, or the HTTP status (or "OK") of what was answered well. `outputs` is None where it failed
+    or was streamed. `batch_rows` is 0 where it did not run. Times are in seconds: `received_s` and `ended_s` on the
+    monotonic scale, `queue_s` from its head to its run, `run_s` of its batch, `cpu_s` what its rows took of the batch's
+    processor time.
+    """
+
+    code: str
+    endpoint: str
+    caller: str
+    rows: int
+    batch_rows: int
+    received_s: float
+    ended_s: float
+    queue_s: float
+    run_s: float
+    cpu_s: float
+    tensors: Tensors
+    outputs: Tensors | None
+
+    @property
+    def door(self) -> str: ...
+
+    @property
+    def request_id(self) -> bytes: ...
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """As the client sent it, unchecked."""
+
+    def header(self, name: str) -> bytes | None:
+        """A header of the request, or its gRPC metadata, by its name in lower case."""

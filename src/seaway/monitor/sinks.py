@@ -1,0 +1,81 @@
+"""Where the recorder's thread puts what it was told: each Sink keeps one kind of record.
+
+Sinks are made by wiring, for one worker. All their methods are called on the recorder's thread, one at a time: they may
+block for a disk, and may raise `OSError`, which the recorder counts as dropped requests and reports once; whatever they
+do is never felt by a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from seaway.core.answers import AnswerSpec
+from seaway.core.records import Answered, RecordRules
+from seaway.core.tensors import Signature
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """The revision whose requests a block holds. `signature` is its bundle's."""
+
+    endpoint: str
+    revision: int
+    digest: str
+    ref: str
+    signature: Signature
+    answer: AnswerSpec | None
+    rules: RecordRules
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Requests of one revision that ended one after the other.
+
+    `seen` is how many requests ended, `rate` the share of them that was drawn into `requests`, each by itself and by
+    chance; 1.0 is all. `base_s` turns the monotonic times of the requests into seconds since 1970 when added.
+    """
+
+    subject: Subject
+    requests: Sequence[Answered]
+    seen: int
+    seen_rows: int
+    rate: float
+    base_s: float
+
+
+class Sink(Protocol):
+    """Keeps one kind of record."""
+
+    name: str
+    """The label of its drops in `/metrics`."""
+    takes: Literal["all", "sample", "sample and failures"]
+    """What its blocks hold: all requests (for sinks that choose by themselves, and cheaply), those drawn at the rate that
+    the recorder's budget allows, or those and every request that failed (5xx)."""
+
+    def take(self, block: Block) -> None: ...
+
+    def tick(self, now_s: float) -> None:
+        """About once a second, `now_s` since 1970: write what is due to be written."""
+
+    def close(self) -> None:
+        """Write what is left. Idempotent."""
+
+
+class RecordPaths(msgspec.Struct, frozen=True):
+    """Where one worker's sinks write: `root` is HOME/records (in `seaway serve`, RUN/records), by endpoint inside.
+
+    Every file that a worker writes carries `writer` in its name: no two processes ever write the same file.
+    """
+
+    root: str
+    slot: int
+    pid: int
+
+    @property
+    def writer(self) -> str:
+        return f"{self.slot}-{self.pid}"
+
+    def endpoint(self, name: str) -> str:
+        """The directory of one endpoint's records; made by whoever writes there first, mode 0700."""
+        return f"{self.root}/{name}"
