@@ -13,9 +13,9 @@ import uvloop
 from seaway.core.traffic import RoutingTable
 from seaway.engine.pool import Pool, Sources
 from seaway.engine.router import Router
-from seaway.serve.counters import Counters
 from seaway.serve.grpc_door import GrpcServer
 from seaway.serve.plane import DataPlane
+from seaway.testing.recorder import MemoryRecorder
 from seaway.wire import health_pb2, oip_pb2
 from seaway.wiring import adapters, worker
 from seaway.wiring.clock import SystemClock
@@ -39,7 +39,8 @@ class Serving:
         for route in table.routes:
             for revision in route.revisions:
                 pool.load(route.endpoint, revision, route.limits)
-        self.plane = DataPlane(Router(pool, table), Counters(clock), clock, _no_metrics, "1.2.3")
+        self.recorder = MemoryRecorder()
+        self.plane = DataPlane(Router(pool, table), self.recorder, clock, _no_metrics, "1.2.3")
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,6 @@ from serve_process import revision, route, until
 
 from seaway.core.errors import UserError
 from seaway.core.traffic import Limits, RoutingTable
-from seaway.serve.counters import Key
 from seaway.serve.grpc_door import GrpcServer
 from seaway.testing import tiny_models
 
@@ -170,14 +170,17 @@ def test_answers_are_counted_under_the_door(serving: Serving, client: Client) ->
     client.infer(request())
     with pytest.raises(grpc.RpcError):
         client.infer(request(values=(1, 2, 3, 4, 5)))
-    samples = [
-        sample.labels
-        for family in serving.plane.counters.families({})
-        for sample in family.samples
-        if family.name == "seaway_requests_total"
-    ]
-    for key in (Key("grpc", "prices", "3", "OK"), Key("grpc", "prices", "3", "wrong_shape")):
-        assert key._asdict() in samples
+    codes = serving.run(_counted(serving))
+    assert codes["grpc", "prices", "3", "OK"] and codes["grpc", "prices", "3", "wrong_shape"]
+    told = [one for one in serving.recorder.requests if one.code == "OK"][-1]
+    assert (told.rows, told.batch_rows) == (1, 1)
+    assert told.outputs is not None and told.tensors and told.received_s < told.ended_s
+    assert told.request_id
+
+
+async def _counted(serving: Serving) -> Counter[tuple[str, str, str, str]]:
+    """On the loop, after what the calls' threads have posted to it."""
+    return Counter(serving.recorder.codes)
 
 
 def test_g01_a_message_over_the_limit(client: Client) -> None:

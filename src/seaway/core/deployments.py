@@ -16,6 +16,7 @@ import msgspec
 from seaway.core.bundles import Digest, ModelRef, parse_name
 from seaway.core.checks import Verdict
 from seaway.core.errors import SeawayError
+from seaway.core.records import RecordRules
 from seaway.core.traffic import Limits
 
 _UNITS_S: Final[dict[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -51,6 +52,7 @@ Percent = Annotated[
     str,
     msgspec.Meta(pattern=r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", description="a percent from 0% to 100%"),
 ]
+HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]+$", max_length=100)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 
@@ -161,7 +163,7 @@ class Slo(_Section, frozen=True):
 class Sticky(_Section, frozen=True):
     """What keeps a caller on one revision while a rollout runs."""
 
-    header: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]+$", max_length=100)]
+    header: HeaderName
 
 
 CheckName = Literal["errors", "latency", "predictions", "agreement", "quality"]
@@ -211,12 +213,42 @@ class Rollout(_Section, frozen=True):
         return seconds(self.bake)
 
 
+class Subject(_Section, frozen=True):
+    """The header that says whose data a request is."""
+
+    header: HeaderName
+
+
+ColumnName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
 class RecordSection(_Section, frozen=True):
-    """Which payloads are kept."""
+    """What is kept of requests beyond counts and summaries.
+
+    `capture` is the share whose payloads are kept, for `retain`, without what `redact` names; `subject` makes a person's
+    data erasable; `slices` are input columns by whose values live quality is told apart.
+    """
 
     capture: Percent = "0%"
-    redact: tuple[str, ...] = ()
+    redact: Annotated[tuple[ColumnName, ...], msgspec.Meta(max_length=1000)] = ()
     retain: Duration = "30d"
+    subject: Subject | None = None
+    slices: Annotated[tuple[ColumnName, ...], msgspec.Meta(max_length=4)] = ()
+
+    def __post_init__(self) -> None:
+        if seconds(self.retain) <= 0:
+            raise ValueError("retain must be more than 0")
+
+    @property
+    def rules(self) -> RecordRules:
+        """What the workers are told of it."""
+        return RecordRules(
+            capture_percent=percent(self.capture),
+            redact=self.redact,
+            retain_s=seconds(self.retain),
+            subject=None if self.subject is None else self.subject.header.lower(),
+            slices=self.slices,
+        )
 
 
 class Target(_Section, frozen=True):
@@ -296,12 +328,11 @@ def unavailable(spec: Deployment) -> tuple[str, ...]:
         ("monitors", ", ".join(spec.monitors), bool(spec.monitors)),
         ("target.kind", spec.target.kind, spec.target.kind != "local"),
     ]
-    for section, value, plain in (("rollout", rollout, bare), ("record", spec.record, RecordSection())):
-        asked += [
-            (f"{section}.{key}", getattr(value, key), getattr(value, key) != getattr(plain, key))
-            for key in value.__struct_fields__
-            if key not in ("steps", "sticky")
-        ]
+    asked += [
+        (f"rollout.{key}", getattr(rollout, key), getattr(rollout, key) != getattr(bare, key))
+        for key in rollout.__struct_fields__
+        if key not in ("steps", "sticky")
+    ]
     return tuple(f"{path}: {_shown(value)}" for path, value, differs in asked if differs)
 
 

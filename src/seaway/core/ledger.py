@@ -50,7 +50,7 @@ class Counts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
         return self.failed + self.refused + self.invalid
 
 
-_NUMBERS: Final = (
+NUMBERS: Final = (
     "finished",
     "failed",
     "refused",
@@ -61,6 +61,7 @@ _NUMBERS: Final = (
     "rows",
     "unread",
 )
+"""The fields of Counts that are plain numbers, in their order."""
 
 
 class Second(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -86,17 +87,17 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def merge_counts(found: Iterable[Counts]) -> Counts:
     """All of them together."""
-    sums = [0] * len(_NUMBERS)
+    sums = [0] * len(NUMBERS)
     latency: dict[int, int] = {}
     answers: dict[str, int] = {}
     for one in found:
-        for place, name in enumerate(_NUMBERS):
+        for place, name in enumerate(NUMBERS):
             sums[place] += getattr(one, name)
         for index, count in one.latency:
             latency[index] = latency.get(index, 0) + count
         for answer, count in one.answers:
             answers[answer] = answers.get(answer, 0) + count
-    numbers = dict(zip(_NUMBERS, sums, strict=True))
+    numbers = dict(zip(NUMBERS, sums, strict=True))
     return Counts(**numbers, latency=sparse(latency), answers=tuple(sorted(answers.items())))
 
 
@@ -125,6 +126,11 @@ def latency_bins(took_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     micros = np.maximum(took_s / _UNIT_S, 1.0)
     bins: npt.NDArray[np.int64] = np.floor(np.log2(micros) * LATENCY_BINS_PER_OCTAVE).astype(np.int64)
     return np.minimum(bins, _HIGHEST_BIN)
+
+
+def latency_bin(took_s: float) -> int:
+    """`latency_bins` of one time."""
+    return min(math.floor(math.log2(max(took_s / _UNIT_S, 1.0)) * LATENCY_BINS_PER_OCTAVE), _HIGHEST_BIN)
 
 
 def count_latency(took_s: npt.NDArray[np.float64]) -> dict[int, int]:

@@ -321,7 +321,8 @@ def _wanted_route(
             if _ready_everywhere(state.endpoint, warm, workers) or (known and not failed):
                 revisions[number] = warm
     ordered = tuple(revisions[number] for number in sorted(revisions))
-    return Route(state.endpoint, ordered, _limits(snapshot, state.endpoint, carrying))
+    rules = snapshot.revisions[state.endpoint, carrying.number].spec.record.rules
+    return Route(state.endpoint, ordered, _limits(snapshot, state.endpoint, carrying), rules)
 
 
 def _warm_numbers(state: DeploymentState) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ class RecordRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retain_s: float = 30 * 86_400.0
     subject: str | None = None
     unit: str | None = None
+    scope: int = 0
     slices: tuple[str, ...] = ()
 
 
@@ -43,9 +44,11 @@ class Answered(Protocol):
     ended_s: float
     queue_s: float
     run_s: float
-    cpu_s: float
     tensors: Tensors
     outputs: Tensors | None
+
+    @property
+    def cpu_s(self) -> float: ...
 
     @property
     def door(self) -> str: ...

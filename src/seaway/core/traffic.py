@@ -8,6 +8,7 @@ import msgspec
 
 from seaway.core.bundles import Digest
 from seaway.core.errors import UserError
+from seaway.core.records import RecordRules
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +44,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: str
     revisions: tuple[RoutedRevision, ...]
     limits: Limits = Limits()
+    record: RecordRules = RecordRules()
 
     def revision(self, number: int) -> RoutedRevision | None:
         return next((r for r in self.revisions if r.number == number), None)

@@ -23,7 +23,7 @@ class Answers:
     def settle(self, batch: Batch) -> None:
         """Answer the jobs of an executed batch, except those that were answered or cancelled while it ran."""
         counts = self.counts
-        started_s, took_s, rows = batch.started_s, batch.took_s, batch.rows
+        started_s, took_s, rows, cpu_s = batch.started_s, batch.took_s, batch.rows, batch.cpu_s
         counts.ran(rows, took_s)
         if batch.crashed:
             self._screen.crashed(batch.crashed)
@@ -34,6 +34,7 @@ class Answers:
                 continue
             job.batch_rows = rows
             job.run_s = took_s
+            job.batch_cpu_s = cpu_s
             if isinstance(result, SeawayError):
                 job.error = result
             else:

@@ -47,6 +47,7 @@ class Handle:
         "memory_bytes",
         "open_s",
         "revision",
+        "sheet",
         "warm_s",
     )
 
@@ -60,6 +61,8 @@ class Handle:
         self.warm_s = 0.0
         self.memory_bytes = 0
         self.failure: SeawayError | None = None
+        self.sheet: object | None = None
+        """The recorder's own: where the requests of this revision are gathered."""
         self._model: Model | None = None
         self._predictor: Predictor | None = None
         self._suspended = False

@@ -22,6 +22,7 @@ class Job:
 
     __slots__ = (
         "alone",
+        "batch_cpu_s",
         "batch_rows",
         "caller",
         "cancelled",
@@ -59,8 +60,14 @@ class Job:
         self.error: SeawayError | None = None
         self.batch_rows = 0
         """Rows of the batch that it ran in; 0 where it did not run."""
+        self.batch_cpu_s = 0.0
         self.queue_s = 0.0
         self.run_s = 0.0
+
+    @property
+    def cpu_s(self) -> float:
+        """Its rows' share of the processor time that its batch took in the model."""
+        return self.batch_cpu_s * self.rows / self.batch_rows if self.batch_rows else 0.0
 
     def cancel(self) -> None:
         """Nobody waits any more: it is dropped unrun if it still waits, and `done` is not called."""

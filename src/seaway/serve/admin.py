@@ -12,11 +12,12 @@ import msgspec
 
 from seaway import line_exchange
 from seaway.core.errors import PermanentError, SeawayError
+from seaway.core.ledger import Page
 from seaway.engine import memory
 from seaway.engine.pool import Handle
-from seaway.serve import counters, log
+from seaway.serve import log, worker_metrics
 from seaway.serve.own_path import OwnPath
-from seaway.serve.plane import DataPlane
+from seaway.serve.plane import DataPlane, Recorder
 from seaway.wire import worker_admin
 from seaway.wire.worker_admin import (
     Commit,
@@ -29,6 +30,7 @@ from seaway.wire.worker_admin import (
     Prepare,
     Reply,
     Retire,
+    Seconds,
 )
 
 _MAX_LINE_BYTES: Final = 16 * 1024 * 1024
@@ -64,10 +66,12 @@ class Admin:
             self._server.close()
             self._server = None
 
-    def metrics(self) -> str:
+    async def metrics(self) -> str:
         """This worker's own metrics."""
-        self._plane.counters.drop_retired(counters.alive(self._plane.router))
-        return counters.render(self._plane.counters, self._plane.router, self._slot, memory.resident_bytes())
+        recorder, router = self._plane.recorder, self._plane.router
+        await recorder.settled()
+        recorder.drop_retired(worker_metrics.alive(router))
+        return worker_metrics.render(recorder, router, self._slot, memory.resident_bytes())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -104,11 +108,14 @@ class Admin:
                 await asyncio.to_thread(router.pool.load, endpoint, revision, limits)
             case Commit(table=table):
                 router.commit(table)
+                self._plane.recorder.rules_changed()
             case Retire(endpoint=endpoint, number=number):
                 router.retire(endpoint, number)
-                self._plane.counters.drop_retired(counters.alive(router))
+                self._plane.recorder.drop_retired(worker_metrics.alive(router))
             case Metrics():
-                return Reply(metrics=self.metrics())
+                return Reply(metrics=await self.metrics())
+            case Seconds(after_s=after_s, endpoint=endpoint):
+                return Reply(pages=await asyncio.to_thread(_pages, self._plane.recorder, after_s, endpoint))
         return Reply(observed=self._observed())
 
     def _observed(self) -> Observed:
@@ -157,6 +164,10 @@ def _execution(handle: Handle) -> Execution:
         a_s=facts.a_s,
         b_s=facts.b_s,
     )
+
+
+def _pages(recorder: Recorder, after_s: int, endpoint: str | None) -> tuple[Page, ...]:
+    return tuple(msgspec.json.decode(one, type=Page) for one in recorder.pages(after_s, endpoint))
 
 
 async def ask(path: Path, request: worker_admin.Request, timeout_s: float) -> Reply:

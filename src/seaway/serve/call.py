@@ -47,7 +47,17 @@ class Call(Job):
     `endpoint` is "" until one was found, so that metric labels stay bounded; `code` is the error's code or the status.
     """
 
-    __slots__ = ("code", "encode", "endpoint", "exchange", "handle", "head", "request_id", "running")
+    __slots__ = (
+        "code",
+        "encode",
+        "ended_s",
+        "endpoint",
+        "exchange",
+        "handle",
+        "head",
+        "request_id",
+        "running",
+    )
 
     def __init__(self, exchange: Exchange, head: Head, done: Callable[[Job], None]) -> None:
         super().__init__(_NO_TENSORS, exchange.received_s, done, head.caller or exchange.peer)
@@ -58,10 +68,25 @@ class Call(Job):
         self.handle: Handle | None = None
         self.encode: Callable[[Tensors, str, int], Answer] | None = None
         self.code = ""
+        self.ended_s = 0.0
         self.running = False
         """Whether the engine has it, and its handle counts it."""
 
     @property
+    def door(self) -> str:
+        """The label of its door."""
+        return self.head.label
+
+    def header(self, name: str) -> bytes | None:
+        """A header of the request, by its name in lower case."""
+        return self.head.headers.get(name.encode("ascii"))
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """As the client sent it."""
+        return self.head.headers.get(b"traceparent")
+
+    @property
     def trace_id(self) -> str | None:
         """The trace that the client's `traceparent` names."""
-        return identity.trace_id(self.head.headers.get(b"traceparent"))
+        return identity.trace_id(self.traceparent)

@@ -12,7 +12,6 @@ from typing import Final
 from seaway.core.errors import SeawayError
 from seaway.serve import error_log, media
 from seaway.serve.call import Call, Head
-from seaway.serve.counters import Key
 from seaway.serve.door import Door
 from seaway.serve.plane import DataPlane
 from seaway.serve.predictions import Predictions
@@ -34,7 +33,7 @@ class Front:
         self._predictions = Predictions(plane, self)
         self._done = self._predictions.done
         self._route = plane.router.route
-        self._record = plane.counters.record
+        self._recorder = plane.recorder
         self._now_s = plane.clock.monotonic_s
         self._slow = AsgiBridge(slow, self)
 
@@ -103,12 +102,16 @@ class Front:
             call.code = call.code or "cancelled"
             if call.running:
                 self._predictions.cancel(call)
-        handle = call.handle
-        revision = "" if handle is None else str(handle.revision.number)
-        self._record(
-            Key(call.head.label, call.endpoint, revision, call.code or "200"),
-            self._now_s() - exchange.received_s,
-        )
+        elif not call.code:
+            call.code = "200"
+        call.ended_s = self._now_s()
+        # Measured from the first bytes of the head on, though the time for an answer begins when the body is whole.
+        call.received_s = exchange.received_s
+        handle, call.handle = call.handle, None  # a record must not keep a retired model in memory
+        if handle is None:
+            self._recorder.unrouted(call.head.label, call.endpoint, call.code, call.ended_s - call.received_s)
+        else:
+            self._recorder.answered(handle, call, call.head.label, len(exchange.body))
 
     def head_lines(self, call: Call) -> bytes:
         """The header lines that every answer carries."""

@@ -14,13 +14,13 @@ from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
 from seaway.serve import error_log
-from seaway.serve.counters import Key
 from seaway.serve.loop_bridge import LoopBridge
 from seaway.serve.plane import DataPlane
 from seaway.wire import identity, status
 
 Context: TypeAlias = grpc.ServicerContext
 
+DOOR: Final = "grpc"
 _CODES: Final = {code.name: code for code in grpc.StatusCode}
 
 
@@ -51,7 +51,7 @@ class GrpcCall:
         self.endpoint = ""
         self.handle: Handle | None = None
         self.inside = False
-        self.job: Job | None = None
+        self.job: GrpcJob | None = None
         self.outputs: Tensors | None = None
         self.error: Exception | None = None
         self._lock = threading.Lock()
@@ -116,7 +116,16 @@ class GrpcCall:
     @property
     def trace_id(self) -> str | None:
         """The trace that the client's `traceparent` names."""
-        return identity.trace_id(self._said("traceparent"))
+        return identity.trace_id(self.traceparent)
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """As the client sent it."""
+        return self._said("traceparent")
+
+    def header(self, name: str) -> bytes | None:
+        """What the call's metadata say under a name in lower case."""
+        return self._said(name)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every answer says."""
@@ -128,6 +137,34 @@ class GrpcCall:
             ("seaway-revision", str(revision.number)),
             ("seaway-digest", revision.digest),
         )
+
+
+class GrpcJob(Job):
+    """A call's job, and what is recorded of the call (`core.records.Answered`)."""
+
+    __slots__ = ("call", "code", "ended_s", "endpoint")
+
+    def __init__(self, call: GrpcCall, tensors: Tensors, done: Callable[[Job], None]) -> None:
+        super().__init__(tensors, call.started_s, done, call.caller())
+        self.call = call
+        self.code = ""
+        self.ended_s = 0.0
+        self.endpoint = call.endpoint
+
+    @property
+    def door(self) -> str:
+        return DOOR
+
+    @property
+    def request_id(self) -> bytes:
+        return self.call.request_id
+
+    @property
+    def traceparent(self) -> bytes | None:
+        return self.call.traceparent
+
+    def header(self, name: str) -> bytes | None:
+        return self.call.header(name)
 
 
 def answered(
@@ -151,10 +188,22 @@ def answered(
         code = "internal"
         return refused(error_log.fault(fault), call, context, plane)
     finally:
-        revision = "" if call.handle is None else str(call.handle.revision.number)
-        key = Key("grpc", call.endpoint, revision, code)
-        took_s = plane.clock.monotonic_s() - call.started_s
-        bridge.post(lambda: plane.counters.record(key, took_s))
+        ended_s = plane.clock.monotonic_s()
+        bridge.post(lambda: _record(plane, call, code, ended_s, len(data)))
+
+
+def _record(plane: DataPlane, call: GrpcCall, code: str, ended_s: float, size: int) -> None:
+    """On the loop."""
+    if call.handle is None:
+        plane.recorder.unrouted(DOOR, call.endpoint, code, ended_s - call.started_s)
+        return
+    job = call.job or GrpcJob(call, {}, _unanswered)
+    job.code, job.ended_s = code, ended_s
+    plane.recorder.answered(call.handle, job, DOOR, size)
+
+
+def _unanswered(job: Job) -> None:
+    raise AssertionError("a call that was refused unrun has no answer to come")
 
 
 def refused(error: SeawayError, call: GrpcCall, context: Context, plane: DataPlane) -> bytes:

@@ -20,7 +20,7 @@ import grpc
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
-from seaway.serve.grpc_call import Context, GrpcCall, answered
+from seaway.serve.grpc_call import Context, GrpcCall, GrpcJob, answered
 from seaway.serve.loop_bridge import LoopBridge
 from seaway.serve.plane import DataPlane
 from seaway.serve.routes import parse_version
@@ -204,8 +204,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             left_s = call.remaining_s()
             if left_s is not None and left_s <= 0:
                 raise TemporaryError("deadline_exceeded", "the call's deadline is over")
-            job = _GrpcJob(tensors, call.started_s, self._done, call.caller())
-            job.call = call
+            job = GrpcJob(call, tensors, self._done)
             if left_s is not None:
                 job.deadline_s = self._plane.clock.monotonic_s() + left_s
             call.picked.predictor.submit(job)
@@ -215,7 +214,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             call.fail(error)
 
     def _done(self, job: Job) -> None:
-        assert isinstance(job, _GrpcJob)
+        assert isinstance(job, GrpcJob)
         call = job.call
         self._count_out(call)
         if job.error is not None:
@@ -277,14 +276,6 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         if message.service not in ("", _SERVICE):
             raise UserError("endpoint_not_found", f"there is no service {message.service[:80]!r}")
         return _encoded(_health.HealthCheckResponse(status=1 if self._is_ready() else 2))
-
-
-class _GrpcJob(Job):
-    """A job, and whose call it is."""
-
-    __slots__ = ("call",)
-
-    call: GrpcCall
 
 
 def _credentials(chain: Path, key: Path) -> grpc.ServerCredentials:

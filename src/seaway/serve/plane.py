@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Protocol
 
 import msgspec
 
 from seaway.core.ports import Clock
+from seaway.core.records import Answered
+from seaway.engine.pool import Handle
 from seaway.engine.router import Router
-from seaway.serve.counters import Counters
+from seaway.wire.prometheus import Family
+
+
+class Recorder(Protocol):
+    """Told of every request that has ended; on the event loop's thread, and it never blocks."""
+
+    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None:
+        """A request to a revision, whose body had `size` bytes."""
+
+    def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
+        """A request for which no revision was found; `endpoint` is "" where there is none either."""
+
+    def rules_changed(self) -> None:
+        """The routing table was swapped."""
+
+    async def settled(self) -> None:
+        """Return once all that ended before this call is counted."""
+
+    def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
+        """Any thread: the ledger's seconds after `after_s` (since 1970): `core.ledger.Page` as JSON, one for each revision."""
+
+    def families(self, labels: dict[str, str]) -> Iterator[Family]:
+        """What is counted, with `labels` on every series."""
+
+    def begin(self) -> None:
+        """The worker serves: called once, on its running loop."""
+
+    def close(self) -> None:
+        """Keep what is left. Blocks for the disk, for some seconds at most. Idempotent."""
+
+    def drop_retired(self, alive: Collection[tuple[str, str]]) -> None:
+        """Forget what belongs to none of the (endpoint, revision) in `alive`, once every reader has seen it."""
 
 
 class DataPlane(msgspec.Struct):
     """Built by the worker, read by every door. `draining` is set once, when the worker is told to stop."""
 
     router: Router
-    counters: Counters
+    recorder: Recorder
     clock: Clock
     metrics: Callable[[], Awaitable[str]]
     """Prometheus text of all workers."""

@@ -17,6 +17,7 @@ import msgspec
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock, LoadedModel
+from seaway.core.records import RecordRules
 from seaway.core.traffic import Limits, RoutedRevision, RoutingTable
 from seaway.engine.blackbox import BlackBox
 from seaway.engine.pool import Pool, Sources
@@ -26,11 +27,10 @@ from seaway.serve import admin as admins
 from seaway.serve import log, vitals
 from seaway.serve.admin import Admin, SocketDoor
 from seaway.serve.app import create_app
-from seaway.serve.counters import Counters
 from seaway.serve.doors import DOORS
 from seaway.serve.front import Front
 from seaway.serve.learned import LearnedFile
-from seaway.serve.plane import DataPlane, GrpcDoor
+from seaway.serve.plane import DataPlane, GrpcDoor, Recorder
 from seaway.serve.vitals import Vitals
 from seaway.transport.limits import TransportLimits
 from seaway.transport.server import HttpServer
@@ -85,9 +85,13 @@ async def run(
     isolate: Callable[[OpenedBundle], LoadedModel],
     clock: Clock,
     version: str,
+    make_recorder: Callable[[Callable[[str], RecordRules]], Recorder],
     open_grpc: Callable[[DataPlane, tuple[Path, Path] | None], GrpcDoor] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over."""
+    """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over.
+
+    `make_recorder` gets what tells the rules of an endpoint, and makes what is told of every answer.
+    """
     table = load_table(place.run / "table.json")
     box = BlackBox(worker_admin.box_path(place.run, place.slot))
     learned = LearnedFile(place.run, place.slot)
@@ -98,9 +102,12 @@ async def run(
     load_all(pool, [one for one in routed if one not in apart])
 
     async def metrics() -> str:
-        return prometheus.merge([admin.metrics(), *await admins.metrics_of_siblings(place.run, place.slot)])
+        own, others = await asyncio.gather(admin.metrics(), admins.metrics_of_siblings(place.run, place.slot))
+        return prometheus.merge([own, *others])
 
-    plane = DataPlane(Router(pool, table), Counters(clock), clock, metrics, version)
+    router = Router(pool, table)
+    recorder = make_recorder(lambda endpoint: router.route(endpoint).record)
+    plane = DataPlane(router, recorder, clock, metrics, version)
     admin = Admin(plane, place.slot, worker_admin.socket_path(place.run, place.slot))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -120,6 +127,7 @@ async def run(
         )
         signs = Vitals(box, pool, isolate, learned, place.run, clock)
         signs.begin()
+        recorder.begin()
         # Those with a process of their own come once the others serve: nobody waits for a model that crashes.
         later = loop.create_task(asyncio.to_thread(load_all, pool, apart))
         keeping = loop.create_task(_keep_paths(admin, door))
@@ -133,6 +141,7 @@ async def run(
         )
         later.cancel()
         admin.close()
+        recorder.close()
 
 
 async def _keep_paths(admin: Admin, door: SocketDoor) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from seaway.core.bundles import Digest
+from seaway.core.ledger import Page
 from seaway.core.traffic import Limits, RoutedRevision, RoutingTable
 
 
@@ -45,7 +46,17 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     """Ask for the worker's own counters, in Prometheus text; merged by whichever worker is scraped."""
 
 
-Request = Observe | Prepare | Commit | Retire | Metrics
+class Seconds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="seconds"):
+    """Ask for the ledger's seconds after `after_s` (since 1970), of one endpoint or all, at most of the last 15 minutes.
+
+    The second that is being filled is not among them; one that is over comes at most a tick of the worker later.
+    """
+
+    after_s: int
+    endpoint: str | None = None
+
+
+Request = Observe | Prepare | Commit | Retire | Metrics | Seconds
 
 
 class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +126,7 @@ class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failure: Failure | None = None
     observed: Observed | None = None
     metrics: str | None = None
+    pages: tuple[Page, ...] = ()
 
 
 def socket_path(run: Path, slot: int) -> Path:

@@ -57,6 +57,8 @@ def main() -> int:
             ["--parent", str(os.getpid())] if arguments.remove_run else []
         )  # no later supervisor knows this run
         doors = ["--grpc", grpc] if grpc else []
+        if arguments.home is not None:
+            doors += ["--records", str(settings.HomePaths(arguments.home).records)]
         if arguments.tls_cert is not None:
             doors += ["--tls-cert", str(arguments.tls_cert), "--tls-key", str(arguments.tls_key)]
         limits = ["--drain", str(arguments.drain), "--memory", str(memory_bytes)]

@@ -25,13 +25,14 @@ from seaway.core import tables
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.ports import LoadedModel
+from seaway.core.records import RecordRules
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import RoutedRevision
 from seaway.engine.pool import Sources
 from seaway.serve import log, worker
-from seaway.serve.plane import DataPlane, GrpcDoor
+from seaway.serve.plane import DataPlane, GrpcDoor, Recorder
 from seaway.wire import status
-from seaway.wiring import adapters, engines, lifeline
+from seaway.wiring import adapters, engines, lifeline, recorders
 from seaway.wiring.clock import SystemClock
 
 _WARM_ROWS = 8
@@ -50,6 +51,9 @@ def main() -> None:
     parser.add_argument("--grpc", help="HOST:PORT of the gRPC door")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
+    parser.add_argument(
+        "--records", type=Path, help="what is kept of answered requests; else in the run directory"
+    )
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--parent", type=int, help="the supervisor: this process ends with it")
     arguments = parser.parse_args()
@@ -62,12 +66,15 @@ def main() -> None:
     def isolate(bundle: OpenedBundle) -> LoadedModel:
         return engines.isolate(bundle, arguments.memory, clock)
 
+    def record(rules: Callable[[str], RecordRules]) -> Recorder:
+        return recorders.make(arguments.records or place.run / "records", place.slot, rules, clock)
+
     sources = Sources(open_bundle, adapters.runtime, sample, lambda _, bundle: isolate(bundle))
     open_grpc = None if place.grpc is None else grpc_door()
     factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
-            runner.run(worker.run(place, sources, isolate, clock, seaway.__version__, open_grpc))
+            runner.run(worker.run(place, sources, isolate, clock, seaway.__version__, record, open_grpc))
         except SeawayError as error:
             log.write_line(f"seaway: {error.code}: {error.message}")
             sys.exit(status.STATUS[error.code].exit_code)

@@ -13,11 +13,11 @@ from seaway.core.errors import SeawayError
 from seaway.core.traffic import Limits, Route, RoutingTable
 from seaway.engine.pool import Pool
 from seaway.engine.router import Router
-from seaway.serve.counters import Counters
 from seaway.serve.doors import DOORS
 from seaway.serve.front import Front
 from seaway.serve.plane import DataPlane
 from seaway.testing.clock import VirtualClock
+from seaway.testing.recorder import MemoryRecorder
 from seaway.transport.exchange import Exchange
 
 
@@ -53,7 +53,8 @@ class Server:
         async def metrics() -> str:
             return ""
 
-        self.plane = DataPlane(router, Counters(clock), clock, metrics, "1")
+        self.recorder = MemoryRecorder()
+        self.plane = DataPlane(router, self.recorder, clock, metrics, "1")
         self.front = Front(self.plane, DOORS, slow)  # type: ignore[arg-type]
 
     def exchange(
@@ -105,6 +106,4 @@ class Server:
 
     def counted(self) -> dict[tuple[str, str, str, str], float]:
         """Answers by door, endpoint, revision and code."""
-        total = next(iter(self.plane.counters.families({})))
-        keys = ("door", "endpoint", "revision", "code")
-        return {tuple(s.labels[k] for k in keys): s.value for s in total.samples}  # type: ignore[misc]
+        return dict(self.recorder.codes)

@@ -1,0 +1,230 @@
+"""Takes every ended request on the event loop, and counts and keeps it on two threads of its own.
+
+The worker makes one `Recorder`. On the loop a request costs two appends. The *counting* thread makes the exact part of
+it: `/metrics`, the ledger of each second, the answers by class. The *keeping* thread runs the sinks, which may wait for a
+disk; its queue is bounded, and what does not fit is dropped from the sinks (never from the counts) and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+import msgspec
+
+from seaway.core.answers import answer_spec
+from seaway.core.errors import SeawayError
+from seaway.core.ports import Clock
+from seaway.core.records import Answered, RecordRules
+from seaway.engine.handle import Handle
+from seaway.monitor.budget import Budget
+from seaway.monitor.counting import Counting, Handed
+from seaway.monitor.first_requests import FirstRequests
+from seaway.monitor.keeping import Keeping
+from seaway.monitor.live_ledger import LiveLedger
+from seaway.monitor.request_counts import Key, RequestCounts
+from seaway.monitor.seconds import SecondsWriter
+from seaway.monitor.sinks import RecordPaths, Sink, Subject
+from seaway.wire.prometheus import Family, Sample
+
+BLOCK_REQUESTS: Final = 1024
+BLOCK_BYTES: Final = 4 * 1024 * 1024
+_END_S: Final = 5.0
+_NO_RULES: Final = RecordRules()
+
+
+class Sheet:
+    """The requests of one revision that ended since the last block; on the event loop's thread only."""
+
+    __slots__ = ("bytes", "requests", "subject", "took_s")
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.requests: list[Answered] = []
+        self.took_s: dict[tuple[str, str], list[float]] = {}
+        """Times from head to answer, by door and code."""
+        self.bytes = 0
+
+
+class Recorder:
+    """`answered` and `unrouted` on the event loop's thread; `families` and `pages` once `settled` is awaited."""
+
+    def __init__(
+        self,
+        paths: RecordPaths,
+        sinks: Sequence[Sink],
+        rules: Callable[[str], RecordRules],
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
+        """`rules` gives those of an endpoint now, `say` writes a line to the worker's log."""
+        self._rules = rules
+        self._clock = clock
+        self._now_s = clock.monotonic_s
+        self._base_s = clock.now_s() - clock.monotonic_s()
+        self._sheets: dict[tuple[str, int, str], Sheet] = {}
+        self._dirty: list[Sheet] = []
+        self._unrouted: dict[Key, list[float]] = {}
+        self._next_s = self._second_ends_s()
+        self._timer: asyncio.TimerHandle | None = None
+        self._counts = RequestCounts()
+        self._ledger = LiveLedger()
+        self._budget = Budget(clock.monotonic_s())
+        self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
+        self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
+        self._counting = Counting(
+            self._handed,
+            self._counts,
+            self._ledger,
+            self._keeping,
+            self._budget,
+            FirstRequests(Path(paths.root)),
+            clock,
+        )
+
+    def begin(self) -> None:
+        """Start the threads and the timer. Called once, on the running loop."""
+        self._keeping.begin()
+        self._counting.begin()
+        self._arm()
+
+    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None:
+        """One request to a revision has ended. `size` is that of its body in bytes."""
+        sheet = handle.sheet
+        if not isinstance(sheet, Sheet):
+            sheet = self._open(handle)
+        ended_s = request.ended_s
+        if ended_s >= self._next_s:
+            self._roll()
+        requests = sheet.requests
+        if not requests:
+            self._dirty.append(sheet)
+        requests.append(request)
+        key = (door, request.code)
+        took_s = sheet.took_s.get(key)
+        if took_s is None:
+            sheet.took_s[key] = [ended_s - request.received_s]
+        else:
+            took_s.append(ended_s - request.received_s)
+        sheet.bytes += size
+        if len(requests) >= BLOCK_REQUESTS or sheet.bytes >= BLOCK_BYTES:
+            self._hand_over(sheet)
+
+    def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
+        """A request ended before a revision was found for it; `endpoint` is "" where there is none either."""
+        self._unrouted.setdefault(Key(door, endpoint, "", code), []).append(took_s)
+
+    async def settled(self) -> None:
+        """Return once all that ended before is counted; gives up after a second."""
+        self._roll()
+        done = threading.Event()
+        self._handed.put(done)
+        await asyncio.to_thread(done.wait, 1.0)
+
+    def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
+        """Ledger pages (JSON of `core.ledger.Page`) of the seconds after `after_s`, of one endpoint or all."""
+        return self._ledger.pages(after_s, endpoint)
+
+    def families(self, labels: dict[str, str]) -> Iterator[Family]:
+        """All that is recorded, as Prometheus families; `labels` are put on every series."""
+        yield from self._counts.families(labels)
+        yield from self._ledger.families(labels)
+        yield from self._keeping.families(labels)
+        rate = Family("seaway_recorder_rate", "gauge", "Share of the requests that the sinks look at.", [])
+        rate.samples.append(Sample(labels, self._budget.rate))
+        yield rate
+
+    def drop_retired(self, alive: Collection[tuple[str, str]]) -> None:
+        """Forget what belongs to revisions that are not among `alive`, (endpoint, revision), once all have seen it."""
+        self._counts.drop_retired(alive, self._now_s())
+        self._ledger.drop_retired(alive)
+        for key in [key for key in self._sheets if (key[0], str(key[1])) not in alive]:
+            if not self._sheets[key].requests:
+                del self._sheets[key]
+
+    def rules_changed(self) -> None:
+        """The routing table was swapped: rules are read anew."""
+        for key, sheet in self._sheets.items():
+            rules = self._find_rules(key[0])
+            if rules != sheet.subject.rules:
+                if sheet.requests:
+                    self._hand_over(sheet)
+                sheet.subject = msgspec.structs.replace(sheet.subject, rules=rules)
+
+    def close(self) -> None:
+        """Keep what is left, and end. Blocks for the disk, at most `_END_S` for each thread. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._roll()
+        self._handed.put(None)
+        self._counting.join(_END_S)
+        self._keeping.close(_END_S)
+
+    def _open(self, handle: Handle) -> Sheet:
+        revision, bundle = handle.revision, handle.bundle
+        key = handle.endpoint, revision.number, revision.digest
+        sheet = self._sheets.get(key)
+        if sheet is None:
+            manifest = bundle.manifest
+            sheet = self._sheets[key] = Sheet(
+                Subject(
+                    endpoint=handle.endpoint,
+                    revision=revision.number,
+                    digest=revision.digest,
+                    ref=revision.ref,
+                    signature=manifest.signature,
+                    answer=answer_spec(manifest.signature, manifest.classes),
+                    rules=self._find_rules(handle.endpoint),
+                )
+            )
+        handle.sheet = sheet
+        return sheet
+
+    def _find_rules(self, endpoint: str) -> RecordRules:
+        try:
+            return self._rules(endpoint)
+        except SeawayError:  # its route went while its last requests ended
+            return _NO_RULES
+
+    def _hand_over(self, sheet: Sheet) -> None:
+        """Give a sheet's requests to the counting thread."""
+        handed = Handed(
+            sheet.subject, sheet.requests, sheet.took_s, sheet.bytes, self._second_s(), self._base_s
+        )
+        # It may come to stand twice among the dirty ones: a list of a second at most.
+        sheet.requests, sheet.took_s, sheet.bytes = [], {}, 0
+        self._handed.put(handed)
+
+    def _roll(self) -> None:
+        """A second is over, or somebody asks: hand over all there is."""
+        dirty, self._dirty = self._dirty, []
+        for sheet in dirty:
+            if sheet.requests:
+                self._hand_over(sheet)
+        unrouted, self._unrouted = self._unrouted, {}
+        for key, took_s in unrouted.items():
+            self._counts.add(key, took_s, self._now_s())
+        now_s = self._now_s()
+        if now_s >= self._next_s:
+            self._handed.put(Handed(None, (), {}, 0, self._second_s(), self._base_s))
+            self._base_s = self._clock.now_s() - now_s
+            self._next_s = self._second_ends_s()
+
+    def _second_s(self) -> int:
+        """The second, since 1970, that is being filled."""
+        return math.floor(self._next_s + self._base_s + 0.5) - 1
+
+    def _second_ends_s(self) -> float:
+        """When the present second of the wall clock ends, on the monotonic scale."""
+        return math.floor(self._clock.now_s()) + 1 - self._base_s
+
+    def _arm(self) -> None:
+        if self._now_s() >= self._next_s:
+            self._roll()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(self._next_s - self._now_s(), 0.001), self._arm)

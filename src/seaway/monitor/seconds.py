@@ -1,0 +1,113 @@
+"""The ledger on disk: HOME/records/ENDPOINT/seconds/<hour>-<writer>.jsonl, one line for each second and revision.
+
+Written by each worker's recorder, read by control (verdicts) and by verbs. A line that was torn by a kill is left out.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seaway.core import ledger
+from seaway.core.ledger import Page, Second
+from seaway.monitor.sinks import RecordPaths, Subject
+
+KEEP_S: Final = 48 * 3600.0
+"""How long seconds are kept, and while space allows."""
+MOST_BYTES: Final = 1024 * 1024 * 1024
+"""Of one home's seconds; beyond it the oldest files go first."""
+_FOLDER: Final = "seconds"
+_SWEEP_S: Final = 600.0
+
+
+class _Line(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    revision: int
+    digest: str
+    second: Second
+
+
+_DECODER: Final = msgspec.json.Decoder(_Line)
+
+
+class SecondsWriter:
+    """Appends; on the keeping thread only."""
+
+    def __init__(self, paths: RecordPaths) -> None:
+        self._paths = paths
+        self._sweep_at_s = 0.0
+
+    def write(self, found: Iterable[tuple[Subject, Second]], now_s: float) -> None:
+        """Append the seconds of all revisions to their files. Raises `OSError`."""
+        lines: dict[Path, list[bytes]] = {}
+        for subject, second in found:
+            folder = Path(self._paths.endpoint(subject.endpoint)) / _FOLDER
+            path = folder / f"{_hour(second.at_s)}-{self._paths.writer}.jsonl"
+            line = _Line(subject.revision, subject.digest, second)
+            lines.setdefault(path, []).append(msgspec.json.encode(line))
+        for path, encoded in lines.items():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                if file.tell() == 0 or _whole(path):
+                    file.write(b"\n".join(encoded) + b"\n")
+                else:  # a full disk tore the last line
+                    file.write(b"\n" + b"\n".join(encoded) + b"\n")
+        if now_s >= self._sweep_at_s:
+            self._sweep_at_s = now_s + _SWEEP_S
+            sweep(Path(self._paths.root), now_s)
+
+
+def read(root: Path, endpoint: str, since_s: float, until_s: float) -> tuple[Page, ...]:
+    """The seconds of an endpoint with since_s <= at_s < until_s, merged over all workers, a page for each revision."""
+    return ledger.merge_pages(_pages(root / endpoint / _FOLDER, endpoint, since_s, until_s))
+
+
+def _pages(folder: Path, endpoint: str, since_s: float, until_s: float) -> Iterator[Page]:
+    for path in sorted(folder.glob("*.jsonl")):
+        hour = path.name.split("-", 1)[0]
+        if not _hour(since_s) <= hour <= _hour(until_s):
+            continue
+        found: dict[tuple[int, str], list[Second]] = {}
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:  # swept meanwhile
+            continue
+        for text in data.split(b"\n"):
+            try:
+                line = _DECODER.decode(text)
+            except msgspec.DecodeError:
+                continue
+            if since_s <= line.second.at_s < until_s:
+                found.setdefault((line.revision, line.digest), []).append(line.second)
+        for (revision, digest), seconds in found.items():
+            yield Page(endpoint, revision, digest, tuple(seconds))
+
+
+def sweep(root: Path, now_s: float) -> None:
+    """Remove what is older than `KEEP_S`, and the oldest beyond `MOST_BYTES`. Any process; idempotent."""
+    files: list[tuple[str, int, Path]] = []
+    for path in root.glob(f"*/{_FOLDER}/*.jsonl"):
+        try:
+            files.append((path.name, path.stat().st_size, path))
+        except FileNotFoundError:
+            continue
+    files.sort(reverse=True)
+    total, oldest = 0, _hour(now_s - KEEP_S)
+    for name, size, path in files:
+        total += size
+        if name.split("-", 1)[0] < oldest or total > MOST_BYTES:
+            path.unlink(missing_ok=True)
+
+
+def _whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"
+
+
+def _hour(at_s: float) -> str:
+    """Such as 20261122T09, UTC."""
+    return datetime.datetime.fromtimestamp(at_s, datetime.UTC).strftime("%Y%m%dT%H")

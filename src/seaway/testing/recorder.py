@@ -1,0 +1,45 @@
+"""A recorder that keeps what it is told in a list, for tests of doors and fronts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from seaway.core.records import Answered
+from seaway.engine.handle import Handle
+from seaway.wire.prometheus import Family, Sample
+
+
+class MemoryRecorder:
+    """`serve.plane.Recorder` without threads or files. `codes` counts (door, endpoint, revision, code)."""
+
+    def __init__(self) -> None:
+        self.codes: Counter[tuple[str, str, str, str]] = Counter()
+        self.requests: list[Answered] = []
+
+    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None:
+        self.codes[door, handle.endpoint, str(handle.revision.number), request.code] += 1
+        self.requests.append(request)
+
+    def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
+        self.codes[door, endpoint, "", code] += 1
+
+    def rules_changed(self) -> None: ...
+
+    async def settled(self) -> None: ...
+
+    def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
+        return []
+
+    def families(self, labels: dict[str, str]) -> Iterator[Family]:
+        total = Family("seaway_requests_total", "counter", "Answered requests.", [])
+        for (door, endpoint, revision, code), count in self.codes.items():
+            own = {"door": door, "endpoint": endpoint, "revision": revision, "code": code, **labels}
+            total.samples.append(Sample(own, count))
+        yield total
+
+    def begin(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def drop_retired(self, alive: Collection[tuple[str, str]]) -> None: ...
