@@ -8,7 +8,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -17,6 +17,15 @@ from seaway.core.errors import UserError
 SECRET_KEYS: Final = frozenset({"store"})
 _SIZE: Final = re.compile(r"^([1-9][0-9]{0,14})(KiB|MiB|GiB|TiB|)$")
 _UNITS: Final = {"": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
+
+
+class RecordingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker keeps of requests; handed from process to process as JSON. The fields are those of Settings."""
+
+    recording: bool = True
+    log_requests: Literal["off", "failures", "sample", "all"] = "failures"
+    otlp: str | None = None
+    trace_sample: float = 0.01
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +54,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of what the machine (or the cgroup) has."""
     hang_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 5.0
     """How long a worker may be silent before it is killed and restarted."""
+
+    recording: bool = True
+    """Whether summaries, provenance and captures of requests are kept; counts and metrics always are."""
+    log_requests: Literal["off", "failures", "sample", "all"] = "failures"
+    """Which requests get a line in HOME/log: those that failed, also a sample of the others, or all."""
+    otlp: str | None = None
+    """Base URL of an OTLP receiver (HTTP) that traces are sent to; None means no tracing."""
+    trace_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    """Share of the requests without a `traceparent` that are traced; the others follow their caller."""
+
+    @property
+    def recording_options(self) -> RecordingOptions:
+        """What the workers are told of it."""
+        return RecordingOptions(self.recording, self.log_requests, self.otlp, self.trace_sample)
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -141,6 +164,11 @@ class HomePaths(msgspec.Struct, frozen=True):
     def records(self) -> Path:
         """What is kept of answered requests, by endpoint (mode 0700)."""
         return self.home / "records"
+
+    @property
+    def log(self) -> Path:
+        """Logs of requests (mode 0700)."""
+        return self.home / "log"
 
     @property
     def run(self) -> Path:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from seaway import settings, sockets
@@ -98,6 +99,7 @@ def _supervisor(run: Path, http: str, workers: int, allow_open: bool, chosen: se
     words += ["--drain", str(chosen.drain_s), "--hang", str(chosen.hang_s)]
     if chosen.worker_memory is not None:
         words += ["--worker-memory", str(settings.size_bytes(chosen.worker_memory))]
+    words += ["--recording", msgspec.json.encode(chosen.recording_options).decode()]
     return [*words, "--allow-open"] if allow_open else words
 
 

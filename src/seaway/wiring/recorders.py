@@ -11,15 +11,18 @@ from seaway.core.records import RecordRules
 from seaway.monitor.recorder import Recorder
 from seaway.monitor.sinks import RecordPaths, Sink
 from seaway.serve import log
+from seaway.settings import RecordingOptions
 
 
-def make(root: Path, slot: int, rules: Callable[[str], RecordRules], clock: Clock) -> Recorder:
+def make(
+    root: Path, slot: int, options: RecordingOptions, rules: Callable[[str], RecordRules], clock: Clock
+) -> Recorder:
     """The recorder of the worker in this process; `rules` tells those of an endpoint now."""
     paths = RecordPaths(str(root), slot, os.getpid())
-    return Recorder(paths, _sinks(paths, clock), rules, clock, _say)
+    return Recorder(paths, _sinks(paths, options, clock), rules, clock, _say)
 
 
-def _sinks(paths: RecordPaths, clock: Clock) -> list[Sink]:
+def _sinks(paths: RecordPaths, options: RecordingOptions, clock: Clock) -> list[Sink]:
     return []
 
 

@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--grpc", help="HOST:PORT of the gRPC door")
     parser.add_argument("--tls-cert", type=Path, help="certificate chain of the data plane, PEM")
     parser.add_argument("--tls-key", type=Path, help="its private key, PEM")
+    parser.add_argument("--recording", default="{}", help="settings.RecordingOptions as JSON")
     parser.add_argument("--worker-memory", type=int, help="bytes after which a worker is replaced")
     parser.add_argument(
         "--hang", type=float, default=5.0, help="seconds of silence after which a worker is killed"
@@ -61,6 +62,7 @@ def main() -> int:
             doors += ["--records", str(settings.HomePaths(arguments.home).records)]
         if arguments.tls_cert is not None:
             doors += ["--tls-cert", str(arguments.tls_cert), "--tls-key", str(arguments.tls_key)]
+        doors += ["--recording", arguments.recording]
         limits = ["--drain", str(arguments.drain), "--memory", str(memory_bytes)]
         return [sys.executable, *words, *limits, *doors, *tied]
 

@@ -20,6 +20,7 @@ import msgspec
 import uvloop
 
 import seaway
+from seaway import settings
 from seaway.bundle import datafiles, sources
 from seaway.core import tables
 from seaway.core.bundles import OpenedBundle
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--grpc", help="HOST:PORT of the gRPC door")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--recording", default="{}", help="settings.RecordingOptions as JSON")
     parser.add_argument(
         "--records", type=Path, help="what is kept of answered requests; else in the run directory"
     )
@@ -67,7 +69,9 @@ def main() -> None:
         return engines.isolate(bundle, arguments.memory, clock)
 
     def record(rules: Callable[[str], RecordRules]) -> Recorder:
-        return recorders.make(arguments.records or place.run / "records", place.slot, rules, clock)
+        root = arguments.records or place.run / "records"
+        options = msgspec.json.decode(arguments.recording, type=settings.RecordingOptions)
+        return recorders.make(root, place.slot, options, rules, clock)
 
     sources = Sources(open_bundle, adapters.runtime, sample, lambda _, bundle: isolate(bundle))
     open_grpc = None if place.grpc is None else grpc_door()

@@ -8,6 +8,7 @@ import pytest
 from seaway.control import endpoint_file
 from seaway.core import deployments
 from seaway.core.errors import UserError
+from seaway.core.records import RecordRules
 
 WHOLE = b"""
 version: 1
@@ -56,6 +57,8 @@ def test_the_whole_file_of_the_contract_parses() -> None:
     [
         "",
         "rollout: {steps: [0%, 100%], bake: 1h}\n",
+        "record: {capture: 1%, redact: [age, 'header:cookie'], retain: 7d}\n",
+        "record: {subject: {header: X-User-Id}, slices: [country]}\n",
         "limits: {deadline: 2s}\nslo: {p99: 50ms}\nlabels: {a: b}\n",
     ],
 )
@@ -69,7 +72,6 @@ def test_what_is_built_is_available(extra: str) -> None:
         "policies: [cache, {policy: budget, options: {usd: 3}}]\n",
         "fallback: [{provider: {url: x}}]\n",
         "target: {kind: kubernetes}\n",
-        "record: {capture: 1%}\n",
         "rollout: {shadow: 5%}\n",
         "project: other\n",
     ],
@@ -77,6 +79,15 @@ def test_what_is_built_is_available(extra: str) -> None:
 def test_what_is_not_built_parses_and_says_so(extra: str) -> None:
     (line,) = deployments.unavailable(endpoint_file.parse((BASE + extra).encode(), "e.yaml"))
     assert line.startswith(extra.partition(":")[0])
+
+
+def test_the_record_section_is_what_workers_are_told() -> None:
+    text = (
+        "record: {capture: 0.5%, redact: [age], retain: 12h, subject: {header: X-User-Id}, slices: [country]}"
+    )
+    assert endpoint_file.parse((BASE + text).encode(), "e.yaml").record.rules == RecordRules(
+        capture_percent=0.5, redact=("age",), retain_s=43_200.0, subject="x-user-id", slices=("country",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,6 +108,9 @@ def test_what_is_not_built_parses_and_says_so(extra: str) -> None:
         (BASE + "rollout: {steps: [-1%, 100%]}\n", "rollout.steps[0]", "0% to 100%"),
         (BASE + "rollout: {steps: [50%, 5%, 100%]}\n", "steps must rise", None),
         (BASE + "rollout: {steps: []}\n", "rollout.steps", None),
+        (BASE + "record: {retain: 0s}\n", "retain must be more than 0", None),
+        (BASE + "record: {slices: [a, b, c, d, e]}\n", "record.slices", None),
+        (BASE + "record: {subject: {header: 'a b'}}\n", "record.subject.header", None),
         (BASE + "rollout: {hold: 0s}\n", "hold must be more than 0", None),
         (BASE + "rollout: {alpha: .nan}\n", "no number", None),
         (BASE + "rollout: {checks: [{check: nonsense}]}\n", "rollout.checks[0].check", "one of: agreement"),

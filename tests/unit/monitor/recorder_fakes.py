@@ -1,0 +1,99 @@
+"""Requests that have ended, and a recorder over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from engine_fakes import SIGNATURE, FakeRuntime, revision, sources
+
+from seaway.core.ports import Clock
+from seaway.core.records import RecordRules
+from seaway.core.tensors import DType, Meaning, Signature, Tensors, TensorSpec
+from seaway.core.traffic import Limits
+from seaway.engine.handle import Handle
+from seaway.engine.jobs import Job
+from seaway.engine.pool import Pool
+from seaway.monitor.recorder import Recorder
+from seaway.monitor.sinks import Block, RecordPaths, Sink
+
+CLASSES = Signature(
+    (TensorSpec("x", DType.FP32, (-1,)),), (TensorSpec("label", DType.INT64, (-1,), Meaning.LABEL),)
+)
+NUMBERS = SIGNATURE
+
+
+class Ended(Job):
+    """A `core.records.Answered`."""
+
+    __slots__ = ("code", "door", "ended_s", "endpoint", "headers", "request_id", "traceparent")
+
+    def __init__(
+        self,
+        outputs: Tensors | None = None,
+        code: str = "200",
+        took_s: float = 0.002,
+        ended_s: float = 1000.0,
+        request_id: bytes = b"r-1",
+        headers: dict[str, bytes] | None = None,
+        rows: int = 1,
+    ) -> None:
+        super().__init__({"x": np.ones(rows, np.float32)}, ended_s - took_s, lambda _: None, "me")
+        self.outputs, self.code, self.ended_s, self.request_id = outputs, code, ended_s, request_id
+        self.rows = self.batch_rows = rows
+        self.endpoint, self.door, self.traceparent = "e", "predict", None
+        self.headers = headers or {}
+
+    def header(self, name: str) -> bytes | None:
+        return self.headers.get(name)
+
+
+def handle(clock: Clock, number: int = 1, endpoint: str = "e") -> Handle:
+    """A revision that can answer."""
+    pool = Pool(sources(FakeRuntime()), clock)
+    pool.load(endpoint, revision(number), Limits())
+    found = pool.get(endpoint, number)
+    assert found is not None
+    return found
+
+
+class MemorySink:
+    """Keeps its blocks; `before` is called in each `take`."""
+
+    def __init__(
+        self,
+        takes: Literal["all", "sample", "sample and failures"] = "sample",
+        name: str = "memory",
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name, self.takes, self._before = name, takes, before
+        self.blocks: list[Block] = []
+        self.closed = False
+
+    def take(self, block: Block) -> None:
+        self._before()
+        self.blocks.append(block)
+
+    def tick(self, now_s: float) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def requests(self) -> int:
+        return sum(len(block.requests) for block in self.blocks)
+
+
+def recorder(
+    root: Path,
+    clock: Clock,
+    sinks: Sequence[Sink] = (),
+    rules: RecordRules | None = None,
+    said: list[str] | None = None,
+) -> Recorder:
+    """A recorder whose threads are not started yet."""
+    found = rules or RecordRules()
+    lines = [] if said is None else said
+    return Recorder(RecordPaths(str(root), 0, 77), sinks, lambda _: found, clock, lines.append)
