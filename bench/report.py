@@ -65,6 +65,23 @@ def store(made: Document, path: Path) -> None:
     print(f"written: {_near(path)}", flush=True)
 
 
+def keep(name: str, command: str, started: float, found: dict[str, Any], folder: Path) -> None:
+    """Write FOLDER/NAME.json, a proof of its own beside the bench's document."""
+    made = {
+        "proof": name,
+        "command": command,
+        "commit": _said("git", "rev-parse", "HEAD"),
+        "changed_files": _said("git", "status", "--porcelain", "--", "src", "bench").splitlines(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "took_s": round(time.monotonic() - started, 1),
+        "machine": machine(),
+        "figures": found,
+    }
+    path = folder / f"{name}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+    print(f"{msgspec.json.encode(found).decode()}\nwritten: {_near(path)}", flush=True)
+
+
 def draw(path: Path, folder: Path) -> None:
     """Draw the charts of a stored document, in the environment that has the library for it."""
     folder.mkdir(parents=True, exist_ok=True)

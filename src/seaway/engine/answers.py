@@ -3,21 +3,78 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Final
 
+import numpy as np
+
+from seaway.core.answers import AnswerSpec
 from seaway.core.errors import SeawayError
+from seaway.core.tensors import Array, Tensors
 from seaway.engine import batches
 from seaway.engine.batches import Batch
 from seaway.engine.facts import Counts
 from seaway.engine.jobs import Job, Screen
 
+_MOST_BATCHES: Final = 8192
+
+
+class Given:
+    """What a model has answered since the recorder last took it: exact, and kept by the batch, which costs next to nothing.
+
+    On the event loop's thread only. Where nobody takes it, it stops growing and counts on.
+    """
+
+    __slots__ = ("_answer", "answers", "invalid", "rows", "unread")
+
+    def __init__(self, answer: AnswerSpec | None) -> None:
+        self._answer = None if answer is None else answer.output
+        self.answers: list[Array] = []
+        """The output that holds the answer, `(rows, …)`, of each batch."""
+        self.rows = 0
+        self.unread = 0
+        """Of the rows, those that `answers` does not hold."""
+        self.invalid = 0
+        """Requests with an answer that is none: NaN or infinite."""
+
+    def add(self, outputs: Tensors, jobs: Sequence[Job]) -> None:
+        """A batch was answered."""
+        found = None if self._answer is None else outputs.get(self._answer)
+        if found is None:
+            self.rows += sum([job.rows for job in jobs])
+            return
+        rows = len(found) if found.ndim else 0
+        self.rows += rows
+        if len(self.answers) < _MOST_BATCHES:
+            self.answers.append(found)
+        else:
+            self.unread += rows
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            self.invalid += _invalid(found, jobs)
+
+    def take(self) -> tuple[list[Array], int, int, int]:
+        """Answers, rows, unread rows and invalid requests since the last time."""
+        taken = self.answers, self.rows, self.unread, self.invalid
+        self.answers, self.rows, self.unread, self.invalid = [], 0, 0, 0
+        return taken
+
+
+def _invalid(found: Array, jobs: Sequence[Job]) -> int:
+    """How many of these jobs, whose rows these are in order, have one that is not finite."""
+    bad = np.logical_not(np.isfinite(found.reshape(len(found), -1))).any(axis=1)
+    ends = np.cumsum([job.rows for job in jobs])
+    return sum(bool(bad[end - job.rows : end].any()) for job, end in zip(jobs, ends.tolist(), strict=True))
+
 
 class Answers:
     """Calls `job.done` once for each job that still waits; on the event loop's thread only."""
 
-    __slots__ = ("_screen", "counts")
+    __slots__ = ("_screen", "counts", "given")
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, answer: AnswerSpec | None = None) -> None:
+        """`answer` says which output is the model's answer, for `given`."""
         self.counts = Counts()
+        self.given = Given(answer)
         self._screen = screen
 
     def settle(self, batch: Batch) -> None:
@@ -27,6 +84,12 @@ class Answers:
         counts.ran(rows, took_s)
         if batch.crashed:
             self._screen.crashed(batch.crashed)
+        if batch.outputs is not None:
+            self.given.add(batch.outputs, batch.jobs)
+        else:
+            for job, result in zip(batch.jobs, batch.results, strict=True):
+                if not isinstance(result, SeawayError):
+                    self.given.add(result, (job,))
         for job, result in zip(batch.jobs, batch.results, strict=True):
             job.queue_s = queue_s = started_s - job.received_s
             counts.waited(queue_s)

@@ -31,6 +31,7 @@ class Batch:
         "deadline_s",
         "jobs",
         "mixed",
+        "outputs",
         "predicted_s",
         "results",
         "rows",
@@ -43,6 +44,8 @@ class Batch:
         self.jobs = jobs
         self.rows = rows
         self.results: Sequence[Tensors | SeawayError] = ()
+        self.outputs: Tensors | None = None
+        """Of all jobs together, where they ran as one."""
         self.deadline_s = 0.0
         """When nobody waits any more."""
         self.predicted_s = 0.0
@@ -126,6 +129,7 @@ class Executor:
             parts = [found] if len(jobs) == 1 else scatter(found, jobs, batch.rows)
             if parts is not None:
                 batch.results = parts
+                batch.outputs = found
                 return
             batch.mixed = True
         elif isinstance(found, TemporaryError) or len(jobs) == 1:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from seaway.core.answers import answer_spec
 from seaway.core.bundles import Digest, OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.ports import Clock, LoadedModel, Runtime
@@ -169,6 +170,7 @@ class Pool:
             None if model.isolated else self._watcher,
             None if self._screen is None else self._screen(digest),
             learned,
+            answer_spec(model.bundle.manifest.signature, model.bundle.manifest.classes),
         )
 
     def _acquire(self, handle: Handle, held: bool) -> Model:

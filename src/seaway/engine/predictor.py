@@ -5,13 +5,14 @@ Used by the doors through `Predictor.submit`, on the event loop's thread.
 
 from __future__ import annotations
 
+from seaway.core.answers import AnswerSpec
 from seaway.core.bundles import Digest
 from seaway.core.errors import SeawayError, TemporaryError
 from seaway.core.ports import Clock, LoadedModel, StreamingModel
 from seaway.core.tensors import InputCheck
 from seaway.core.traffic import Limits
 from seaway.engine import batches
-from seaway.engine.answers import Answers
+from seaway.engine.answers import Answers, Given
 from seaway.engine.batcher import Batcher
 from seaway.engine.batches import Executor
 from seaway.engine.cost import CostModel
@@ -38,8 +39,9 @@ class Predictor:
         watcher: Watcher | None = None,
         screen: Screen | None = None,
         learned: Learned | None = None,
+        answer: AnswerSpec | None = None,
     ) -> None:
-        """Without `learned` the model starts on a thread, where its speed is measured."""
+        """Without `learned` the model starts on a thread, where its speed is measured; `answer` is what `given` keeps."""
         signature = model.signature
         known = learned or Learned()
         watcher = watcher or Unwatched()
@@ -52,7 +54,7 @@ class Predictor:
         self._cost = CostModel(known.a_s, known.b_s, known.samples)
         together = known.batchable and batches.batchable(signature)
         self._batcher = Batcher(limits, self._cost, batches.shape_key(signature), together, self._dropped)
-        self._answers = Answers(self._screen)
+        self._answers = Answers(self._screen, answer)
         executor = Executor(model, digest, clock, watcher)
         self._thread = ThreadLane(executor, self._batcher, clock, self._answers, self._learned_more)
         # A model of many steps takes as long as its client asks: never on the event loop's thread.
@@ -74,6 +76,11 @@ class Predictor:
     def stuck(self) -> bool:
         """A run does not end, though its deadline is long over, or the step of a stream that was left long ago."""
         return self._thread.stuck or self._streams.stuck
+
+    @property
+    def given(self) -> Given:
+        """What was answered, for the recorder."""
+        return self._answers.given
 
     def refuse(self, caller: str, received_s: float) -> None:
         """Raise `TemporaryError("overloaded")` where every job of this caller would be refused now. To be asked before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from queue import SimpleQueue
@@ -16,7 +15,7 @@ from seaway.core.answers import MAX_CLASSES, OTHER, AnswerSpec, count_answers
 from seaway.core.ledger import Counts, Second
 from seaway.core.ports import Clock
 from seaway.core.records import Answered
-from seaway.core.tensors import Tensors
+from seaway.core.tensors import Array
 from seaway.monitor.budget import Budget
 from seaway.monitor.first_requests import FirstRequests
 from seaway.monitor.keeping import Keeping, Taken
@@ -26,14 +25,20 @@ from seaway.monitor.sinks import Block, Subject
 from seaway.wire import status
 
 _FEW: Final = 32
+FAILED: Final = ("failed", "refused")
+"""The outcomes that sinks for failures get."""
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """Requests of one revision that ended in one second; without a subject: that second is over."""
+    """What ended of one revision in one second, or a part of it; without a subject: that second is over."""
 
     subject: Subject | None
-    requests: Sequence[Answered]
-    took_s: Mapping[tuple[str, str], list[float]]
+    took_s: Mapping[tuple[str, str], Sequence[float]]
+    given: tuple[list[Array], int, int, int]
+    """Answers by batch, answered rows, of these the unread ones, requests with an answer that is none."""
+    held: tuple[Sequence[Answered], Sequence[Answered], Sequence[Answered], Sequence[Answered]]
+    """Drawn ones; further ones that failed; all, for sinks that choose; all, for first requests."""
+    rate: float
     size: int
     second_s: int
     base_s: float
@@ -69,10 +74,12 @@ class Tally:
                 for index, found in ledger.count_latency(np.asarray(took_s)).items():
                     latency[index] = latency.get(index, 0) + found
 
-    def answered(self, rows: int, answers: Mapping[str, int], invalid: int) -> None:
+    def answered(self, rows: int, unread: int, answers: Mapping[str, int], invalid: int) -> None:
         """So many rows were answered, by answer; `invalid` counts the requests with one that is none."""
-        self.numbers["rows"] += rows
-        self.numbers["invalid"] += invalid
+        numbers = self.numbers
+        numbers["rows"] += rows
+        numbers["unread"] += unread
+        numbers["invalid"] += invalid
         own = self.answers
         for name, count in answers.items():
             if name not in own and len(own) >= MAX_CLASSES:
@@ -109,7 +116,6 @@ class Counting:
         self._now_s = clock.monotonic_s
         self._open: dict[tuple[str, int, str], tuple[Subject, Tally, Tally | None]] = {}
         self._firsts = firsts
-        self._random = np.random.default_rng()
         self._thread = threading.Thread(target=self._run, name="seaway-count", daemon=True)
 
     def begin(self) -> None:
@@ -141,49 +147,43 @@ class Counting:
             first = None if subject.rules.unit is None else Tally()
             entry = self._open[key] = subject, Tally(), first
         _, tally, first = entry
-        failed = False
+        seen = 0
         for (door, code), took_s in handed.took_s.items():
             self._counts.add(Key(door, subject.endpoint, str(subject.revision), code), took_s, now_s)
             tally.ended(code, took_s)
-            failed = failed or outcome(code) in ("failed", "refused")
-        rows, answers, invalid = read(subject.answer, handed.requests)
-        tally.answered(rows, answers, invalid)
+            seen += len(took_s)
+        batches, rows, unread, invalid = handed.given
+        tally.answered(rows, unread, read(subject.answer, batches), invalid)
+        drawn, failures, kept, units = handed.held
         if first is not None:
-            self._count_first(subject, handed.requests, first)
-        self._keep(subject, handed, rows, failed)
+            self._count_first(subject, units, first)
+        budget = self._budget
+        budget.seen(seen)
+        budget.adjust(now_s)
+
+        def block(of: Sequence[Answered], share: float) -> Block:
+            return Block(subject, of, seen, rows, share, handed.base_s)
+
+        all_failed = [*drawn, *failures] if failures else drawn
+        taken = Taken(
+            block(kept, 1.0), block(drawn, handed.rate), block(all_failed, handed.rate), handed.size
+        )
+        if drawn or failures or kept:
+            self._keeping.put(taken)
 
     def _count_first(self, subject: Subject, requests: Sequence[Answered], tally: Tally) -> None:
         """Of each user key the first request alone; those without a key are no unit."""
-        found = self._firsts.of(subject, requests)
         by_code: dict[str, list[float]] = {}
-        for request in found:
+        for request in self._firsts.of(subject, requests):
             by_code.setdefault(request.code, []).append(request.ended_s - request.received_s)
+            if request.outputs is None:
+                continue
+            counts, bad = (
+                ({}, 0) if subject.answer is None else count_answers(subject.answer, request.outputs)
+            )
+            tally.answered(request.rows, 0, counts, int(bad > 0))
         for code, took_s in by_code.items():
             tally.ended(code, took_s)
-        tally.answered(*read(subject.answer, found))
-
-    def _keep(self, subject: Subject, handed: Handed, rows: int, failed: bool) -> None:
-        """Draw what the sinks may look at, and give it to the other thread."""
-        requests, budget = handed.requests, self._budget
-        budget.seen(len(requests))
-        budget.adjust(self._now_s())
-        rate = budget.rate
-        drawn: Sequence[Answered] = requests
-        if rate < 1.0:
-            drawn = list(itertools.compress(requests, (self._random.random(len(requests)) < rate).tolist()))
-
-        def block(of: Sequence[Answered], share: float) -> Block:
-            return Block(subject, of, len(requests), rows, share, handed.base_s)
-
-        with_failures = drawn
-        if failed and rate < 1.0:
-            taken = set(map(id, drawn))
-            with_failures = [
-                one for one in requests if id(one) in taken or outcome(one.code) in ("failed", "refused")
-            ]
-        self._keeping.put(
-            Taken(block(requests, 1.0), block(drawn, rate), block(with_failures, rate), handed.size)
-        )
 
     def _close_second(self, second_s: int) -> None:
         found, self._open = self._open, {}
@@ -205,22 +205,11 @@ def outcome(code: str) -> str | None:
     return "failed" if known.http >= 500 else "rejected"
 
 
-def read(spec: AnswerSpec | None, requests: Sequence[Answered]) -> tuple[int, dict[str, int], int]:
-    """The rows that were answered, their answers by name, and the requests that hold one which is none."""
-    outputs = [one.outputs for one in requests if one.outputs is not None]
-    rows = sum([one.rows for one in requests if one.outputs is not None])
-    if spec is None or not outputs:
-        return rows, {}, 0
-    counted, bad_rows = count_answers(spec, _together(spec, outputs))
-    if not bad_rows:
-        return rows, counted, 0
-    return rows, counted, sum(count_answers(spec, one)[1] > 0 for one in outputs)
-
-
-def _together(spec: AnswerSpec, outputs: Sequence[Tensors]) -> Tensors:
-    """The output that holds the answers, of all requests."""
-    name = spec.output
-    if len(outputs) == 1:
-        return outputs[0]
-    arrays = [one[name] for one in outputs]
-    return {name: np.concatenate([a.reshape(len(a), -1) for a in arrays] if arrays[0].ndim != 1 else arrays)}
+def read(spec: AnswerSpec | None, batches: Sequence[Array]) -> dict[str, int]:
+    """Answered rows by answer."""
+    if spec is None or not batches:
+        return {}
+    together = (
+        batches[0] if len(batches) == 1 else np.concatenate([one.reshape(len(one), -1) for one in batches])
+    )
+    return count_answers(spec, {spec.output: together})[0]

@@ -1,6 +1,6 @@
 """Takes every ended request on the event loop, and counts and keeps it on two threads of its own.
 
-The worker makes one `Recorder`. On the loop a request costs two appends. The *counting* thread makes the exact part of
+The worker makes one `Recorder`. On the loop a request costs the append of its time, and now and then it is drawn. The *counting* thread makes the exact part of
 it: `/metrics`, the ledger of each second, the answers by class. The *keeping* thread runs the sinks, which may wait for a
 disk; its queue is bounded, and what does not fit is dropped from the sinks (never from the counts) and counted.
 """
@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import threading
+from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from seaway.core.answers import answer_spec
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
 from seaway.core.records import Answered, RecordRules
+from seaway.engine.answers import Given
 from seaway.engine.handle import Handle
 from seaway.monitor.budget import Budget
-from seaway.monitor.counting import Counting, Handed
+from seaway.monitor.counting import FAILED, Counting, Handed, outcome
 from seaway.monitor.first_requests import FirstRequests
 from seaway.monitor.keeping import Keeping
 from seaway.monitor.live_ledger import LiveLedger
@@ -32,22 +36,38 @@ from seaway.monitor.seconds import SecondsWriter
 from seaway.monitor.sinks import RecordPaths, Sink, Subject
 from seaway.wire.prometheus import Family, Sample
 
-BLOCK_REQUESTS: Final = 1024
+BLOCK_REQUESTS: Final = 8192
+"""Of one door and code; a second that is over hands over what there is."""
+BLOCK_DRAWN: Final = 1024
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _END_S: Final = 5.0
+_WELL: Final = frozenset({"200", "OK"})
 _NO_RULES: Final = RecordRules()
 
 
 class Sheet:
     """The requests of one revision that ended since the last block; on the event loop's thread only."""
 
-    __slots__ = ("bytes", "requests", "subject", "took_s")
+    __slots__ = ("bytes", "drawn", "failures", "given", "keeps_all", "kept", "subject", "took_s", "units")
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, keeps_all: bool) -> None:
         self.subject = subject
-        self.requests: list[Answered] = []
-        self.took_s: dict[tuple[str, str], list[float]] = {}
+        self.keeps_all = keeps_all
+        """Whether a sink chooses by itself among all requests."""
+        self.given: Given | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.took_s: dict[tuple[str, str], array[float]] = {}
         """Times from head to answer, by door and code."""
+        self.drawn: list[Answered] = []
+        self.failures: list[Answered] = []
+        """Those that failed and were not drawn."""
+        self.kept: list[Answered] = []
+        """All, where `keeps_all`."""
+        self.units: list[Answered] = []
+        """All, where first requests are counted."""
         self.bytes = 0
 
 
@@ -63,6 +83,8 @@ class Recorder:
         say: Callable[[str], None],
     ) -> None:
         """`rules` gives those of an endpoint now, `say` writes a line to the worker's log."""
+        self._sinks = tuple(sinks)
+        self._draws = any(sink.takes != "all" for sink in sinks)
         self._rules = rules
         self._clock = clock
         self._now_s = clock.monotonic_s
@@ -75,6 +97,9 @@ class Recorder:
         self._counts = RequestCounts()
         self._ledger = LiveLedger()
         self._budget = Budget(clock.monotonic_s())
+        self._random = np.random.default_rng()
+        self._gaps: list[int] = []
+        self._gap = 1 if self._draws else sys.maxsize
         self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
         self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
         self._counting = Counting(
@@ -101,18 +126,30 @@ class Recorder:
         ended_s = request.ended_s
         if ended_s >= self._next_s:
             self._roll()
-        requests = sheet.requests
-        if not requests:
-            self._dirty.append(sheet)
-        requests.append(request)
-        key = (door, request.code)
-        took_s = sheet.took_s.get(key)
-        if took_s is None:
-            sheet.took_s[key] = [ended_s - request.received_s]
-        else:
-            took_s.append(ended_s - request.received_s)
-        sheet.bytes += size
-        if len(requests) >= BLOCK_REQUESTS or sheet.bytes >= BLOCK_BYTES:
+        code = request.code
+        took_s = sheet.took_s
+        times = took_s.get((door, code))
+        if times is None:
+            if not took_s:
+                self._dirty.append(sheet)
+                sheet.given = handle.predictor.given
+            times = took_s[door, code] = array("d")
+        times.append(ended_s - request.received_s)
+        if sheet.keeps_all:
+            sheet.kept.append(request)
+            sheet.bytes += size
+        if sheet.subject.rules.unit is not None:
+            sheet.units.append(request)
+        # Only what is looked at again is held: to hold all for a moment costs more than all the rest of this.
+        self._gap -= 1
+        if self._gap <= 0:
+            self._gap = self._next_gap()
+            sheet.drawn.append(request)
+            sheet.bytes += size
+        elif code not in _WELL and self._draws and outcome(code) in FAILED:
+            sheet.failures.append(request)
+            sheet.bytes += size
+        if len(sheet.drawn) >= BLOCK_DRAWN or len(times) >= BLOCK_REQUESTS or sheet.bytes >= BLOCK_BYTES:
             self._hand_over(sheet)
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
@@ -144,7 +181,7 @@ class Recorder:
         self._counts.drop_retired(alive, self._now_s())
         self._ledger.drop_retired(alive)
         for key in [key for key in self._sheets if (key[0], str(key[1])) not in alive]:
-            if not self._sheets[key].requests:
+            if not self._sheets[key].took_s:
                 del self._sheets[key]
 
     def rules_changed(self) -> None:
@@ -152,9 +189,10 @@ class Recorder:
         for key, sheet in self._sheets.items():
             rules = self._find_rules(key[0])
             if rules != sheet.subject.rules:
-                if sheet.requests:
+                if sheet.took_s:
                     self._hand_over(sheet)
                 sheet.subject = msgspec.structs.replace(sheet.subject, rules=rules)
+                sheet.keeps_all = self._keeps_all(rules)
 
     def close(self) -> None:
         """Keep what is left, and end. Blocks for the disk, at most `_END_S` for each thread. Idempotent."""
@@ -171,19 +209,21 @@ class Recorder:
         sheet = self._sheets.get(key)
         if sheet is None:
             manifest = bundle.manifest
-            sheet = self._sheets[key] = Sheet(
-                Subject(
-                    endpoint=handle.endpoint,
-                    revision=revision.number,
-                    digest=revision.digest,
-                    ref=revision.ref,
-                    signature=manifest.signature,
-                    answer=answer_spec(manifest.signature, manifest.classes),
-                    rules=self._find_rules(handle.endpoint),
-                )
+            subject = Subject(
+                endpoint=handle.endpoint,
+                revision=revision.number,
+                digest=revision.digest,
+                ref=revision.ref,
+                signature=manifest.signature,
+                answer=answer_spec(manifest.signature, manifest.classes),
+                rules=self._find_rules(handle.endpoint),
             )
+            sheet = self._sheets[key] = Sheet(subject, self._keeps_all(subject.rules))
         handle.sheet = sheet
         return sheet
+
+    def _keeps_all(self, rules: RecordRules) -> bool:
+        return any(sink.takes == "all" and sink.wants(rules) for sink in self._sinks)
 
     def _find_rules(self, endpoint: str) -> RecordRules:
         try:
@@ -193,25 +233,45 @@ class Recorder:
 
     def _hand_over(self, sheet: Sheet) -> None:
         """Give a sheet's requests to the counting thread."""
-        handed = Handed(
-            sheet.subject, sheet.requests, sheet.took_s, sheet.bytes, self._second_s(), self._base_s
+        given = None if sheet.given is None else sheet.given.take()
+        second_s, base_s = self._second_s(), self._base_s
+        self._handed.put(
+            Handed(
+                sheet.subject,
+                sheet.took_s,
+                given or ([], 0, 0, 0),
+                (sheet.drawn, sheet.failures, sheet.kept, sheet.units),
+                self._budget.drawing,
+                sheet.bytes,
+                second_s,
+                base_s,
+            )
         )
         # It may come to stand twice among the dirty ones: a list of a second at most.
-        sheet.requests, sheet.took_s, sheet.bytes = [], {}, 0
-        self._handed.put(handed)
+        sheet.clear()
+
+    def _next_gap(self) -> int:
+        """After how many requests the next one is drawn: each by itself with the budget's rate, so the gap is geometric."""
+        if not self._gaps:
+            rate = self._budget.rate
+            self._budget.drawing = rate
+            self._gaps = [1] * 64 if rate >= 1.0 else self._random.geometric(rate, 64).tolist()
+        return self._gaps.pop()
 
     def _roll(self) -> None:
         """A second is over, or somebody asks: hand over all there is."""
         dirty, self._dirty = self._dirty, []
         for sheet in dirty:
-            if sheet.requests:
+            if sheet.took_s:
                 self._hand_over(sheet)
         unrouted, self._unrouted = self._unrouted, {}
         for key, took_s in unrouted.items():
             self._counts.add(key, took_s, self._now_s())
         now_s = self._now_s()
         if now_s >= self._next_s:
-            self._handed.put(Handed(None, (), {}, 0, self._second_s(), self._base_s))
+            self._handed.put(
+                Handed(None, {}, ([], 0, 0, 0), ((), (), (), ()), 1.0, 0, self._second_s(), self._base_s)
+            )
             self._base_s = self._clock.now_s() - now_s
             self._next_s = self._second_ends_s()
 

@@ -32,8 +32,8 @@ class Subject(msgspec.Struct, frozen=True):
 class Block(msgspec.Struct, frozen=True):
     """Requests of one revision that ended one after the other.
 
-    `seen` is how many requests ended, `rate` the share of them that was drawn into `requests`, each by itself and by
-    chance; 1.0 is all. `base_s` turns the monotonic times of the requests into seconds since 1970 when added.
+    `seen` is how many requests ended, with `seen_rows` answered rows; `rate` the share of them that was drawn into
+    `requests`, each by itself and by chance; 1.0 is all. `base_s` turns the monotonic times of the requests into seconds since 1970 when added.
     """
 
     subject: Subject
@@ -52,6 +52,9 @@ class Sink(Protocol):
     takes: Literal["all", "sample", "sample and failures"]
     """What its blocks hold: all requests (for sinks that choose by themselves, and cheaply), those drawn at the rate that
     the recorder's budget allows, or those and every request that failed (5xx)."""
+
+    def wants(self, rules: RecordRules) -> bool:
+        """Whether it chooses among all requests of an endpoint with these rules; asked only of sinks that take "all"."""
 
     def take(self, block: Block) -> None: ...
 

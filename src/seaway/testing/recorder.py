@@ -1,4 +1,4 @@
-"""A recorder that keeps what it is told in a list, for tests of doors and fronts."""
+"""Recorders for tests of doors and fronts, and for the bench: one that keeps what it is told, one that does not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,32 @@ from seaway.engine.handle import Handle
 from seaway.wire.prometheus import Family, Sample
 
 
-class MemoryRecorder:
-    """`serve.plane.Recorder` without threads or files. `codes` counts (door, endpoint, revision, code)."""
+class Unrecorded:
+    """`serve.plane.Recorder` that records nothing."""
+
+    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None: ...
+
+    def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None: ...
+
+    def rules_changed(self) -> None: ...
+
+    async def settled(self) -> None: ...
+
+    def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
+        return []
+
+    def families(self, labels: dict[str, str]) -> Iterator[Family]:
+        return iter(())
+
+    def begin(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def drop_retired(self, alive: Collection[tuple[str, str]]) -> None: ...
+
+
+class MemoryRecorder(Unrecorded):
+    """Without threads or files. `codes` counts (door, endpoint, revision, code)."""
 
     def __init__(self) -> None:
         self.codes: Counter[tuple[str, str, str, str]] = Counter()
@@ -24,22 +48,9 @@ class MemoryRecorder:
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
         self.codes[door, endpoint, "", code] += 1
 
-    def rules_changed(self) -> None: ...
-
-    async def settled(self) -> None: ...
-
-    def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
-        return []
-
     def families(self, labels: dict[str, str]) -> Iterator[Family]:
         total = Family("seaway_requests_total", "counter", "Answered requests.", [])
         for (door, endpoint, revision, code), count in self.codes.items():
             own = {"door": door, "endpoint": endpoint, "revision": revision, "code": code, **labels}
             total.samples.append(Sample(own, count))
         yield total
-
-    def begin(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def drop_retired(self, alive: Collection[tuple[str, str]]) -> None: ...

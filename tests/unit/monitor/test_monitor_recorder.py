@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 from engine_fakes import FakeClock
-from recorder_fakes import Ended, MemorySink, handle, recorder
+from recorder_fakes import Ended, MemorySink, handle, recorder, tell
 
 from seaway.core import ledger
 from seaway.core.ledger import Page
 from seaway.core.records import RecordRules
 from seaway.monitor import keeping, seconds
-from seaway.monitor.recorder import BLOCK_REQUESTS, Recorder
+from seaway.monitor.recorder import BLOCK_DRAWN, Recorder
 
 
 def outputs(*values: float) -> dict[str, np.ndarray]:
@@ -62,10 +62,11 @@ def test_all_is_counted_exactly_by_code_and_in_the_second_in_which_it_ended(tmp_
         for number in range(2500):
             code = ("200", "200", "200", "execution_failed", "wrong_shape")[number % 5]
             found = outputs(float(number)) if code == "200" else None
-            one.answered(revision, Ended(found, code, ended_s=clock.at_s), "predict", 10)
+            tell(one, revision, Ended(found, code, ended_s=clock.at_s), 10)
         one.unrouted("oip", "", "endpoint_not_found", 0.001)
         clock.at_s += 1.25  # a second later: what ends now belongs to the next one
-        one.answered(revision, Ended(outputs(1.0), ended_s=clock.at_s, took_s=0.5), "predict", 10)
+        await one.settled()
+        tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s, took_s=0.5), 10)
         clock.at_s += 1.0
         await one.settled()
 
@@ -78,7 +79,7 @@ def test_all_is_counted_exactly_by_code_and_in_the_second_in_which_it_ended(tmp_
     }
     one.close()
     assert sink.closed and sink.requests == 2501
-    assert [len(block.requests) for block in sink.blocks] == [BLOCK_REQUESTS, BLOCK_REQUESTS, 452, 1]
+    assert [len(block.requests) for block in sink.blocks] == [BLOCK_DRAWN, BLOCK_DRAWN, 452, 1]
     (page,) = pages(tmp_path)
     first, second = page.seconds
     assert (first.at_s, second.at_s) == (1000, 1001)
@@ -105,19 +106,19 @@ def test_a_sink_that_stands_still_costs_neither_requests_nor_counts(tmp_path: Pa
     async def scenario() -> None:
         one.begin()
         revision = handle(clock)
-        for _ in range(blocks * BLOCK_REQUESTS):
-            one.answered(revision, Ended(outputs(1.0), ended_s=clock.at_s), "predict", 10)
+        for _ in range(blocks * BLOCK_DRAWN):
+            tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 10)
         await one.settled()
 
     run(scenario)
-    assert counted(one) == {"200": blocks * BLOCK_REQUESTS}
+    assert counted(one) == {"200": blocks * BLOCK_DRAWN}
     dropped = sink_counts(one, "dropped")["stuck"]
-    assert dropped >= 39 * BLOCK_REQUESTS
+    assert dropped >= 39 * BLOCK_DRAWN
     gate.set()
     one.close()
-    assert sink_counts(one, "kept")["stuck"] + sink_counts(one, "dropped")["stuck"] == blocks * BLOCK_REQUESTS
+    assert sink_counts(one, "kept")["stuck"] + sink_counts(one, "dropped")["stuck"] == blocks * BLOCK_DRAWN
     (page,) = pages(tmp_path)
-    assert sum(s.counts.finished for s in page.seconds) == blocks * BLOCK_REQUESTS
+    assert sum(s.counts.finished for s in page.seconds) == blocks * BLOCK_DRAWN
 
 
 def test_large_bodies_that_wait_for_a_sink_are_bounded(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_large_bodies_that_wait_for_a_sink_are_bounded(tmp_path: Path) -> None:
         one.begin()
         revision = handle(clock)
         for _ in range(200):
-            one.answered(revision, Ended(outputs(1.0), ended_s=clock.at_s), "predict", size)
+            tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), size)
         await one.settled()
 
     run(scenario)
@@ -153,13 +154,13 @@ def test_a_sink_that_fails_is_said_once_and_the_others_go_on(tmp_path: Path) -> 
     async def scenario() -> None:
         one.begin()
         revision = handle(clock)
-        for _ in range(3 * BLOCK_REQUESTS):
-            one.answered(revision, Ended(outputs(1.0), ended_s=clock.at_s), "predict", 10)
+        for _ in range(3 * BLOCK_DRAWN):
+            tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 10)
 
     run(scenario)
     one.close()
-    assert sink_counts(one, "dropped")["broken"] == 3 * BLOCK_REQUESTS
-    assert sink_counts(one, "kept")["whole"] == whole.requests == 3 * BLOCK_REQUESTS
+    assert sink_counts(one, "dropped")["broken"] == 3 * BLOCK_DRAWN
+    assert sink_counts(one, "kept")["whole"] == whole.requests == 3 * BLOCK_DRAWN
     assert len(said) == 1 and "No space left" in said[0]
 
 
@@ -170,7 +171,7 @@ def test_seconds_that_cannot_be_written_are_counted_as_dropped(tmp_path: Path) -
 
     async def scenario() -> None:
         one.begin()
-        one.answered(handle(clock), Ended(outputs(1.0), ended_s=clock.at_s), "predict", 10)
+        tell(one, handle(clock), Ended(outputs(1.0), ended_s=clock.at_s), 10)
 
     run(scenario)
     one.close()
@@ -191,7 +192,7 @@ def test_only_the_first_request_of_each_user_is_a_unit(tmp_path: Path) -> None:
             revision = handle(clock)
             for user in users:
                 headers = {} if user is None else {"x-user-id": user}
-                one.answered(revision, Ended(outputs(2.0), ended_s=clock.at_s, headers=headers), "predict", 1)
+                tell(one, revision, Ended(outputs(2.0), ended_s=clock.at_s, headers=headers), 1)
 
         run(scenario)
         one.close()
@@ -214,7 +215,7 @@ def test_answers_that_are_none_are_invalid_and_bad(tmp_path: Path) -> None:
         one.begin()
         revision = handle(clock)
         for values in ((1.0, 2.0), (float("nan"), 1.0), (float("nan"), float("inf"))):
-            one.answered(revision, Ended(outputs(*values), ended_s=clock.at_s, rows=2), "predict", 10)
+            tell(one, revision, Ended(outputs(*values), ended_s=clock.at_s, rows=2), 10)
 
     run(scenario)
     one.close()
@@ -233,7 +234,7 @@ def test_the_live_pages_are_those_on_disk(tmp_path: Path) -> None:
         one.begin()
         revision = handle(clock)
         for _ in range(5):
-            one.answered(revision, Ended(outputs(3.0), ended_s=clock.at_s), "predict", 1)
+            tell(one, revision, Ended(outputs(3.0), ended_s=clock.at_s), 1)
             clock.at_s += 1
         clock.at_s += 1
         await one.settled()
