@@ -61,7 +61,8 @@ class Given:
 
 def _invalid(found: Array, jobs: Sequence[Job]) -> int:
     """How many of these jobs, whose rows these are in order, have one that is not finite."""
-    bad = np.logical_not(np.isfinite(found.reshape(len(found), -1))).any(axis=1)
+    finite = np.asarray(np.isfinite(found), dtype=np.bool_)
+    bad = np.asarray(~finite.reshape(len(found), -1).all(axis=1), dtype=np.bool_)
     ends = np.cumsum([job.rows for job in jobs])
     return sum(bool(bad[end - job.rows : end].any()) for job, end in zip(jobs, ends.tolist(), strict=True))
 

@@ -149,7 +149,12 @@ class Recorder:
         elif code not in _WELL and self._draws and outcome(code) in FAILED:
             sheet.failures.append(request)
             sheet.bytes += size
-        if len(sheet.drawn) >= BLOCK_DRAWN or len(times) >= BLOCK_REQUESTS or sheet.bytes >= BLOCK_BYTES:
+        if (
+            len(sheet.drawn) >= BLOCK_DRAWN
+            or len(sheet.kept) >= BLOCK_DRAWN
+            or len(times) >= BLOCK_REQUESTS
+            or sheet.bytes >= BLOCK_BYTES
+        ):
             self._hand_over(sheet)
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
