@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether summaries, provenance and captures of requests are kept; counts and metrics always are."""
     log_requests: Literal["off", "failures", "sample", "all"] = "failures"
     """Which requests get a line in HOME/log: those that failed, also a sample of the others, or all."""
-    otlp: str | None = None
+    otlp: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
     """Base URL of an OTLP receiver (HTTP) that traces are sent to; None means no tracing."""
     trace_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
     """Share of the requests without a `traceparent` that are traced; the others follow their caller."""

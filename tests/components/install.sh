@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The real components that the tests marked `outside` talk to, from Debian's packages. Does nothing where all is there.
 set -euo pipefail
-packages=(postgresql skopeo docker-registry podman buildah crun runc mmdebstrap netavark fuse-overlayfs iptables catatonit strace curl chromium nghttp2-client)
+packages=(postgresql skopeo docker-registry podman buildah crun runc mmdebstrap netavark fuse-overlayfs iptables catatonit strace curl chromium nghttp2-client prometheus prometheus-alertmanager)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

@@ -29,6 +29,9 @@ PROOFS = (
     "segfaults",
     "soak",
     "overload",
+    "summaries",
+    "feedback",
+    "provenance",
 )
 
 

@@ -23,6 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(600)]
         "segfaults",
         "soak",
         "overload",
+        "summaries",
+        "feedback",
+        "provenance",
     ],
 )
 def test_a_proof_holds_at_a_small_size(name: str) -> None:

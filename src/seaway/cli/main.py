@@ -63,6 +63,16 @@ VERBS: Final[dict[str, Verb]] = {
     "status": Verb(
         "seaway.cli.endpoints:status", "Show what is live, and how the workers are.", "seaway status prices"
     ),
+    "watch": Verb(
+        "seaway.cli.watch:watch",
+        "Show an endpoint's traffic, errors, latency and answers, live.",
+        "seaway watch prices",
+    ),
+    "explain": Verb(
+        "seaway.cli.explain:explain",
+        "Say which revision answered a request, how long it took and what came true.",
+        "seaway explain 5f2a9c1e77b04d36-2a",
+    ),
     "predict": Verb(
         "seaway.cli.endpoints:predict",
         "Send rows of a file to an endpoint.",
@@ -86,6 +96,31 @@ VERBS: Final[dict[str, Verb]] = {
         "Serve one model, the data plane alone.",
         "seaway serve model.onnx --http 127.0.0.1:8080",
     ),
+    "profile": Verb(
+        "seaway.cli.profiles:profile",
+        "Show what came and what was answered, column by column.",
+        "seaway profile prices --since 1h",
+    ),
+    "records": Verb(
+        "seaway.cli.records:records",
+        "Look at captured requests, by SQL or not; erase a subject's.",
+        "seaway records prices --since 12h --sql 'SELECT code, count(*) FROM records GROUP BY code'",
+    ),
+    "feedback import": Verb(
+        "seaway.cli.feedback:import_file",
+        "Tell what became of predictions: outcomes and KPIs by request id.",
+        "seaway feedback import outcomes.csv",
+    ),
+    "quality": Verb(
+        "seaway.cli.feedback:quality",
+        "Show an endpoint's live accuracy, calibration, errors and KPIs.",
+        "seaway quality prices --since 7d --by window",
+    ),
+    "monitoring": Verb(
+        "seaway.cli.monitoring:monitoring",
+        "Write an endpoint's alert rules and dashboard.",
+        "seaway monitoring prices -o ./monitoring",
+    ),
     "image": Verb(
         "seaway.cli.models:image",
         "Write a Dockerfile and a build context for a version.",
@@ -102,6 +137,12 @@ VERBS: Final[dict[str, Verb]] = {
         "seaway doctor",
     ),
 }
+
+_GROUPS: Final = {
+    "config": "Show the configuration.",
+    "feedback": "Tell what became of predictions.",
+}
+"""What the verbs of two words have in common, by their first."""
 
 
 def build_app() -> cyclopts.App:
@@ -128,7 +169,7 @@ def build_app() -> cyclopts.App:
     for words, verb in VERBS.items():
         group, _, name = words.rpartition(" ")
         if group not in groups:
-            groups[group] = cyclopts.App(name=group, help="Show the configuration.", help_format="markdown")
+            groups[group] = cyclopts.App(name=group, help=_GROUPS[group], help_format="markdown")
             app.command(groups[group])
         groups[group].command(
             verb.target, name=name, help=verb.summary, help_epilogue=f"Example:\n\n```\n{verb.example}\n```"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -11,8 +11,11 @@ import msgspec
 from seaway.client import http as exchange
 from seaway.control import views
 from seaway.core.events import Event, LiveAt
+from seaway.core.feedback import FeedbackAnswer
+from seaway.core.quality import Quality
 
 _TIMEOUT_S = 600.0  # a deploy answers when its gate is done
+_WATCH_S = 5.0
 
 
 class ControlClient:
@@ -45,14 +48,36 @@ class ControlClient:
             self._ask("GET", f"{path}?{urlencode({'at': at})}"), type=tuple[LiveAt, ...]
         )
 
+    def seconds(self, endpoint: str, after_s: int = 0) -> views.Seconds:
+        """What was answered after this second (since 1970); 0 is all that the workers keep, about 15 minutes."""
+        path = f"{_path(endpoint, 'seconds')}?after={after_s}"
+        return msgspec.json.decode(self._ask("GET", path, timeout_s=_WATCH_S), type=views.Seconds)
+
+    def feedback(self, body: bytes, content_type: str) -> FeedbackAnswer:
+        """Post one body of feedback; it is kept when this returns, and safe to send again."""
+        connection = exchange.UnixConnection(self._socket, _TIMEOUT_S)
+        try:
+            headers = {"content-type": content_type}
+            answer = exchange.exchange(connection, "POST", "/feedback", body, headers)
+        finally:
+            connection.close()
+        return msgspec.json.decode(answer.body, type=FeedbackAnswer)
+
+    def quality(self, endpoint: str, asked: Mapping[str, str]) -> Quality:
+        """The live quality of an endpoint; `asked` holds the route's `since`, `until`, `by`, `revision` and `slice`."""
+        path = f"{_path(endpoint, 'quality')}?{urlencode(asked)}"
+        return msgspec.json.decode(self._ask("GET", path), type=Quality)
+
     def follow(self, after: int) -> Iterator[Event]:
         """Events after this number as they happen; ends when the control process ends."""
         connection = exchange.UnixConnection(self._socket, _TIMEOUT_S)
         for data in exchange.events(connection, f"/events?after={after}"):
             yield msgspec.json.decode(data, type=Event)
 
-    def _ask(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
-        connection = exchange.UnixConnection(self._socket, _TIMEOUT_S)
+    def _ask(
+        self, method: str, path: str, body: msgspec.Struct | None = None, timeout_s: float = _TIMEOUT_S
+    ) -> bytes:
+        connection = exchange.UnixConnection(self._socket, timeout_s)
         try:
             encoded = None if body is None else msgspec.json.encode(body)
             headers = {"content-type": "application/json"} if encoded else {}

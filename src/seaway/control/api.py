@@ -9,6 +9,10 @@
 | POST /endpoints/NAME/rollback | `views.RollbackRequest` | `views.Accepted` |
 | DELETE /endpoints/NAME | | `views.Accepted` |
 | GET /history, /endpoints/NAME/history | | events, or with `?at=TIME` what was live |
+| GET /endpoints/NAME/seconds?after=N | | `views.Seconds` |
+| GET /endpoints/NAME/quality?since=… | | `core.quality.Quality` |
+| GET /requests/ID | | `core.provenance.Explained` |
+| POST /feedback | rows, see `wire.feedback_json` | `core.feedback.FeedbackAnswer` |
 | GET /events?after=N | | Server-Sent Events, without end |
 
 Changes take an `Idempotency-Key`. Every route but /healthz passes `auth.authorize`; each refused change leaves one
@@ -30,7 +34,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from seaway.control import auth, views, workers
+from seaway.control import auth, explaining, feedback_routes, views, watching, workers
 from seaway.control.auth import Action, Principal
 from seaway.control.doors import Door
 from seaway.control.routes import ControlRoute, Parts, change_body, error_response, json_response
@@ -130,6 +134,10 @@ ROUTES: Final = (
     ControlRoute("DELETE", "/endpoints/{name}", Action.DELETE, _delete),
     ControlRoute("POST", "/endpoints/{name}/rollback", Action.ROLLBACK, _rollback),
     ControlRoute("GET", "/endpoints/{name}/history", Action.READ, _history),
+    ControlRoute("GET", "/endpoints/{name}/seconds", Action.READ, watching.seconds),
+    ControlRoute("GET", "/endpoints/{name}/quality", Action.READ, feedback_routes.quality),
+    ControlRoute("POST", "/feedback", Action.FEEDBACK, feedback_routes.take),
+    *explaining.ROUTES,
 )
 
 
@@ -174,9 +182,9 @@ async def _admit(parts: Parts, door: Door, route: ControlRoute, request: Request
         if route.action not in (None, Action.READ):
             client = request.client.host if request.client else "unknown"
             stranger = Principal(f"stranger at {client}", auth.Role.STRANGER)
-            name = request.path_params["name"][:63]
-            refusal = parts.deployments.record_refusal
-            await asyncio.to_thread(refusal, stranger, route.action, name, error.code, error.message)
+            name = request.path_params.get("name")
+            refusal = functools.partial(parts.deployments.record_refusal, stranger, route.action)
+            await asyncio.to_thread(refusal, name and name[:63], error.code, error.message)
         raise
 
 

@@ -40,17 +40,28 @@ Gate = Callable[[Version, Version | None], GateReport]
 """Runs the checks of a version against the one now live (None if there is none). Blocking."""
 
 
+CheckRecords = Callable[[Deployment, Version], tuple[str, ...]]
+"""Whether what a Deployment wants recorded can be: warnings. Blocking; raises `UserError` (`invalid_spec`, `missing_extra`)."""
+
+
 class Deployments:
     """The use cases over one state store. Methods block and are thread-safe; `wake` is called after each change."""
 
     def __init__(
-        self, store: StateStore, bundles: Bundles, gate: Gate, clock: Clock, wake: Callable[[], None]
+        self,
+        store: StateStore,
+        bundles: Bundles,
+        gate: Gate,
+        clock: Clock,
+        wake: Callable[[], None],
+        check_records: CheckRecords,
     ) -> None:
         self._store = store
         self._bundles = bundles
         self._gate = gate
         self._clock = clock
         self._wake = wake
+        self._check_records = check_records
 
     def deploy(
         self, principal: auth.Principal, endpoint: str, request: views.DeployRequest, key: str | None = None
@@ -78,8 +89,10 @@ class Deployments:
                 known = "is live already" if first.phase is not Phase.PROGRESSING else "is on its way already"
                 plan = changes.Plan(first, f"{version.ref} {known}: nothing to do", current)
                 return self._store_plan(plan, promise)
+            notes = self._check_records(spec, version)
             report = self._gate(version, self._baseline(first))
             judged = changes.judge(spec, version, report, request.override)
+            judged = msgspec.structs.replace(judged, warnings=(*judged.warnings, *notes))
 
             def plan_deploy(state: DeploymentState | None) -> changes.Plan:
                 if _wish(state) != _wish(first):

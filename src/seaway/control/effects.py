@@ -20,6 +20,7 @@ from seaway.control.openings import Openings
 from seaway.control.preparations import Preparation, Preparations
 from seaway.control.workers import WorkerEnded, Workers
 from seaway.core import reconciliation as core
+from seaway.core.answers import AnswerKind, answer_spec
 from seaway.core.deployments import Phase, Revision
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.ports import Change, Clock, StateStore
@@ -45,7 +46,7 @@ class Effects:
     ) -> None:
         """`done` is called when a preparation has ended."""
         self._store = store
-        self._workers = workers
+        self.workers = workers
         self._table = table
         self._clock = clock
         self._done = done
@@ -59,9 +60,15 @@ class Effects:
         """Whether a preparation runs."""
         return bool(self._preparations.running)
 
+    def answer_kind(self, endpoint: str, number: int) -> AnswerKind | None:
+        """Whether a revision answers with classes or numbers; None where its bundle is not open, or for neither."""
+        manifest = self._openings.manifest((endpoint, number))
+        spec = None if manifest is None else answer_spec(manifest.signature, manifest.classes)
+        return None if spec is None else spec.kind
+
     async def observe(self) -> core.Snapshot:
         """All that the decision needs, as it is now. Raises what the store raises."""
-        self.observed = await self._workers.observe()
+        self.observed = await self.workers.observe()
         self._preparations.keep_workers({(o.pid, o.slot) for o in self.observed})
         views = tuple(self._view(o) for o in self.observed)
         snapshot = await asyncio.to_thread(self._snapshot, views, self._preparations.deaths)
@@ -123,15 +130,13 @@ class Effects:
             case core.WriteTable():
                 await asyncio.to_thread(table_file.write, self._table, action.table)
             case core.Commit():
-                asked = (
-                    self._workers.ask(s, worker_admin.Commit(action.table), _ASK_S) for s in action.slots
-                )
+                asked = (self.workers.ask(s, worker_admin.Commit(action.table), _ASK_S) for s in action.slots)
                 for failure in await asyncio.gather(*asked, return_exceptions=True):
                     if isinstance(failure, BaseException):
                         raise failure
             case core.Retire():
                 retire = worker_admin.Retire(action.endpoint, action.number)
-                await self._workers.ask(action.slot, retire, _ASK_S)
+                await self.workers.ask(action.slot, retire, _ASK_S)
                 self._preparations.retired(action.slot, action.endpoint, action.number)
             case core.MarkLive() | core.MarkFailed() | core.MarkDeleted() | core.EndBake():
                 await asyncio.to_thread(self._mark, action)
@@ -151,7 +156,7 @@ class Effects:
     async def _prepare_one(self, one: Preparation, action: core.Prepare) -> None:
         request = worker_admin.Prepare(action.endpoint, action.revision, action.limits)
         try:
-            await self._workers.ask(one.slot, request, PREPARE_S)
+            await self.workers.ask(one.slot, request, PREPARE_S)
             self._preparations.succeeded(one)
         except WorkerEnded as error:
             _log.warning("%s: %s (%s)", one, error.message, error.code)
@@ -168,7 +173,7 @@ class Effects:
 
     async def _nobody_at(self, slot: int) -> bool:
         try:
-            await self._workers.ask(slot, worker_admin.Observe(), _ASK_S)
+            await self.workers.ask(slot, worker_admin.Observe(), _ASK_S)
         except SeawayError:
             return True
         return False

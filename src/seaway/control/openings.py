@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from seaway.control.deployments import Bundles
-from seaway.core.bundles import ModelRef
+from seaway.core.bundles import Manifest, ModelRef, OpenedBundle
 from seaway.core.deployments import Revision
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
@@ -31,20 +31,20 @@ class _Fault(msgspec.Struct, frozen=True):
 
 
 class Openings:
-    """The opened bundles of one home; `find` is called by one thread at a time, `forget` by any."""
+    """The opened bundles of one home; `find` is called by one thread at a time, the others by any."""
 
     def __init__(self, bundles: Bundles, clock: Clock) -> None:
         self._bundles = bundles
         self._clock = clock
-        self._found: dict[Key, str] = {}
+        self._found: dict[Key, OpenedBundle] = {}
         self._faults: dict[Key, _Fault] = {}
 
     def find(self, revision: Revision) -> str | Broken:
         """The directory of a revision's bundle, opened anew where it is gone; a fault stands for a growing pause."""
         key = revision.endpoint, revision.number
-        directory = self._found.get(key)
-        if directory is not None and Path(directory).is_dir():
-            return directory
+        found = self._found.get(key)
+        if found is not None and Path(found.directory).is_dir():
+            return found.directory
         fault = self._faults.get(key)
         now_s = self._clock.monotonic_s()
         if fault is not None and now_s < fault.due_s:
@@ -58,8 +58,13 @@ class Openings:
             self._faults[key] = _Fault(broken, failures, now_s + pause_s(failures))
             return broken
         self._faults.pop(key, None)
-        self._found[key] = opened.directory
+        self._found[key] = opened
         return opened.directory
+
+    def manifest(self, key: Key) -> Manifest | None:
+        """What a bundle that is open says of its model."""
+        found = self._found.get(key)
+        return None if found is None else found.manifest
 
     def forget(self, key: Key) -> None:
         """Have a bundle opened, and with it checked, once more: a worker could not load it."""
@@ -67,5 +72,5 @@ class Openings:
 
     def keep(self, keys: Set[Key]) -> None:
         """Drop what is known of all others."""
-        self._found = {key: directory for key, directory in self._found.items() if key in keys}
+        self._found = {key: found for key, found in self._found.items() if key in keys}
         self._faults = {key: fault for key, fault in self._faults.items() if key in keys}

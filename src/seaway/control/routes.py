@@ -18,6 +18,7 @@ from seaway.control.auth import Action, Principal
 from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
+from seaway.control.feedback import Feedback
 from seaway.core.errors import SeawayError, TemporaryError, UserError
 from seaway.core.ports import Clock
 from seaway.wire import status
@@ -39,6 +40,8 @@ class Parts(NamedTuple):
     records: Path
     """HOME/records: what the workers and this process keep of answered requests."""
     clock: Clock
+    feedback: Feedback | None = None
+    """None where nothing keeps outcomes: then nothing is taken."""
 
 
 Handler = Callable[[Parts, Principal, Request], Awaitable[Response]]

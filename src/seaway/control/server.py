@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from seaway.control.effects import Effects
 from seaway.control.loop import Loop
+from seaway.control.upkeep import Upkeep
 
 _GRACE_S: Final = 1
 
@@ -43,8 +44,10 @@ def _server(app: Starlette) -> _Server:
     )
 
 
-async def run(loop: Loop, effects: Effects, doors: Sequence[tuple[Starlette, socket.socket]]) -> None:
-    """Serve and reconcile until SIGTERM or SIGINT; each door is an app and its listening socket."""
+async def run(
+    loop: Loop, effects: Effects, upkeep: Upkeep, doors: Sequence[tuple[Starlette, socket.socket]]
+) -> None:
+    """Serve, reconcile and keep up until SIGTERM or SIGINT; each door is an app and its listening socket."""
     stopped = asyncio.Event()
     here = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,12 +55,14 @@ async def run(loop: Loop, effects: Effects, doors: Sequence[tuple[Starlette, soc
     servers = [(_server(app), listener) for app, listener in doors]
     serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     reconciling = asyncio.create_task(loop.run())
+    keeping_up = asyncio.create_task(upkeep.run())
     waiting = asyncio.create_task(stopped.wait())
     try:
         await asyncio.wait([waiting, reconciling, *serving], return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
         reconciling.cancel()
+        keeping_up.cancel()
         for server, _ in servers:
             server.should_exit = True
         for ended in await asyncio.gather(reconciling, *serving, return_exceptions=True):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from seaway.core.answers import AnswerKind
 from seaway.core.deployments import Deployment, Phase, Revision
+from seaway.core.ledger import Page
 from seaway.wire.worker_admin import LoadedRevision
 
 
@@ -82,3 +84,27 @@ class Status(msgspec.Struct, frozen=True):
 
     endpoints: tuple[EndpointStatus, ...]
     workers: tuple[WorkerStatus, ...]
+
+
+class MissingWorker(msgspec.Struct, frozen=True):
+    """A worker that gave no answer, and why: what it counted is not in what was added up."""
+
+    slot: int
+    why: str
+
+
+class Seconds(msgspec.Struct, frozen=True):
+    """What an endpoint's workers answered, second by second, and how they run it now.
+
+    `pages` hold the seconds after the one asked for, up to `through_s`: the newest second (since 1970) that is wholly
+    counted. `workers` name only this endpoint's revisions; `answers` says of a revision whether its answers are classes
+    or numbers, where its bundle is at hand.
+    """
+
+    endpoint: EndpointStatus
+    now_s: float
+    through_s: int
+    pages: tuple[Page, ...]
+    workers: tuple[WorkerStatus, ...]
+    missing: tuple[MissingWorker, ...] = ()
+    answers: dict[int, AnswerKind] = {}

@@ -62,8 +62,10 @@ CODES: Final[dict[str, str]] = {
     "blob_missing": "A manifest names a blob that is not there.",
     "version_conflict": "The version exists with other bytes; versions never change.",
     "lock_unavailable": "The environment lock could not be made, since no package index answered.",
+    "invalid_query": "The SQL over captured requests cannot run, or is not one SELECT.",
     "image_unavailable": "The build context could not be made whole.",
     # gates and control
+    "record_not_found": "Nothing is kept of a request of this id: it is too old, was not drawn, or never came.",
     "gate_failed": "The version's gate did not pass, so it may not take traffic.",
     "revision_failed": "The revision could not be loaded or did not answer its first prediction; traffic stayed where it was.",
     "nothing_to_roll_back": "The endpoint has no earlier revision to return to.",

@@ -7,7 +7,8 @@ so merging is exact, associative and commutative, and equal data give equal byte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +21,7 @@ from seaway.core.tensors import Array
 PROFILE_VERSION: Final = 1
 BINS_PER_OCTAVE: Final = 8
 """A bin spans a factor of 2**(1/8), about 9 %."""
-_SMALLEST: Final = 2.0**-40
+SMALLEST: Final = 2.0**-40
 """Magnitudes below it count as zero."""
 MAX_CATEGORIES: Final = 100
 
@@ -109,7 +110,7 @@ def summarise_numbers(column: Array) -> NumericSummary:
     missing = np.isnan(values)
     infinite = np.isinf(values)
     finite = values[~(missing | infinite)]
-    zero = np.abs(finite) < _SMALLEST
+    zero = np.abs(finite) < SMALLEST
     return NumericSummary(
         count=len(values),
         missing=int(missing.sum()),
@@ -153,13 +154,14 @@ def _bins(magnitudes: npt.NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
         return ()
     # frexp is exact, so a value falls into the same bin on every machine; log2 of numpy is not
     fraction, exponent = np.frexp(magnitudes)
-    inner = np.searchsorted(_EDGES, fraction, side="right") - 1
+    inner = np.searchsorted(EDGES, fraction, side="right") - 1
     index = (exponent.astype(np.int64) - 1) * BINS_PER_OCTAVE + inner
     found, counts = np.unique(index, return_counts=True)
     return tuple((int(i), int(n)) for i, n in zip(found, counts, strict=True))
 
 
-_EDGES: Final = np.array([math.ldexp(2.0 ** (i / BINS_PER_OCTAVE), -1) for i in range(BINS_PER_OCTAVE)])
+EDGES: Final = np.array([math.ldexp(2.0 ** (i / BINS_PER_OCTAVE), -1) for i in range(BINS_PER_OCTAVE)])
+"""Where the bins of an octave begin, as fractions of frexp (0.5 <= fraction < 1)."""
 
 
 def _categorical(
@@ -170,17 +172,17 @@ def _categorical(
     return CategoricalSummary(count, missing, tuple(sorted(counts.items())))
 
 
-def merge_numeric(a: NumericSummary, b: NumericSummary) -> NumericSummary:
-    """The summary of both columns together."""
-    lows = [x for x in (a.low, b.low) if x is not None]
-    highs = [x for x in (a.high, b.high) if x is not None]
+def merge_numeric(*parts: NumericSummary) -> NumericSummary:
+    """The summary of all these columns together."""
+    lows = [part.low for part in parts if part.low is not None]
+    highs = [part.high for part in parts if part.high is not None]
     return NumericSummary(
-        a.count + b.count,
-        a.missing + b.missing,
-        a.infinite + b.infinite,
-        a.zero + b.zero,
-        _add(a.positive, b.positive),
-        _add(a.negative, b.negative),
+        sum(part.count for part in parts),
+        sum(part.missing for part in parts),
+        sum(part.infinite for part in parts),
+        sum(part.zero for part in parts),
+        _add(part.positive for part in parts),
+        _add(part.negative for part in parts),
         min(lows, default=None),
         max(highs, default=None),
     )
@@ -197,6 +199,45 @@ def merge_categorical(a: CategoricalSummary, b: CategoricalSummary) -> Categoric
     )
 
 
+def quantile(summary: NumericSummary, q: float) -> float | None:
+    """The q-quantile (0 < q <= 1) of the finite values: the ceil(q * n)-th smallest; None where there are none.
+
+    Within a factor of 2**(1/16) of the exact one (4.4 %), since it is the middle of the bin that holds that value;
+    magnitudes below `SMALLEST` are 0. The lowest and the highest value are exact.
+    """
+    total = summary.count - summary.missing - summary.infinite
+    if total <= 0:
+        return None
+    rank = max(1, math.ceil(q * total))
+    low = -math.inf if summary.low is None else summary.low
+    high = math.inf if summary.high is None else summary.high
+    if rank == 1 and math.isfinite(low):
+        return low
+    if rank == total and math.isfinite(high):
+        return high
+    seen = 0
+    for value, count in _ascending(summary):
+        seen += count
+        if seen >= rank:
+            return min(max(value, low), high)
+    raise AssertionError("unreachable")
+
+
+def _ascending(summary: NumericSummary) -> Iterator[tuple[float, int]]:
+    """The middle (geometric) of each bin that is not empty, and its count, from the lowest on."""
+    for index, count in reversed(summary.negative):
+        yield -_middle(index), count
+    yield 0.0, summary.zero
+    for index, count in summary.positive:
+        yield _middle(index), count
+
+
+def _middle(index: int) -> float:
+    octave, inner = divmod(index, BINS_PER_OCTAVE)
+    # the last octave of float64 ends above the largest number: half of it fits
+    return min(math.ldexp(2.0 ** ((inner + 0.5) / BINS_PER_OCTAVE) / 2, octave) * 2, sys.float_info.max)
+
+
 def _merge_numeric_all(
     a: Mapping[str, NumericSummary], b: Mapping[str, NumericSummary]
 ) -> dict[str, NumericSummary]:
@@ -211,8 +252,9 @@ def _merge_categorical_all(
     return {name: merge_categorical(a.get(name, empty), b.get(name, empty)) for name in sorted({*a, *b})}
 
 
-def _add(a: tuple[tuple[int, int], ...], b: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    counts = dict(a)
-    for index, n in b:
-        counts[index] = counts.get(index, 0) + n
+def _add(parts: Iterable[tuple[tuple[int, int], ...]]) -> tuple[tuple[int, int], ...]:
+    counts: dict[int, int] = {}
+    for part in parts:
+        for index, n in part:
+            counts[index] = counts.get(index, 0) + n
     return tuple(sorted(counts.items()))

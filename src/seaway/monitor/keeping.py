@@ -14,7 +14,8 @@ from seaway.core.ledger import Second
 from seaway.core.ports import Clock
 from seaway.monitor.budget import Budget
 from seaway.monitor.seconds import SecondsWriter
-from seaway.monitor.sinks import Block, Sink, Subject
+from seaway.monitor.sinks import Block, Counted, Sink, Subject
+from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
 MOST_BLOCKS: Final = 64
@@ -98,16 +99,17 @@ class Keeping:
 
     def families(self, labels: dict[str, str]) -> Iterator[Family]:
         """What the sinks kept and dropped, and what they cost; `labels` are put on every series."""
-        requests = Family(
-            "seaway_recorder_requests_total", "counter", "Requests that sinks kept or had to drop.", []
-        )
+        requests = metric_names.RECORDER_REQUESTS.family()
         for outcome, counts in (("kept", self._kept), ("dropped", self._dropped)):
             for name, count in counts.items():
                 requests.samples.append(Sample({"sink": name, "outcome": outcome, **labels}, count))
-        cpu = Family("seaway_recorder_cpu_seconds_total", "counter", "Processor time that sinks took.", [])
+        cpu = metric_names.RECORDER_CPU.family()
         cpu.samples.append(Sample(labels, self._cpu_s))
         yield requests
         yield cpu
+        for sink in self._sinks:
+            if isinstance(sink, Counted):
+                yield from sink.families(labels)
 
     def _run(self) -> None:
         due_s = 0.0

@@ -11,6 +11,7 @@ import msgspec
 
 from seaway.core.ledger import Second
 from seaway.monitor.sinks import Subject
+from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
 KEEP_S: Final = 900
@@ -65,7 +66,7 @@ class LiveLedger:
 
     def families(self, labels: dict[str, str]) -> Iterator[Family]:
         """Answered rows by class; `labels` are put on every series."""
-        family = Family("seaway_answers_total", "counter", "Answered rows by class.", [])
+        family = metric_names.ANSWERS.family()
         with self._lock:
             for (endpoint, revision), answers in self._answers.items():
                 own = {"endpoint": endpoint, "revision": str(revision), **labels}

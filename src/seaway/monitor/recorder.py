@@ -33,7 +33,8 @@ from seaway.monitor.keeping import Keeping
 from seaway.monitor.live_ledger import LiveLedger
 from seaway.monitor.request_counts import Key, RequestCounts
 from seaway.monitor.seconds import SecondsWriter
-from seaway.monitor.sinks import RecordPaths, Sink, Subject
+from seaway.monitor.sinks import Choosing, RecordPaths, Sink, Subject
+from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
 BLOCK_REQUESTS: Final = 8192
@@ -177,7 +178,7 @@ class Recorder:
         yield from self._counts.families(labels)
         yield from self._ledger.families(labels)
         yield from self._keeping.families(labels)
-        rate = Family("seaway_recorder_rate", "gauge", "Share of the requests that the sinks look at.", [])
+        rate = metric_names.RECORDER_RATE.family()
         rate.samples.append(Sample(labels, self._budget.rate))
         yield rate
 
@@ -228,7 +229,7 @@ class Recorder:
         return sheet
 
     def _keeps_all(self, rules: RecordRules) -> bool:
-        return any(sink.takes == "all" and sink.wants(rules) for sink in self._sinks)
+        return any(isinstance(sink, Choosing) and sink.wants(rules) for sink in self._sinks)
 
     def _find_rules(self, endpoint: str) -> RecordRules:
         try:

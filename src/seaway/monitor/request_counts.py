@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
+from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
-BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS_S: Final = metric_names.REQUEST_BUCKETS_S
 KEEP_S: Final = 900.0
 """A series that nothing can add to any more is dropped this long after its last answer: every scraper has seen it."""
 _MAX_SERIES: Final = 2000
@@ -80,10 +81,8 @@ class RequestCounts:
 
     def families(self, labels: dict[str, str]) -> Iterator[Family]:
         """The counts as Prometheus families; `labels` are put on every series."""
-        total = Family("seaway_requests_total", "counter", "Answered requests.", [])
-        duration = Family(
-            "seaway_request_duration_seconds", "histogram", "Time from a prediction's head to its answer.", []
-        )
+        total = metric_names.REQUESTS.family()
+        duration = metric_names.REQUEST_DURATION.family()
         with self._lock:
             found = [(key, list(series.counts), series.sum_s) for key, series in self._series.items()]
         for key, counts, sum_s in found:

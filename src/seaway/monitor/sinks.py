@@ -7,14 +7,15 @@ do is never felt by a request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
 from seaway.core.answers import AnswerSpec
 from seaway.core.records import Answered, RecordRules
 from seaway.core.tensors import Signature
+from seaway.wire.prometheus import Family
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -53,9 +54,6 @@ class Sink(Protocol):
     """What its blocks hold: all requests (for sinks that choose by themselves, and cheaply), those drawn at the rate that
     the recorder's budget allows, or those and every request that failed (5xx)."""
 
-    def wants(self, rules: RecordRules) -> bool:
-        """Whether it chooses among all requests of an endpoint with these rules; asked only of sinks that take "all"."""
-
     def take(self, block: Block) -> None: ...
 
     def tick(self, now_s: float) -> None:
@@ -63,6 +61,22 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Write what is left. Idempotent."""
+
+
+@runtime_checkable
+class Choosing(Sink, Protocol):
+    """A Sink that chooses by itself among all requests; `takes` is "all"."""
+
+    def wants(self, rules: RecordRules) -> bool:
+        """Whether it looks at the requests of an endpoint with these rules: only then are they held for it."""
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A Sink that has metrics of its own."""
+
+    def families(self, labels: dict[str, str]) -> Iterable[Family]:
+        """What it counts, with `labels` on every series. Any thread."""
 
 
 class RecordPaths(msgspec.Struct, frozen=True):

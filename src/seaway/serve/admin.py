@@ -71,7 +71,8 @@ class Admin:
         recorder, router = self._plane.recorder, self._plane.router
         await recorder.settled()
         recorder.drop_retired(worker_metrics.alive(router))
-        return worker_metrics.render(recorder, router, self._slot, memory.resident_bytes())
+        limit_bytes = self._plane.memory_limit_bytes
+        return worker_metrics.render(recorder, router, self._slot, memory.resident_bytes(), limit_bytes)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

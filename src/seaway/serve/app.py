@@ -11,14 +11,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seaway.core.errors import UserError
 from seaway.serve.call import Call
+from seaway.serve.feedback import FeedbackDoor, Forward
 from seaway.serve.health import Health
 from seaway.serve.pages import Pages
 from seaway.serve.plane import DataPlane
 from seaway.serve.routes import WrongMethod
 
 
-def create_app(plane: DataPlane) -> ASGIApp:
-    """Whatever a handler raises as `SeawayError` is answered by the front, like a prediction's error."""
+def create_app(plane: DataPlane, forward: Forward | None = None) -> ASGIApp:
+    """Whatever a handler raises as `SeawayError` is answered by the front, like a prediction's error.
+
+    `forward` is the way of feedback to the control process, None where there is none.
+    """
     health = Health(plane)
     pages = Pages(plane)
     routes = [
@@ -30,6 +34,7 @@ def create_app(plane: DataPlane) -> ASGIApp:
         Route("/v2/models/{endpoint}/ready", health.model_ready),
         Route("/v2/models/{endpoint}/versions/{version}", health.model),
         Route("/v2/models/{endpoint}/versions/{version}/ready", health.model_ready),
+        Route("/feedback", FeedbackDoor(forward).post, methods=["POST"]),
         Route("/metrics", pages.metrics),
         Route("/openapi.json", pages.openapi),
         Route("/docs", pages.docs),

@@ -12,7 +12,7 @@ from seaway.serve import media
 from seaway.serve.door import Answer, Door
 from seaway.serve.routes import Target
 from seaway.transport.exchange import Exchange
-from seaway.wire import identity
+from seaway.wire import identity, trace_context
 
 _NO_TENSORS: Final[Tensors] = {}
 
@@ -89,4 +89,5 @@ class Call(Job):
     @property
     def trace_id(self) -> str | None:
         """The trace that the client's `traceparent` names."""
-        return identity.trace_id(self.traceparent)
+        found = trace_context.parse_traceparent(self.traceparent)
+        return None if found is None else found.trace_id

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import traceback
-from typing import Protocol
-
-import msgspec
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 from seaway.core.errors import PermanentError, SeawayError
 from seaway.core.ports import Clock
 from seaway.engine.pool import Handle
 from seaway.serve import log
+from seaway.wire import ecs
+
+_DATASET: Final = "seaway.worker"
+_CHAIN: Final = 10
 
 
 class Failed(Protocol):
@@ -35,23 +37,37 @@ def fault(cause: Exception) -> PermanentError:
 
 
 def write(error: SeawayError, call: Failed, clock: Clock) -> None:
-    """One line; the stack of what raised it goes here and never into an answer."""
+    """One line; the stack of what raised it goes here and never into an answer.
+
+    Of the exceptions behind it the types and the stack are told, not the texts: those may hold what a caller sent.
+    """
     cause = error.__cause__
     handle = call.handle
-    line: dict[str, object] = {
-        "@timestamp": datetime.datetime.fromtimestamp(clock.now_s(), tz=datetime.UTC).isoformat(),
-        "log.level": "error",
-        "message": error.message,
-        "ecs.version": "8.11.0",
-        "event.dataset": "seaway.worker",
-        "http.request.id": call.request_id.decode("ascii"),
-        "error.code": error.code,
-        "seaway.endpoint": call.endpoint,
-        "seaway.revision": None if handle is None else handle.revision.number,
-    }
-    if call.trace_id is not None:
-        line["trace.id"] = call.trace_id
-    if cause is not None:
-        line["error.type"] = type(cause).__name__
-        line["error.stack_trace"] = "".join(traceback.format_exception(cause))
-    log.write_line(msgspec.json.encode(line).decode())
+    line = ecs.Line(
+        at=ecs.Timestamps().text(clock.now_s()),
+        level="error",
+        message=error.message,
+        version=ecs.VERSION,
+        service=ecs.SERVICE,
+        dataset=_DATASET,
+        request_id=call.request_id.decode("ascii"),
+        trace_id=call.trace_id,
+        error_code=error.code,
+        error_type=None if cause is None else type(cause).__name__,
+        error_stack_trace=None if cause is None else "".join(_stack(cause)),
+        endpoint=call.endpoint or None,
+        revision=None if handle is None else handle.revision.number,
+    )
+    log.write_line(ecs.encode(line).decode())
+
+
+def _stack(cause: BaseException) -> Iterator[str]:
+    """The frames of an exception and of those that led to it, the outermost first."""
+    found: BaseException | None = cause
+    for _ in range(_CHAIN):
+        if found is None:
+            return
+        yield f"{type(found).__module__}.{type(found).__qualname__}\n"
+        yield from traceback.format_tb(found.__traceback__)
+        hidden = found.__suppress_context__
+        found = found.__cause__ or (None if hidden else found.__context__)

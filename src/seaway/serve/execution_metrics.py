@@ -6,24 +6,23 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from seaway.engine.facts import ROW_BUCKETS, TIME_BUCKETS_S
 from seaway.engine.handle import Handle
+from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
 
 def families(handles: Iterable[Handle], worker: dict[str, str]) -> Iterator[Family]:
     """The families of all revisions that can answer; `worker` labels every series."""
-    rows = Family("seaway_batch_rows", "histogram", "Rows in an executed batch.", [])
-    runs = Family("seaway_batch_duration_seconds", "histogram", "Time that a batch took in the model.", [])
-    queue = Family("seaway_queue_duration_seconds", "histogram", "Time from a request's head to its run.", [])
-    queued = Family("seaway_queued_rows", "gauge", "Rows that wait for the model.", [])
-    streams = Family("seaway_streams_open", "gauge", "Streamed answers under way.", [])
-    lane = Family("seaway_lane", "gauge", "Whether this lane runs the model now.", [])
-    fixed = Family("seaway_batch_fixed_seconds", "gauge", "Learned: what a batch takes besides its rows.", [])
-    each = Family("seaway_batch_row_seconds", "gauge", "Learned: what one more row of a batch takes.", [])
-    isolated = Family("seaway_revision_isolated", "gauge", "Whether the model has a process of its own.", [])
-    start = Family("seaway_revision_start_seconds", "gauge", "What loading the revision took, by phase.", [])
-    memory = Family(
-        "seaway_revision_memory_bytes", "gauge", "What the worker grew by when it was loaded.", []
-    )
+    rows = metric_names.BATCH_ROWS.family()
+    runs = metric_names.BATCH_DURATION.family()
+    queue = metric_names.QUEUE_DURATION.family()
+    queued = metric_names.QUEUED_ROWS.family()
+    streams = metric_names.STREAMS_OPEN.family()
+    lane = metric_names.LANE.family()
+    fixed = metric_names.BATCH_FIXED.family()
+    each = metric_names.BATCH_ROW.family()
+    isolated = metric_names.REVISION_ISOLATED.family()
+    start = metric_names.REVISION_START.family()
+    memory = metric_names.REVISION_MEMORY.family()
     for handle in handles:
         if not handle.ready:
             continue

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from seaway.core.errors import SeawayError
-from seaway.serve import error_log, media
+from seaway.core.feedback import MAX_BODY_BYTES
+from seaway.serve import error_log, media, predictions
 from seaway.serve.call import Call, Head
 from seaway.serve.door import Door
 from seaway.serve.plane import DataPlane
@@ -21,6 +22,7 @@ from seaway.transport.exchange import Exchange
 from seaway.wire import status
 
 _SLOW_BODY_BYTES: Final = 64 * 1024
+_FEEDBACK: Final = b"/feedback"
 _METHODS: Final = "POST, OPTIONS"
 
 
@@ -47,7 +49,7 @@ class Front:
         exchange.state = call
         door = head.door
         if door is None:
-            return _SLOW_BODY_BYTES
+            return MAX_BODY_BYTES if exchange.path == _FEEDBACK else _SLOW_BODY_BYTES
         route = self._route(head.endpoint)
         call.endpoint = route.endpoint
         if not head.taken:
@@ -115,6 +117,9 @@ class Front:
 
     def head_lines(self, call: Call) -> bytes:
         """The header lines that every answer carries."""
-        if call.handle is None:
-            return b"x-request-id: %b\r\n" % call.request_id
-        return b"x-request-id: %b\r\n%b" % (call.request_id, self._predictions.revision_lines(call.handle))
+        lines = b"x-request-id: %b\r\n" % call.request_id
+        if call.handle is not None:
+            lines += self._predictions.revision_lines(call.handle)
+            if self._plane.traced:
+                lines += predictions.trace_line(call)
+        return lines

@@ -16,7 +16,7 @@ from seaway.engine.pool import Handle
 from seaway.serve import error_log
 from seaway.serve.loop_bridge import LoopBridge
 from seaway.serve.plane import DataPlane
-from seaway.wire import identity, status
+from seaway.wire import identity, status, trace_context
 
 Context: TypeAlias = grpc.ServicerContext
 
@@ -116,7 +116,8 @@ class GrpcCall:
     @property
     def trace_id(self) -> str | None:
         """The trace that the client's `traceparent` names."""
-        return identity.trace_id(self.traceparent)
+        found = trace_context.parse_traceparent(self.traceparent)
+        return None if found is None else found.trace_id
 
     @property
     def traceparent(self) -> bytes | None:

@@ -55,6 +55,10 @@ class DataPlane(msgspec.Struct):
     """Prometheus text of all workers."""
     version: str
     """Seaway's own version, for those who ask."""
+    traced: bool = False
+    """Whether requests are traced: a sampled client is told the span of its request (`traceresponse`)."""
+    memory_limit_bytes: int | None = None
+    """Beyond which the supervisor replaces this worker."""
     draining: bool = False
 
 

@@ -15,6 +15,7 @@ from seaway.serve.call import Call
 from seaway.serve.door import Answer, Door
 from seaway.serve.plane import DataPlane
 from seaway.serve.streams import Streams
+from seaway.wire import trace_context
 
 if TYPE_CHECKING:
     from seaway.serve.front import Front
@@ -134,6 +135,8 @@ class Predictions:
 
     def _answer(self, call: Call, handle: Handle, answer: Answer) -> None:
         body, content_type, lines = answer
+        if self._plane.traced:
+            lines += trace_line(call)
         call.exchange.respond(
             200,
             b"content-type: %b\r\nx-request-id: %b\r\n%b%b"
@@ -152,3 +155,12 @@ class Predictions:
             lines = b"seaway-revision: %d\r\nseaway-digest: %b\r\n" % (key[0], key[1].encode())
             self._lines[key] = lines
         return lines
+
+
+def trace_line(call: Call) -> bytes:
+    """The header line that tells a client which span its request has in its own trace (W3C Trace Context, level 2)."""
+    parent = trace_context.parse_traceparent(call.traceparent)
+    if parent is None or not parent.sampled:
+        return b""
+    own = trace_context.child(parent, call.request_id, call.exchange.received_s)
+    return b"traceresponse: %b\r\n" % trace_context.format_traceparent(own)

@@ -47,7 +47,8 @@ _KEEP_PATHS_S: Final = 1.0
 class Place(msgspec.Struct, frozen=True):
     """Where a worker stands: its slot, its run directory, its listening socket and what else it opens.
 
-    `grpc` is HOST:PORT of the gRPC door, whose port the supervisor keeps; `tls` the files of certificate chain and key.
+    `grpc` is HOST:PORT of the gRPC door, whose port the supervisor keeps; `tls` the files of certificate chain and key;
+    `traced` whether requests are traced, and `memory_limit_bytes` when the supervisor replaces it.
     """
 
     run: Path
@@ -56,6 +57,8 @@ class Place(msgspec.Struct, frozen=True):
     drain_s: float
     grpc: str | None = None
     tls: tuple[Path, Path] | None = None
+    traced: bool = False
+    memory_limit_bytes: int | None = None
 
 
 def load_table(path: Path) -> RoutingTable:
@@ -107,7 +110,7 @@ async def run(
 
     router = Router(pool, table)
     recorder = make_recorder(lambda endpoint: router.route(endpoint).record)
-    plane = DataPlane(router, recorder, clock, metrics, version)
+    plane = DataPlane(router, recorder, clock, metrics, version, place.traced, place.memory_limit_bytes)
     admin = Admin(plane, place.slot, worker_admin.socket_path(place.run, place.slot))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()

@@ -6,8 +6,8 @@ from seaway.core.bundles import Digest
 from seaway.engine.router import Router
 from seaway.serve import execution_metrics
 from seaway.serve.plane import Recorder
-from seaway.wire import prometheus
-from seaway.wire.prometheus import Family, Sample
+from seaway.wire import metric_names, prometheus
+from seaway.wire.prometheus import Sample
 
 
 def alive(router: Router) -> set[tuple[str, str]]:
@@ -18,8 +18,10 @@ def alive(router: Router) -> set[tuple[str, str]]:
     return found
 
 
-def render(recorder: Recorder, router: Router, slot: int, memory_bytes: int) -> str:
-    """One worker's metrics in Prometheus text."""
+def render(
+    recorder: Recorder, router: Router, slot: int, memory_bytes: int, limit_bytes: int | None = None
+) -> str:
+    """One worker's metrics in Prometheus text; `limit_bytes` is what it may hold before it is replaced."""
     worker = {"worker": str(slot)}
     # A revision can be listed twice: while it leaves and is loaded again.
     ready: dict[tuple[str, int, Digest], bool] = {}
@@ -33,19 +35,23 @@ def render(recorder: Recorder, router: Router, slot: int, memory_bytes: int) -> 
         flying[name, number] = flying.get((name, number), 0) + handle.in_flight
         if can_answer:
             ready_handles.append(handle)
-    readiness = Family("seaway_revision_ready", "gauge", "Whether the worker's revision can answer.", [])
+    readiness = metric_names.REVISION_READY.family()
     for (name, number, digest), can_answer in ready.items():
         labels = {"endpoint": name, "revision": str(number), "digest": digest, **worker}
         readiness.samples.append(Sample(labels, int(can_answer)))
-    in_flight = Family("seaway_requests_in_flight", "gauge", "Requests that are being answered.", [])
+    in_flight = metric_names.IN_FLIGHT.family()
     for (name, number), count in flying.items():
         in_flight.samples.append(Sample({"endpoint": name, "revision": str(number), **worker}, count))
-    generation = Family("seaway_routing_generation", "gauge", "Generation of the worker's routing table.", [])
+    generation = metric_names.GENERATION.family()
     generation.samples.append(Sample(worker, router.table.generation))
-    memory = Family("seaway_worker_resident_memory_bytes", "gauge", "Resident memory of the worker.", [])
+    memory = metric_names.WORKER_MEMORY.family()
     memory.samples.append(Sample(worker, memory_bytes))
-    workers = Family("seaway_workers", "gauge", "Workers that answered this scrape.", [Sample({}, 1)])
+    limit = metric_names.WORKER_MEMORY_LIMIT.family()
+    if limit_bytes is not None:
+        limit.samples.append(Sample(worker, limit_bytes))
+    workers = metric_names.WORKERS.family()
+    workers.samples.append(Sample({}, 1))
     execution = execution_metrics.families(ready_handles, worker)
     return prometheus.render(
-        [*recorder.families(worker), readiness, in_flight, *execution, generation, memory, workers]
+        [*recorder.families(worker), readiness, in_flight, *execution, generation, memory, limit, workers]
     )

@@ -12,7 +12,6 @@ from typing import Final
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _CALLER: Final = re.compile(rb"[\x21-\x7e]{1,128}\Z")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _prefix: Final = os.urandom(8).hex().encode()
 _numbers: Final = itertools.count(1)
 
@@ -30,9 +29,3 @@ def new_request_id() -> bytes:
 def caller(given: bytes | None) -> str | None:
     """Whom fairness counts a request for, as `seaway-caller` says; None where it says nothing usable."""
     return given.decode("ascii") if given is not None and _CALLER.match(given) else None
-
-
-def trace_id(traceparent: bytes | None) -> str | None:
-    """The trace that a `traceparent` names (W3C Trace Context)."""
-    found = None if traceparent is None else _TRACEPARENT.match(traceparent)
-    return None if found is None else found[1].decode()

@@ -84,8 +84,10 @@ STATUS: Final[dict[str, Status]] = {
     "blob_missing": Status(404, "DATA_LOSS", 1),
     "version_conflict": _CONFLICT,
     "lock_unavailable": _AWAY,
+    "invalid_query": _BAD,
     "image_unavailable": _AWAY,
     # gates and control
+    "record_not_found": _NOT_FOUND,
     "gate_failed": _REFUSED,
     "revision_failed": _REFUSED,
     "nothing_to_roll_back": _REFUSED,

@@ -7,11 +7,14 @@ same form, `module:attribute`, and win.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, Final
 
+from seaway.core.captures import RecordQuery, Rows, SegmentFormat
 from seaway.core.errors import PermanentError, UserError
 from seaway.core.ports import Converter, Runtime, TableReader
+from seaway.core.spans import SpanExporter
 
 RUNTIMES: Final[dict[str, str]] = {
     "onnx": "seaway.adapters.runtimes.onnxruntime:OnnxRuntime",
@@ -26,6 +29,16 @@ CONVERTERS: Final = ("seaway.adapters.converters.sklearn:SklearnConverter",)
 """Classes of Converters, made without arguments, in the order in which they are asked."""
 
 TABLE_READERS: Final = ("seaway.adapters.tables.parquet:ParquetReader",)
+
+SEGMENT_FORMAT: Final = "seaway.adapters.records.parquet:ParquetSegments"
+RECORD_QUERY: Final = "seaway.adapters.records.duckdb:DuckdbRecords"
+"""What captured requests are kept as, and asked with."""
+
+SPAN_EXPORTER: Final = "seaway.adapters.traces.otlp:make"
+"""A function of the collector's URL, the name of this process and the version."""
+
+LANGUAGE_DETECTOR: Final = "seaway.adapters.languages.langid:detector"
+"""A function without arguments; what it returns tells the language of a text, or is None where nothing is installed."""
 
 
 def attribute(target: str) -> object:
@@ -76,6 +89,39 @@ def converters() -> tuple[Converter, ...]:
 def table_readers() -> tuple[TableReader, ...]:
     """A new one of every TableReader."""
     return tuple(_made(target) for target in TABLE_READERS)
+
+
+def segment_format() -> SegmentFormat:
+    """A new one; raises `UserError("missing_extra")`."""
+    found: SegmentFormat = _made(SEGMENT_FORMAT)
+    return found
+
+
+def record_query(segments: Sequence[str], rows: Rows, since_s: float) -> RecordQuery:
+    """A database over these segments and rows; raises `UserError("missing_extra")`."""
+    kind = attribute(RECORD_QUERY)
+    assert callable(kind)
+    found: RecordQuery = kind(segments, rows, since_s)
+    return found
+
+
+def span_exporter(url: str, instance: str, version: str) -> SpanExporter:
+    """A new one, with its thread; raises `UserError("missing_extra")`."""
+    try:
+        make = attribute(SPAN_EXPORTER)
+    except ImportError as error:
+        raise UserError(
+            "missing_extra", "otlp needs OpenTelemetry, which is not installed", "pip install 'seaway[otel]'"
+        ) from error
+    assert callable(make)
+    found: SpanExporter = make(url, instance, version)
+    return found
+
+
+def language_detector() -> Callable[[str], str] | None:
+    """What tells the language of a text (the extra `language`); None where it is not installed."""
+    found: Callable[[str], str] | None = _made(LANGUAGE_DETECTOR)
+    return found
 
 
 def _made(target: str) -> Any:

@@ -21,9 +21,11 @@ from starlette.applications import Starlette
 from seaway import settings, sockets
 from seaway.control import api, doors, locks, peers, routes, server
 from seaway.control.bell import Bell
+from seaway.control.upkeep import Upkeep
 from seaway.core.errors import SeawayError
 from seaway.wire import status
-from seaway.wiring import control_parts, lifeline
+from seaway.wiring import chores, control_parts, lifeline
+from seaway.wiring.feedback import open_feedback
 from seaway.wiring.home import Home
 
 _LOCK_WAIT_S: Final = 10.0
@@ -60,14 +62,18 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         deployments = control_parts.deployments(home, store, bell.ring)
         loop, effects = control_parts.loop(home, store, bell)
         deploying = ThreadPoolExecutor(_DEPLOYS, "seaway-deploy")
-        parts = routes.Parts(deployments, effects, bell, deploying, home.paths.records, home.clock)
+        feedback = open_feedback(home.paths.records, home.clock)
+        parts = routes.Parts(deployments, effects, bell, deploying, home.paths.records, home.clock, feedback)
         listener = peers.PeerSocket.adopt(sockets.listen_unix(home.paths.control_socket))
         entrances: list[tuple[Starlette, socket.socket]] = [
             (api.create_app(parts, doors.SocketDoor(os.geteuid())), listener)
         ]
         if address is not None:
             entrances.append(_tcp(home, parts, address, allow_open))
-        await server.run(loop, effects, entrances)
+        try:
+            await server.run(loop, effects, Upkeep(chores.chores(home, store), home.clock), entrances)
+        finally:
+            await asyncio.to_thread(feedback.close)
     finally:
         home.paths.control_socket.unlink(missing_ok=True)
         store.close()

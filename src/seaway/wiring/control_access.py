@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -16,6 +16,8 @@ from seaway.core.bundles import ModelRef, Version
 from seaway.core.deployments import Deployment
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import Event, LiveAt
+from seaway.core.feedback import FeedbackAnswer
+from seaway.core.quality import Quality
 from seaway.wiring.home import Home
 
 # A control process that is starting holds the lock before its socket answers; a verb before us, for moments.
@@ -36,6 +38,9 @@ class Control(Protocol):
     def status(self) -> views.Status: ...
     def history(self, endpoint: str | None = None) -> tuple[Event, ...]: ...
     def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]: ...
+    def seconds(self, endpoint: str, after_s: int = 0) -> views.Seconds: ...
+    def feedback(self, body: bytes, content_type: str) -> FeedbackAnswer: ...
+    def quality(self, endpoint: str, asked: Mapping[str, str]) -> Quality: ...
     def follow(self, after: int) -> Iterator[Event]: ...
 
 

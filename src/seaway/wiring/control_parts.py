@@ -15,6 +15,7 @@ from seaway.core.errors import SeawayError
 from seaway.core.ports import StateStore
 from seaway.wiring import adapters, gates
 from seaway.wiring.home import Home
+from seaway.wiring.record_checks import RecordChecks
 
 _STORE = "seaway.adapters.stores.sql:open_store"
 
@@ -40,7 +41,7 @@ def open_store(home: Home) -> StateStore:
 
 def deployments(home: Home, store: StateStore, wake: Callable[[], None]) -> Deployments:
     """The use cases, with the gate in a process of its own."""
-    return Deployments(store, home.bundles, gates.Gate(home), home.clock, wake)
+    return Deployments(store, home.bundles, gates.Gate(home), home.clock, wake, RecordChecks(home.bundles))
 
 
 def loop(home: Home, store: StateStore, bell: Bell) -> tuple[Loop, Effects]:

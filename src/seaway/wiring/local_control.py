@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import msgspec
 
@@ -17,9 +18,14 @@ from seaway.control import locks, peers, views, workers
 from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import PREPARE_S
+from seaway.control.feedback import Feedback
+from seaway.core.errors import TemporaryError
 from seaway.core.events import Event, LiveAt
+from seaway.core.feedback import FeedbackAnswer
 from seaway.core.ports import StateStore
+from seaway.core.quality import Quality
 from seaway.wiring import control_parts
+from seaway.wiring.feedback import open_feedback
 from seaway.wiring.home import Home
 
 
@@ -52,6 +58,28 @@ class LocalControl:
     def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
         return self._deployments.live_at(self._principal, at, endpoint)
 
+    def seconds(self, endpoint: str, after_s: int = 0) -> views.Seconds:
+        """Raises `TemporaryError("control_unavailable")`: nothing answers requests here."""
+        raise TemporaryError(
+            "control_unavailable", "no server runs on this home: nothing to watch", "seaway up"
+        )
+
+    def feedback(self, body: bytes, content_type: str) -> FeedbackAnswer:
+        return asyncio.run(self._feedback.take(self._principal, body, content_type))
+
+    def quality(self, endpoint: str, asked: Mapping[str, str]) -> Quality:
+        self._deployments.get(self._principal, endpoint)
+        return asyncio.run(self._feedback.quality(self._principal, endpoint, **asked))
+
+    def close(self) -> None:
+        """Write what waits. Idempotent."""
+        if "_feedback" in self.__dict__:
+            self._feedback.close()
+
+    @cached_property
+    def _feedback(self) -> Feedback:
+        return open_feedback(self._home.paths.records, self._home.clock)
+
     def follow(self, after: int) -> Iterator[Event]:
         """The events there are: with no loop running, none will follow."""
         yield from self._deployments.events(self._principal, after)
@@ -81,7 +109,9 @@ def open_local(home: Home, wait_s: float) -> Iterator[LocalControl]:
     """
     with locks.hold(home.directory / "lock", wait_s):
         store = control_parts.open_store(home)
+        control = LocalControl(home, store)
         try:
-            yield LocalControl(home, store)
+            yield control
         finally:
+            control.close()
             store.close()

@@ -8,10 +8,14 @@ from pathlib import Path
 
 from seaway.core.ports import Clock
 from seaway.core.records import RecordRules
+from seaway.monitor import capture, summaries
+from seaway.monitor.provenance import ProvenanceSink
 from seaway.monitor.recorder import Recorder
+from seaway.monitor.request_log import Logged, RequestLogSink
 from seaway.monitor.sinks import RecordPaths, Sink
 from seaway.serve import log
 from seaway.settings import RecordingOptions
+from seaway.wiring import adapters, tracing
 
 
 def make(
@@ -23,7 +27,18 @@ def make(
 
 
 def _sinks(paths: RecordPaths, options: RecordingOptions, clock: Clock) -> list[Sink]:
-    return []
+    found: list[Sink] = []
+    if options.recording:
+        found += [
+            summaries.make(paths, clock, adapters.language_detector()),
+            ProvenanceSink(paths, clock),
+            capture.make(paths, clock),
+        ]
+    if options.log_requests != "off":
+        folder = Path(paths.root).parent / "log"
+        found.append(RequestLogSink(folder, paths, Logged(options.log_requests)))
+    traced = tracing.sink(paths, options)
+    return found if traced is None else [*found, traced]
 
 
 def _say(text: str) -> None:

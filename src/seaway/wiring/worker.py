@@ -37,6 +37,7 @@ from seaway.wiring import adapters, engines, lifeline, recorders
 from seaway.wiring.clock import SystemClock
 
 _WARM_ROWS = 8
+_NO_LIMIT = 1 << 63
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True, help="the inherited listening socket")
     parser.add_argument("--drain", type=float, default=20.0, help="seconds to answer requests in flight")
     parser.add_argument(
-        "--memory", type=int, default=1 << 63, help="bytes after which an engine process is replaced"
+        "--memory", type=int, default=_NO_LIMIT, help="bytes after which an engine process is replaced"
     )
     parser.add_argument("--grpc", help="HOST:PORT of the gRPC door")
     parser.add_argument("--tls-cert", type=Path)
@@ -63,14 +64,24 @@ def main() -> None:
         lifeline.end_with(arguments.parent)
     listener, clock = socket.socket(fileno=arguments.fd), SystemClock()
     tls = None if arguments.tls_cert is None else (arguments.tls_cert, arguments.tls_key)
-    place = worker.Place(arguments.run, arguments.slot, listener, arguments.drain, arguments.grpc, tls)
+    options = msgspec.json.decode(arguments.recording, type=settings.RecordingOptions)
+    limit_bytes = arguments.memory if arguments.memory < _NO_LIMIT else None
+    place = worker.Place(
+        arguments.run,
+        arguments.slot,
+        listener,
+        arguments.drain,
+        arguments.grpc,
+        tls,
+        options.otlp is not None,
+        limit_bytes,
+    )
 
     def isolate(bundle: OpenedBundle) -> LoadedModel:
         return engines.isolate(bundle, arguments.memory, clock)
 
     def record(rules: Callable[[str], RecordRules]) -> Recorder:
         root = arguments.records or place.run / "records"
-        options = msgspec.json.decode(arguments.recording, type=settings.RecordingOptions)
         return recorders.make(root, place.slot, options, rules, clock)
 
     sources = Sources(open_bundle, adapters.runtime, sample, lambda _, bundle: isolate(bundle))

@@ -81,7 +81,9 @@ class Plane:
         self.gate = FakeGate()
         self.bundles = FakeBundles()
         self.woken = 0
-        self.deployments = Deployments(self.store, self.bundles, self.gate, self.clock, self._wake)
+        self.deployments = Deployments(
+            self.store, self.bundles, self.gate, self.clock, self._wake, lambda *_: ()
+        )
 
     def _wake(self) -> None:
         self.woken += 1

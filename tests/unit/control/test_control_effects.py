@@ -18,11 +18,13 @@ from seaway.control.effects import Effects
 from seaway.control.openings import Openings
 from seaway.control.workers import Workers
 from seaway.core import reconciliation as core
+from seaway.core.answers import AnswerKind
 from seaway.core.bundles import OpenedBundle, Version
 from seaway.core.deployments import DeploymentState, Phase, Revision, deployment_of
 from seaway.core.errors import PermanentError
 from seaway.core.events import EventKind
 from seaway.core.ports import Change
+from seaway.core.tensors import DType, Meaning, Signature, TensorSpec
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
 from seaway.testing.clock import VirtualClock
 from seaway.testing.state_store import MemoryStateStore, make_event
@@ -230,3 +232,28 @@ def test_a_child_that_cannot_be_started_is_tried_again_later(capsys: pytest.Capt
     first, _ = child.due_in_s(0.0), child.tend(100.0)
     second = child.due_in_s(100.0)
     assert first is not None and second is not None and 0 < first < second
+
+
+class Labelled(DiskBundles):
+    """Every version answers with a class."""
+
+    def open(self, version: Version) -> OpenedBundle:
+        opened = super().open(version)
+        label = TensorSpec("label", DType.INT64, (-1,), Meaning.LABEL)
+        manifest = msgspec.structs.replace(opened.manifest, signature=Signature((), (label,)))
+        return msgspec.structs.replace(opened, manifest=manifest)
+
+
+def test_of_an_open_bundle_it_is_known_what_its_answers_are(tmp_path: Path) -> None:
+    async def scene(scene: Scene) -> None:
+        bundles = Labelled(tmp_path / "labelled")
+        effects = Effects(
+            scene.store, bundles, Workers(tmp_path), tmp_path / "t", scene.clock, scene.done.set
+        )
+        assert effects.answer_kind("prices", 1) is None  # nobody has opened it yet
+        await effects.observe()
+        assert effects.answer_kind("prices", 1) is AnswerKind.CLASS
+        await scene.effects.observe()
+        assert scene.effects.answer_kind("prices", 1) is None  # a model without outputs
+
+    _play(tmp_path, scene)

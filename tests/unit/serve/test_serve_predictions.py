@@ -110,7 +110,8 @@ def test_a_client_that_leaves_while_its_body_is_decoded(
 
     run(scenario)
     logged = capsys.readouterr().err
-    assert ("secret" in logged) == isinstance(error, ZeroDivisionError)
+    assert ("ZeroDivisionError" in logged) == isinstance(error, ZeroDivisionError)
+    assert "secret" not in logged  # W12: the text of an exception may hold what a caller sent
 
 
 @pytest.mark.parametrize("path", ["/predict/e", "/v2/models/e/infer"])

@@ -1,0 +1,93 @@
+"""`seaway explain`: what is known of one request."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+
+from seaway.cli import output
+from seaway.cli.options import COMMON, Common
+
+if TYPE_CHECKING:
+    from seaway.core.provenance import Explanation
+
+_OUTCOMES: Final = 10
+
+
+def explain(
+    request_id: Annotated[str, Parameter(help="The x-request-id of an answer.")],
+    /,
+    *,
+    common: Common = COMMON,
+) -> int:
+    """Say which revision answered a request, where, how long it took, what it answered and what came true."""
+    from seaway import settings
+    from seaway.monitor import explanations, outcomes_read
+
+    records = settings.HomePaths(common.configuration().home).records
+    outcomes = functools.partial(outcomes_read.outcomes_of, records)
+    found = explanations.explain(records, request_id, outcomes)
+    if common.json:
+        output.print_json(found)
+        return 0
+    for place, request in enumerate(found.requests):
+        if place:
+            output.say("")
+        _print(request)
+    if len(found.requests) > 1:
+        output.note(f"{len(found.requests)} requests had this id; the newest stands first")
+    return 0
+
+
+def _print(found: Explanation) -> None:
+    output.say(f"[bold]{output.plain(found.request_id)}[/]  {_time(found.at_s)}")
+    output.table(None, ("", ""), list(_facts(found)))
+    if found.answers:
+        output.say("")
+        columns = ("row", "answer", "confidence", *found.by.slices)
+        output.table(None, columns, list(_answers(found, len(found.by.slices))))
+        rest = found.rows - len(found.answers)
+        if rest > 0:
+            output.say(f"and {rest} more rows")
+    if found.outcomes:
+        output.say("")
+        rows = [(one.row, one.outcome, _time(one.at_s)) for one in found.outcomes[:_OUTCOMES]]
+        output.table(None, ("row", "outcome", "told at"), rows)
+
+
+def _facts(found: Explanation) -> Iterator[tuple[str, object]]:
+    by = found.by
+    yield "endpoint", f"{by.endpoint}, revision {by.revision}" + (f" ({by.ref})" if by.ref else "")
+    yield "digest", by.digest
+    yield "answered", f"{found.code} over {found.door}, to {found.caller}"
+    yield "worker", f"slot {found.slot}, process {found.pid}"
+    yield (
+        "took",
+        f"{_ms(found.took_s)}: queue {_ms(found.queue_s)}, run {_ms(found.run_s)}, "
+        + (f"the rest {_ms(max(0.0, found.took_s - found.queue_s - found.run_s))}"),
+    )
+    yield "batch", f"{found.rows} of {found.batch_rows} rows" if found.batch_rows else "it did not run"
+    yield "cost", f"{_ms(found.cpu_s)} of processor time"
+    yield "trace", found.trace_id
+    yield "recorded", "all requests" if found.rate >= 1.0 else f"{found.rate:.2%} of the requests"
+    if not found.outcomes:
+        yield "outcome", "not known"
+
+
+def _answers(found: Explanation, slices: int) -> Iterator[tuple[object, ...]]:
+    for place, row in enumerate(found.answers):
+        values = (*row.slices, *("",) * slices)[:slices]
+        yield place, row.answer, row.confidence, *values
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def _time(at_s: float) -> str:
+    at = datetime.datetime.fromtimestamp(at_s, tz=datetime.UTC)
+    return at.strftime("%Y-%m-%d %H:%M:%S.") + f"{at.microsecond // 1000:03d} UTC"

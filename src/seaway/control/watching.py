@@ -1,0 +1,98 @@
+"""What an endpoint's workers answered second by second, and how they run it now: GET /endpoints/NAME/seconds.
+
+`seaway watch` reads it about once a second. Every worker is asked at the same time; one that gives no answer is named,
+so that nobody takes the others' figures for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from seaway.control import views, workers
+from seaway.control.auth import Principal
+from seaway.control.routes import Parts, json_response
+from seaway.core.answers import AnswerKind
+from seaway.core.errors import SeawayError, UserError
+from seaway.core.ledger import Page, merge_pages
+from seaway.wire import worker_admin
+
+_ASK_S: Final = 1.5
+_LATE_S: Final = 1.5
+"""How long after its end a second may still be counted in some worker."""
+
+
+async def seconds(parts: Parts, principal: Principal, request: Request) -> Response:
+    """The `views.Seconds` of an endpoint after second N (`?after=N`); without it, of all that the workers keep."""
+    name, after_s = request.path_params["name"], _after(request.query_params.get("after", "0"))
+    status = await asyncio.to_thread(parts.deployments.get, principal, name)
+    now_s = parts.clock.now_s()
+    through_s = complete_through_s(now_s)
+    slots = parts.effects.workers.slots()
+    told = await asyncio.gather(*(_ask(parts, slot, after_s, name) for slot in slots))
+    pages = [page for answer in told if not isinstance(answer, views.MissingWorker) for page in answer]
+    seen = [o for o in parts.effects.observed if o.slot in slots]
+    return json_response(
+        views.Seconds(
+            endpoint=status,
+            now_s=now_s,
+            through_s=through_s,
+            pages=_between(merge_pages(pages), after_s, through_s),
+            workers=tuple(_worker(o, name) for o in seen),
+            missing=tuple(answer for answer in told if isinstance(answer, views.MissingWorker)),
+            answers=_answers(parts, name, status),
+        )
+    )
+
+
+def complete_through_s(now_s: float) -> int:
+    """The newest second that every worker has finished counting."""
+    return math.floor(now_s - 1.0 - _LATE_S)
+
+
+async def _ask(parts: Parts, slot: int, after_s: int, name: str) -> tuple[Page, ...] | views.MissingWorker:
+    try:
+        asked = worker_admin.Seconds(after_s, name)
+        return (await parts.effects.workers.ask(slot, asked, _ASK_S)).pages
+    except SeawayError as error:
+        return views.MissingWorker(slot, error.message)
+
+
+def _between(pages: tuple[Page, ...], after_s: int, through_s: int) -> tuple[Page, ...]:
+    """Only whole seconds, each handed out once to whoever asks on from `through_s`."""
+    cut = (
+        msgspec.structs.replace(
+            page, seconds=tuple(second for second in page.seconds if after_s < second.at_s <= through_s)
+        )
+        for page in pages
+    )
+    return tuple(page for page in cut if page.seconds)
+
+
+def _worker(observed: worker_admin.Observed, name: str) -> views.WorkerStatus:
+    return views.WorkerStatus(
+        slot=observed.slot,
+        pid=observed.pid,
+        ready=observed.ready,
+        draining=observed.draining,
+        generation=observed.generation,
+        rss_bytes=observed.rss_bytes,
+        failing=tuple(workers.failures_of(observed)),
+        loaded=tuple(revision for revision in observed.loaded if revision.endpoint == name),
+    )
+
+
+def _answers(parts: Parts, name: str, status: views.EndpointStatus) -> dict[int, AnswerKind]:
+    kinds = ((r.number, parts.effects.answer_kind(name, r.number)) for r in status.revisions)
+    return {number: kind for number, kind in kinds if kind is not None}
+
+
+def _after(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise UserError("invalid_request", f"after={text[:40]!r} is no second", "seconds since 1970")
+    return int(text)

@@ -1,0 +1,96 @@
+"""What `seaway records` asks for: questions to captured requests, and the erasure of a subject. Needs no server."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seaway.core.bundles import parse_name
+from seaway.core.captures import QueryAnswer, RecordQuery
+from seaway.core.errors import UserError
+from seaway.monitor import capture_files, segments
+from seaway.wiring import adapters
+from seaway.wiring.home import Home
+
+NEWEST: Final = "SELECT * FROM records ORDER BY received_at DESC, request_id, row"
+_WAIT_S: Final = 10.0
+_LOOK_S: Final = 0.25
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An answer, and what it could not be made from: damaged segments by file name, and torn records."""
+
+    answer: QueryAnswer
+    damaged: tuple[str, ...]
+    torn: int
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What was written, and what is not in it."""
+
+    path: str
+    rows: int
+    damaged: tuple[str, ...]
+    torn: int
+
+
+def ask(home: Home, endpoint: str, sql: str, since_s: float, limit: int | None) -> Found:
+    """Run one SELECT over the view `records`. Raises `UserError` (`endpoint_not_found`, `invalid_query`, `missing_extra`)."""
+    with _open(home, endpoint, since_s) as (query, view):
+        return Found(query.ask(sql, limit), view.damaged, view.torn)
+
+
+def export(home: Home, endpoint: str, sql: str, since_s: float, path: Path) -> Exported:
+    """Write all that a SELECT finds to a `.parquet` or `.csv` file. Raises as `ask`, and `invalid_request`."""
+    with _open(home, endpoint, since_s) as (query, view):
+        return Exported(str(path), query.export(sql, str(path)), view.damaged, view.torn)
+
+
+def erase(home: Home, endpoint: str | None, subject: str) -> segments.Done:
+    """Remove all that was captured of a subject, from one endpoint or all; waits some seconds for running workers.
+
+    Where some spool is `pending` still, the server's own conversion finishes it. Raises `UserError` (`endpoint_not_found`,
+    `missing_extra`).
+    """
+    records = home.paths.records
+    if not subject.strip():
+        raise UserError("invalid_request", "the subject is empty", "name the value of the subject's header")
+    if endpoint is not None:
+        _known(home, endpoint)
+    form = adapters.segment_format()
+    done = segments.erase(records, endpoint, subject, home.clock.now_s(), form)
+    ends_s = home.clock.monotonic_s() + _WAIT_S
+    while done.pending and home.clock.monotonic_s() < ends_s:
+        time.sleep(_LOOK_S)
+        more = segments.convert(records, home.clock.now_s(), form, {}, every=True)
+        done = msgspec.structs.replace(
+            done,
+            erased_rows=done.erased_rows + more.erased_rows,
+            erased_ids=tuple(dict.fromkeys((*done.erased_ids, *more.erased_ids))),
+            pending=more.pending,
+        )
+    return done
+
+
+@contextlib.contextmanager
+def _open(home: Home, endpoint: str, since_s: float) -> Iterator[tuple[RecordQuery, segments.View]]:
+    _known(home, endpoint)
+    with segments.view(home.paths.records, endpoint, since_s) as view:
+        query = adapters.record_query([str(segment.path) for segment in view.segments], view.rows, since_s)
+        with contextlib.closing(query):
+            yield query, view
+
+
+def _known(home: Home, endpoint: str) -> None:
+    parse_name(endpoint)
+    if not capture_files.directory(home.paths.records, endpoint).is_dir():
+        raise UserError(
+            "endpoint_not_found",
+            f"nothing was captured of {endpoint}",
+            "set `record: {capture: 10%}` in its endpoint file, deploy it and send it requests",
+        )

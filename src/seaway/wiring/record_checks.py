@@ -1,0 +1,53 @@
+"""Whether what an endpoint file wants recorded can be, of this model and with what is installed here."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from seaway.control.deployments import Bundles
+from seaway.core.bundles import Version
+from seaway.core.deployments import Deployment
+from seaway.core.errors import UserError
+from seaway.monitor import redaction
+
+
+class RecordChecks:
+    """Called for each deploy, before it is accepted. Blocking."""
+
+    def __init__(self, bundles: Bundles) -> None:
+        self._bundles = bundles
+
+    def __call__(self, spec: Deployment, version: Version) -> tuple[str, ...]:
+        """What the user should know. Raises `UserError` (`invalid_spec`, `missing_extra`)."""
+        rules = spec.record.rules
+        hidden = redaction.parse(rules.redact)
+        if hidden.names or rules.slices:
+            signature = self._bundles.open(version).manifest.signature
+            unknown = redaction.unmatched(hidden, signature)
+            if unknown:  # a misspelt name would protect nothing
+                raise UserError(
+                    "invalid_spec",
+                    f"record.redact: {version.ref} has no column {', '.join(unknown)}",
+                    "seaway show lists the columns",
+                )
+            columns = {name for one in signature.inputs for name in (one.columns or (one.name,))}
+            strange = sorted(set(rules.slices) - columns)
+            if strange:
+                raise UserError(
+                    "invalid_spec",
+                    f"record.slices: {version.ref} has no input column {', '.join(strange)}",
+                    "seaway show lists the columns",
+                )
+        if not rules.capture_percent:
+            return ()
+        if importlib.util.find_spec("pyarrow") is None:
+            raise UserError(
+                "missing_extra",
+                "record.capture needs pyarrow, which is not installed",
+                "pip install 'seaway[records]'",
+            )
+        if rules.subject is None:
+            return (
+                "record.capture without record.subject: what is kept of a person cannot be erased by name",
+            )
+        return ()
