@@ -40,8 +40,8 @@ MOST_KPIS: Final = 100
 BY_REVISION: Final = "revision"
 BY_WINDOW: Final = "window"
 Floats = npt.NDArray[np.float64]
-AnsweredPages = Callable[[str, float, float], Sequence[Page]]
-"""The ledger of an endpoint for a time: (endpoint, since_s, until_s)."""
+AnsweredPages = Callable[[str, float, float], Sequence[Page] | None]
+"""The ledger of an endpoint for a time, (endpoint, since_s, until_s); None where it does not reach back so far."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -125,8 +125,11 @@ def _answered(question: Question, answered: AnsweredPages | None) -> dict[_Key, 
     by_window = question.by == BY_WINDOW
     if answered is None or question.only is not None or question.by not in (BY_REVISION, BY_WINDOW):
         return None
+    pages = answered(question.endpoint, question.since_s, question.until_s)
+    if pages is None:
+        return None
     found: dict[_Key, int] = {}
-    for page in answered(question.endpoint, question.since_s, question.until_s):
+    for page in pages:
         for second in page.seconds:
             key = (page.revision, second.at_s // WINDOW_S * WINDOW_S if by_window else None, None)
             found[key] = found.get(key, 0) + second.counts.rows

@@ -28,6 +28,7 @@ from seaway.serve import log, vitals
 from seaway.serve.admin import Admin, SocketDoor
 from seaway.serve.app import create_app
 from seaway.serve.doors import DOORS
+from seaway.serve.feedback import Forward
 from seaway.serve.front import Front
 from seaway.serve.learned import LearnedFile
 from seaway.serve.plane import DataPlane, GrpcDoor, Recorder
@@ -90,10 +91,12 @@ async def run(
     version: str,
     make_recorder: Callable[[Callable[[str], RecordRules]], Recorder],
     open_grpc: Callable[[DataPlane, tuple[Path, Path] | None], GrpcDoor] | None = None,
+    forward: Forward | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over.
 
-    `make_recorder` gets what tells the rules of an endpoint, and makes what is told of every answer.
+    `make_recorder` gets what tells the rules of an endpoint, and makes what is told of every answer; `forward` is the way
+    to the control process for feedback, where there is one.
     """
     table = load_table(place.run / "table.json")
     box = BlackBox(worker_admin.box_path(place.run, place.slot))
@@ -114,7 +117,7 @@ async def run(
     admin = Admin(plane, place.slot, worker_admin.socket_path(place.run, place.slot))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    server = HttpServer(Front(plane, DOORS, create_app(plane)), TransportLimits())
+    server = HttpServer(Front(plane, DOORS, create_app(plane, forward)), TransportLimits())
     grpc = None if open_grpc is None else open_grpc(plane, place.tls)
     descriptor = os.dup(place.listener.fileno())
     gc.collect()

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from seaway.control.feedback import Feedback
+from seaway.core.ledger import Page
 from seaway.core.ports import Clock
-from seaway.monitor import provenance_files
+from seaway.monitor import provenance_files, seconds
 from seaway.monitor.outcomes import OutcomeRules, Outcomes
 from seaway.monitor.outcomes_writer import OutcomeWriter
-from seaway.monitor.quality import AnsweredPages
 
 
-def open_feedback(
-    records: Path,
-    clock: Clock,
-    answered: AnsweredPages | None = None,
-    rules: OutcomeRules | None = None,
-) -> Feedback:
+def open_feedback(records: Path, clock: Clock, rules: OutcomeRules | None = None) -> Feedback:
     """The feedback of HOME/records; whoever opens it closes it. No file is opened before it is used."""
+
+    def answered(endpoint: str, since_s: float, until_s: float) -> Sequence[Page] | None:
+        if since_s < clock.now_s() - seconds.KEEP_S:
+            return None
+        return seconds.read(records, endpoint, since_s, until_s)
+
     lookup = functools.partial(provenance_files.lookup, records)
     outcomes = Outcomes(records, lookup, rules or OutcomeRules())
     return Feedback(OutcomeWriter(outcomes, clock), records, clock, answered)

@@ -59,7 +59,9 @@ def main() -> int:
         )  # no later supervisor knows this run
         doors = ["--grpc", grpc] if grpc else []
         if arguments.home is not None:
-            doors += ["--records", str(settings.HomePaths(arguments.home).records)]
+            paths = settings.HomePaths(arguments.home)
+            doors += ["--records", str(paths.records)]
+            doors += ["--control", str(paths.control_socket)] if arguments.control else []
         if arguments.tls_cert is not None:
             doors += ["--tls-cert", str(arguments.tls_cert), "--tls-key", str(arguments.tls_key)]
         doors += ["--recording", arguments.recording]

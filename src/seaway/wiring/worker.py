@@ -35,6 +35,7 @@ from seaway.serve.plane import DataPlane, GrpcDoor, Recorder
 from seaway.wire import status
 from seaway.wiring import adapters, engines, lifeline, recorders
 from seaway.wiring.clock import SystemClock
+from seaway.wiring.feedback_forward import ControlForward
 
 _WARM_ROWS = 8
 _NO_LIMIT = 1 << 63
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument(
         "--records", type=Path, help="what is kept of answered requests; else in the run directory"
     )
+    parser.add_argument("--control", type=Path, help="the control process's socket, for feedback")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--parent", type=int, help="the supervisor: this process ends with it")
     arguments = parser.parse_args()
@@ -89,7 +91,9 @@ def main() -> None:
     factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
-            runner.run(worker.run(place, sources, isolate, clock, seaway.__version__, record, open_grpc))
+            forward = None if arguments.control is None else ControlForward(arguments.control)
+            version = seaway.__version__
+            runner.run(worker.run(place, sources, isolate, clock, version, record, open_grpc, forward))
         except SeawayError as error:
             log.write_line(f"seaway: {error.code}: {error.message}")
             sys.exit(status.STATUS[error.code].exit_code)
