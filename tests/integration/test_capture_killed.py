@@ -13,7 +13,7 @@ import pytest
 from capture_requests import ALL, BASE_S, Ended, block, sink, written
 
 from seaway.adapters.records.parquet import ParquetSegments
-from seaway.monitor import segments
+from seaway.monitor.capture import segments
 from seaway.testing.clock import VirtualClock
 
 NOW_S = BASE_S + 1_000_000
@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from capture_requests import BASE_S, Ended, block, sink
 from seaway.adapters.records.parquet import ParquetSegments
-from seaway.monitor import segments
+from seaway.monitor.capture import segments
 from seaway.testing.clock import VirtualClock
 
 NOW_S = BASE_S + 1_000_000

@@ -18,7 +18,7 @@ from control_process import ENVIRONMENT, until
 from seaway import sockets
 from seaway.core.errors import TemporaryError
 from seaway.core.feedback import FeedbackAnswer
-from seaway.monitor import outcomes_read
+from seaway.monitor.feedback import reading as outcomes_read
 from seaway.serve.feedback import Forwarded
 from seaway.wiring.feedback_forward import ControlForward
 

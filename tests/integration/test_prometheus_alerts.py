@@ -22,8 +22,8 @@ from serve_process import until
 from seaway import settings
 from seaway.control import views
 from seaway.core.deployments import Backend, Deployment, Slo
-from seaway.monitor import monitoring_files
-from seaway.monitor.alert_rules import BurnWindow
+from seaway.monitor.telemetry import monitoring_files
+from seaway.monitor.telemetry.alert_rules import BurnWindow
 from seaway.wiring import monitoring
 from seaway.wiring.home import Home
 

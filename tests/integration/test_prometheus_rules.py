@@ -12,8 +12,8 @@ from serve_process import WorkerProcess, revision, route
 
 from seaway.core.deployments import LimitsSection, Slo
 from seaway.core.traffic import RoutingTable
-from seaway.monitor import alert_rules, monitoring_files
-from seaway.monitor.monitoring_files import Plan
+from seaway.monitor.telemetry import alert_rules, monitoring_files
+from seaway.monitor.telemetry.monitoring_files import Plan
 from seaway.testing import tiny_models
 
 pytestmark = pytest.mark.outside

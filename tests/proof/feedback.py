@@ -27,8 +27,10 @@ from seaway.core.feedback import FeedbackAnswer
 from seaway.core.quality import GroupQuality
 from seaway.core.records import RecordRules
 from seaway.core.tensors import DType, Meaning, Signature, TensorSpec
-from seaway.monitor import outcomes_schema, provenance_files, quality
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.feedback import quality
+from seaway.monitor.feedback import schema as outcomes_schema
+from seaway.monitor.provenance import files as provenance_files
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import Block, RecordPaths, Subject
 from seaway.wiring.clock import SystemClock
 

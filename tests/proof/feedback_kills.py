@@ -21,7 +21,7 @@ import msgspec
 from seaway.client.control import ControlClient
 from seaway.core.errors import TemporaryError
 from seaway.core.feedback import FeedbackAnswer
-from seaway.monitor import outcomes_schema
+from seaway.monitor.feedback import schema as outcomes_schema
 
 LINES = "application/x-ndjson"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from seaway.monitor import provenance_files
-from seaway.monitor.provenance import SPACE_BYTES, ProvenanceSink
+from seaway.monitor.provenance import files as provenance_files
+from seaway.monitor.provenance.sink import SPACE_BYTES, ProvenanceSink
 from seaway.monitor.sinks import Block, RecordPaths, Subject
 from seaway.testing.clock import VirtualClock
 
@@ -30,7 +30,7 @@ _WRITER = """
 import sys
 sys.path[:0] = sys.argv[2:]
 import provenance_fakes as fakes
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 sink = ProvenanceSink(RecordPaths(sys.argv[1], 0, 1), VirtualClock(), space_bytes=4 << 20)

@@ -21,9 +21,9 @@ from seaway.core.live_numbers import LiveNumbers
 from seaway.core.profiles import NumericSummary, quantile, summarise_numbers
 from seaway.core.records import RecordRules
 from seaway.core.tensors import Array, DType, Meaning, Signature, Tensors, TensorSpec
-from seaway.monitor import compaction, windows
 from seaway.monitor.sinks import Block, RecordPaths, Subject
-from seaway.monitor.summaries import make
+from seaway.monitor.summaries import compaction, windows
+from seaway.monitor.summaries.sink import make
 from seaway.testing.clock import VirtualClock
 
 REQUESTS, FEATURES, WORKERS, ROWS = 10_000_000, 30, 4, 1024

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from seaway.adapters.records.parquet import ParquetSegments
 from seaway.core.tensors import Array, DType, Signature, TensorSpec
-from seaway.monitor import segments
+from seaway.monitor.capture import segments
 from seaway.testing.clock import VirtualClock
 
 _ROWS = st.integers(0, 3)

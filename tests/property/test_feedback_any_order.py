@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from seaway.core.feedback import Fact
 from seaway.core.provenance import SLICES, AnsweredBy, Joined
 from seaway.core.quality import Quality
-from seaway.monitor import quality
-from seaway.monitor.outcomes import OutcomeRules, Outcomes
+from seaway.monitor.feedback import quality
+from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
 
 BY = (AnsweredBy("e", 1, "sha256:1"), AnsweredBy("e", 2, "sha256:2"))
 NAMES = ("no", "yes")

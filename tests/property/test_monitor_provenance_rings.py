@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seaway.core.provenance import Joined
-from seaway.monitor import provenance_files
-from seaway.monitor import provenance_format as form
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.provenance import files as provenance_files
+from seaway.monitor.provenance import layout as form
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 
@@ -151,7 +151,7 @@ _WRITER = """
 import sys
 sys.path[:0] = sys.argv[2:]
 import provenance_fakes as fakes
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 sink = ProvenanceSink(RecordPaths(sys.argv[1], 0, 1), VirtualClock(), space_bytes=16 * 64 * 200)

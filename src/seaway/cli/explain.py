@@ -26,7 +26,8 @@ def explain(
 ) -> int:
     """Say which revision answered a request, where, how long it took, what it answered and what came true."""
     from seaway import settings
-    from seaway.monitor import explanations, outcomes_read
+    from seaway.monitor.feedback import reading as outcomes_read
+    from seaway.monitor.provenance import explanations
 
     records = settings.HomePaths(common.configuration().home).records
     outcomes = functools.partial(outcomes_read.outcomes_of, records)

@@ -25,7 +25,7 @@ def monitoring(
     common: Common = COMMON,
 ) -> int:
     """Write scrape configuration, recording and alert rules, and a dashboard for an endpoint."""
-    from seaway.monitor import monitoring_files
+    from seaway.monitor.telemetry import monitoring_files
     from seaway.wiring import monitoring as use_case
     from seaway.wiring.home import Home
 

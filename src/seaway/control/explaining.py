@@ -12,7 +12,8 @@ from starlette.responses import Response
 from seaway.control import auth
 from seaway.control.auth import Action, Principal
 from seaway.control.routes import ControlRoute, Parts, json_response
-from seaway.monitor import explanations, outcomes_read
+from seaway.monitor.feedback import reading as outcomes_read
+from seaway.monitor.provenance import explanations
 
 RESOURCE: Final = "requests"
 

@@ -19,8 +19,9 @@ from seaway.core.feedback import Fact, FeedbackAnswer, facts_of
 from seaway.core.ports import Clock
 from seaway.core.provenance import AnsweredBy, Outcome
 from seaway.core.quality import Quality
-from seaway.monitor import outcomes_read, quality
-from seaway.monitor.outcomes_writer import OutcomeWriter
+from seaway.monitor.feedback import quality
+from seaway.monitor.feedback import reading as outcomes_read
+from seaway.monitor.feedback.writer import OutcomeWriter
 from seaway.wire import feedback_json
 
 RESOURCE: Final = "feedback"

@@ -13,7 +13,7 @@ from seaway.control.feedback import DEFAULT_SINCE, RESOURCE, Feedback
 from seaway.control.routes import Parts, json_response
 from seaway.core.errors import UserError
 from seaway.core.feedback import MAX_BODY_BYTES
-from seaway.monitor.quality import BY_REVISION
+from seaway.monitor.feedback.quality import BY_REVISION
 
 
 async def take(parts: Parts, principal: Principal, request: Request) -> Response:

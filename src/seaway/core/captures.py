@@ -1,6 +1,6 @@
 """Captured requests as rows of typed columns: what the spools hold, what a segment is written from and queried as.
 
-Made by `monitor.capture`, written and read by the adapters for Parquet and DuckDB, which know nothing of spools.
+Made by `monitor.capture.sink`, written and read by the adapters for Parquet and DuckDB, which know nothing of spools.
 """
 
 from __future__ import annotations

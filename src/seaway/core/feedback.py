@@ -1,7 +1,7 @@
 """Feedback: what really happened after a prediction, as it is sent, kept and compared with the answer.
 
-Clients send rows, `wire.feedback_json` reads them, `monitor.outcomes` keeps their facts and joins them with what was
-answered, `monitor.quality` counts what came of it.
+Clients send rows, `wire.feedback_json` reads them, `monitor.feedback.outcomes` keeps their facts and joins them with what was
+answered, `monitor.feedback.quality` counts what came of it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Fact(NamedTuple):
 
 
 class Lookup(Protocol):
-    """Finds what was answered to requests; blocking, called on one thread. `monitor.provenance_files.lookup` with its
+    """Finds what was answered to requests; blocking, called on one thread. `monitor.provenance.files.lookup` with its
     directory filled in."""
 
     def __call__(self, ids: Sequence[bytes], /) -> Joined: ...

@@ -1,6 +1,6 @@
 """A revision's summary as it grows: fed with the tensors of many requests at once, in memory that does not grow.
 
-Used by `monitor.summaries`, one for each revision and window.
+Used by `monitor.summaries.sink`, one for each revision and window.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Provenance: what is kept of single requests, to explain one (`seaway explain`) and to join many with their outcomes.
 
-`monitor.provenance` keeps it, `monitor.provenance_files` reads it, `control`, `cli` and feedback use what is read.
+`monitor.provenance.sink` keeps it, `monitor.provenance.files` reads it, `control`, `cli` and feedback use what is read.
 """
 
 from __future__ import annotations

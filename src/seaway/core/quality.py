@@ -1,6 +1,6 @@
 """Live quality: what the outcomes that came say of the answers that were given.
 
-`monitor.quality` counts it, `control` answers it, `seaway quality` prints it, rollouts judge by it.
+`monitor.feedback.quality` counts it, `control` answers it, `seaway quality` prints it, rollouts judge by it.
 """
 
 from __future__ import annotations

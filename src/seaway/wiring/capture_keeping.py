@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from seaway.core.errors import PermanentError
-from seaway.monitor import segments
+from seaway.monitor.capture import segments
 
 EVERY_S: Final = 60.0
 """How often the chore is due."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from seaway.core.errors import SeawayError
-from seaway.monitor import segments
+from seaway.monitor.capture import segments
 from seaway.wiring import adapters, lifeline
 from seaway.wiring.clock import SystemClock
 

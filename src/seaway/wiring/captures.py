@@ -13,7 +13,8 @@ import msgspec
 from seaway.core.bundles import parse_name
 from seaway.core.captures import QueryAnswer, RecordQuery
 from seaway.core.errors import UserError
-from seaway.monitor import capture_files, segments
+from seaway.monitor.capture import files as capture_files
+from seaway.monitor.capture import segments
 from seaway.wiring import adapters
 from seaway.wiring.home import Home
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from seaway.control.upkeep import Chore
 from seaway.core.ports import StateStore
-from seaway.monitor import compaction, seconds
+from seaway.monitor.recording import seconds
+from seaway.monitor.summaries import compaction
 from seaway.wiring import capture_keeping
 from seaway.wiring.home import Home
 

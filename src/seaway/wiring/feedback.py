@@ -9,9 +9,10 @@ from pathlib import Path
 from seaway.control.feedback import Feedback
 from seaway.core.ledger import Page
 from seaway.core.ports import Clock
-from seaway.monitor import provenance_files, seconds
-from seaway.monitor.outcomes import OutcomeRules, Outcomes
-from seaway.monitor.outcomes_writer import OutcomeWriter
+from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
+from seaway.monitor.feedback.writer import OutcomeWriter
+from seaway.monitor.provenance import files as provenance_files
+from seaway.monitor.recording import seconds
 
 
 def open_feedback(records: Path, clock: Clock, rules: OutcomeRules | None = None) -> Feedback:

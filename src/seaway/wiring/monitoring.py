@@ -7,8 +7,8 @@ import msgspec
 from seaway.client import address
 from seaway.control import supervisor
 from seaway.core.errors import UserError
-from seaway.monitor import alert_rules
-from seaway.monitor.monitoring_files import Plan
+from seaway.monitor.telemetry import alert_rules
+from seaway.monitor.telemetry.monitoring_files import Plan
 from seaway.wiring import control_access
 from seaway.wiring.home import Home
 

@@ -12,7 +12,7 @@ from seaway.core.bundles import Digest, ModelRef
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.profiles import CategoricalSummary, NumericSummary, ReferenceProfile, quantile
 from seaway.core.summaries import ColumnSummary
-from seaway.monitor import windows
+from seaway.monitor.summaries import windows
 from seaway.wiring.home import Home
 
 _TOP: Final = 10

@@ -8,7 +8,7 @@ from seaway.control.deployments import Bundles
 from seaway.core.bundles import Version
 from seaway.core.deployments import Deployment
 from seaway.core.errors import UserError
-from seaway.monitor import redaction
+from seaway.monitor.capture import redaction
 
 
 class RecordChecks:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from seaway.core.ports import Clock
 from seaway.core.records import RecordRules
-from seaway.monitor import capture, summaries
-from seaway.monitor.provenance import ProvenanceSink
-from seaway.monitor.recorder import Recorder
-from seaway.monitor.request_log import Logged, RequestLogSink
+from seaway.monitor.capture import sink as capture
+from seaway.monitor.logs.request_log import Logged, RequestLogSink
+from seaway.monitor.provenance.sink import ProvenanceSink
+from seaway.monitor.recording.recorder import Recorder
 from seaway.monitor.sinks import RecordPaths, Sink
+from seaway.monitor.summaries import sink as summaries
 from seaway.serve import log
 from seaway.settings import RecordingOptions
 from seaway.wiring import adapters, tracing

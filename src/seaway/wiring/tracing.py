@@ -8,7 +8,7 @@ import numpy as np
 
 import seaway
 from seaway.monitor.sinks import RecordPaths
-from seaway.monitor.spans import SpanSink
+from seaway.monitor.telemetry.spans import SpanSink
 from seaway.settings import RecordingOptions
 from seaway.wiring import adapters
 

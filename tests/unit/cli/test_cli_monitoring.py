@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seaway.cli import main as cli
-from seaway.monitor import monitoring_files
+from seaway.monitor.telemetry import monitoring_files
 from server import linear_model
 
 FILE = """\

@@ -17,7 +17,7 @@ from seaway.core import live_summaries, profiles
 from seaway.core.answers import answer_spec
 from seaway.core.bundles import BundleFile, Manifest, Source, Task, Version
 from seaway.core.tensors import Array, DType, Meaning, Signature, TensorSpec
-from seaway.monitor import windows
+from seaway.monitor.summaries import windows
 from seaway.wiring import profiles as profiling
 from seaway.wiring.home import Home
 

@@ -12,7 +12,7 @@ from capture_requests import BASE_S, Ended, block, place, sink, written
 from seaway.adapters.records.parquet import ParquetSegments
 from seaway.cli import main as cli
 from seaway.core.errors import PermanentError
-from seaway.monitor import segments
+from seaway.monitor.capture import segments
 from seaway.testing.clock import VirtualClock
 from seaway.wiring import capture_keeping
 

@@ -9,7 +9,7 @@ import provenance_fakes as fakes
 from control_fakes import Plane, call
 
 from seaway.control import doors
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 

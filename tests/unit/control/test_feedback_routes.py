@@ -21,9 +21,9 @@ from seaway.control.workers import Workers
 from seaway.core.feedback import MAX_BODY_BYTES, FeedbackAnswer
 from seaway.core.provenance import SLICES, AnsweredBy, Joined
 from seaway.core.quality import Quality
-from seaway.monitor import outcomes_schema
-from seaway.monitor.outcomes import OutcomeRules, Outcomes
-from seaway.monitor.outcomes_writer import OutcomeWriter
+from seaway.monitor.feedback import schema as outcomes_schema
+from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
+from seaway.monitor.feedback.writer import OutcomeWriter
 
 OWNER = os.geteuid()
 SOCKET = doors.SocketDoor(owner=OWNER)

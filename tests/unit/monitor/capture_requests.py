@@ -10,7 +10,7 @@ import numpy as np
 from seaway.core.ports import Clock
 from seaway.core.records import RecordRules
 from seaway.core.tensors import DType, Meaning, Signature, Tensors, TensorSpec
-from seaway.monitor import capture
+from seaway.monitor.capture import sink as capture
 from seaway.monitor.sinks import Block, RecordPaths, Subject
 
 SIGNATURE = Signature(

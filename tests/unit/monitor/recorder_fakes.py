@@ -16,7 +16,7 @@ from seaway.core.traffic import Limits
 from seaway.engine.handle import Handle
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Pool
-from seaway.monitor.recorder import Recorder
+from seaway.monitor.recording.recorder import Recorder
 from seaway.monitor.sinks import Block, RecordPaths, Sink
 
 CLASSES = Signature(

@@ -16,9 +16,9 @@ from seaway.core.answers import MAX_CLASSES, OTHER
 from seaway.core.feedback import Fact
 from seaway.core.ledger import Counts, Page, Second
 from seaway.core.provenance import AnsweredBy, AnsweredRow
-from seaway.monitor import quality
-from seaway.monitor.outcomes import OutcomeRules, Outcomes
-from seaway.monitor.quality import Question
+from seaway.monitor.feedback import quality
+from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
+from seaway.monitor.feedback.quality import Question
 
 HOUR_S = 1_800_000_000.0
 DIGEST = "sha256:" + "a" * 64

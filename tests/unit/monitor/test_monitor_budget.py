@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seaway.monitor.budget import HOLDING_S, SHARE, Budget
+from seaway.monitor.recording.budget import HOLDING_S, SHARE, Budget
 
 
 def drive(budget: Budget, per_s: int, cost_s: float, seconds: int, at_s: float = 0.0) -> float:

@@ -13,8 +13,11 @@ from capture_requests import ALL, BASE_S, SIGNATURE, Ended, block, place, sink, 
 
 from seaway.core.records import RecordRules
 from seaway.core.tensors import DType, Signature, TensorSpec
-from seaway.monitor import capture, capture_files, capture_rows, capture_spool
-from seaway.monitor.capture_columns import MOST_VALUES
+from seaway.monitor.capture import files as capture_files
+from seaway.monitor.capture import rows as capture_rows
+from seaway.monitor.capture import sink as capture
+from seaway.monitor.capture import spool as capture_spool
+from seaway.monitor.capture.columns import MOST_VALUES
 from seaway.testing.clock import VirtualClock
 
 REDACTED = RecordRules(

@@ -13,8 +13,11 @@ from engine_fakes import FakeClock
 from recorder_fakes import Ended, handle, recorder, tell
 
 from seaway.core.records import RecordRules
-from seaway.monitor import capture, capture_files, capture_rows, capture_spool
-from seaway.monitor.recorder import Recorder
+from seaway.monitor.capture import files as capture_files
+from seaway.monitor.capture import rows as capture_rows
+from seaway.monitor.capture import sink as capture
+from seaway.monitor.capture import spool as capture_spool
+from seaway.monitor.recording.recorder import Recorder
 from seaway.monitor.sinks import RecordPaths
 
 

@@ -12,8 +12,8 @@ import pytest
 from seaway.core import summaries
 from seaway.core.profiles import NumericSummary
 from seaway.core.summaries import ColumnSummary, Summary
-from seaway.monitor import compaction, windows
-from seaway.monitor.windows import Window
+from seaway.monitor.summaries import compaction, windows
+from seaway.monitor.summaries.windows import Window
 
 DIGEST = "sha256:" + "0" * 64
 DAY_S = 1_800_057_600  # begins a day in UTC

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from seaway.monitor import elastic
+from seaway.monitor.logs import elastic
 from seaway.wire import ecs
 
 

@@ -11,8 +11,8 @@ import pytest
 from seaway.cli import main as cli
 from seaway.core.errors import UserError
 from seaway.core.provenance import AnsweredBy, Outcome
-from seaway.monitor import explanations
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.provenance import explanations
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 

@@ -12,9 +12,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from seaway.core.deployments import LimitsSection, Slo
-from seaway.monitor import alert_rules, monitoring_files
-from seaway.monitor.alert_rules import BurnWindow
-from seaway.monitor.monitoring_files import Plan
+from seaway.monitor.telemetry import alert_rules, monitoring_files
+from seaway.monitor.telemetry.alert_rules import BurnWindow
+from seaway.monitor.telemetry.monitoring_files import Plan
 from seaway.wire import metric_names
 
 PLAN = Plan(

@@ -14,8 +14,9 @@ import provenance_fakes as fakes
 import pytest
 
 from seaway.core.provenance import OVERFLOW, AnsweredBy, AnsweredRow, Explanation, Kept
-from seaway.monitor import provenance_files, provenance_format
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.provenance import files as provenance_files
+from seaway.monitor.provenance import layout as provenance_format
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 
@@ -264,7 +265,7 @@ _FULL_DISK = """
 import resource, sys
 sys.path[:0] = sys.argv[2:]
 import provenance_fakes as fakes
-from seaway.monitor.provenance import ProvenanceSink
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 kept = ProvenanceSink(RecordPaths(sys.argv[1], 0, 1), VirtualClock(), space_bytes=16 * 64 * 200)

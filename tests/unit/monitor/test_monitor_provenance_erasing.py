@@ -8,9 +8,9 @@ from pathlib import Path
 import provenance_fakes as fakes
 
 from seaway.core.provenance import AnsweredRow
-from seaway.monitor import provenance_files
-from seaway.monitor.provenance import ProvenanceSink
-from seaway.monitor.provenance_erasing import erase
+from seaway.monitor.provenance import files as provenance_files
+from seaway.monitor.provenance.erasing import erase
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 

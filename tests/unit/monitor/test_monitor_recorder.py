@@ -16,8 +16,8 @@ from recorder_fakes import Ended, MemorySink, handle, recorder, tell
 from seaway.core import ledger
 from seaway.core.ledger import Page
 from seaway.core.records import RecordRules
-from seaway.monitor import keeping, seconds
-from seaway.monitor.recorder import BLOCK_DRAWN, Recorder
+from seaway.monitor.recording import keeping, seconds
+from seaway.monitor.recording.recorder import BLOCK_DRAWN, Recorder
 
 
 def outputs(*values: float) -> dict[str, np.ndarray]:

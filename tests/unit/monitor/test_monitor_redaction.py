@@ -8,7 +8,7 @@ import pytest
 from capture_requests import SIGNATURE
 
 from seaway.core.errors import UserError
-from seaway.monitor import redaction
+from seaway.monitor.capture import redaction
 
 ALL = redaction.parse(["text:email", "text:phone", "text:card", "text:iban", "text:ip"])
 

@@ -15,7 +15,7 @@ import pytest
 
 from seaway.core.errors import CODES
 from seaway.core.records import RecordRules
-from seaway.monitor.request_log import Logged, RequestLogSink
+from seaway.monitor.logs.request_log import Logged, RequestLogSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.wire import trace_context
 
@@ -177,7 +177,7 @@ import resource, sys
 sys.path[:0] = sys.argv[2:]
 import provenance_fakes as fakes
 from pathlib import Path
-from seaway.monitor.request_log import Logged, RequestLogSink
+from seaway.monitor.logs.request_log import Logged, RequestLogSink
 from seaway.monitor.sinks import RecordPaths
 directory = Path(sys.argv[1])
 log = RequestLogSink(directory, RecordPaths(str(directory), 0, 1), Logged.ALL)

@@ -9,8 +9,8 @@ from engine_fakes import SIGNATURE
 
 from seaway.core.ledger import Counts, Second
 from seaway.core.records import RecordRules
-from seaway.monitor import seconds
-from seaway.monitor.seconds import SecondsWriter
+from seaway.monitor.recording import seconds
+from seaway.monitor.recording.seconds import SecondsWriter
 from seaway.monitor.sinks import RecordPaths, Subject
 
 HOUR = 3600

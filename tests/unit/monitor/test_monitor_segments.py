@@ -17,7 +17,9 @@ from seaway.adapters.records.parquet import ParquetSegments
 from seaway.core.captures import QueryAnswer
 from seaway.core.errors import UserError
 from seaway.core.records import RecordRules
-from seaway.monitor import capture_erasures, capture_files, segments
+from seaway.monitor.capture import erasures as capture_erasures
+from seaway.monitor.capture import files as capture_files
+from seaway.monitor.capture import segments
 from seaway.testing.clock import VirtualClock
 
 FORM = ParquetSegments()

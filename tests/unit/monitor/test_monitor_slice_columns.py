@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seaway.core.tensors import Array, DType, Signature, TensorSpec
-from seaway.monitor.slice_columns import column_texts
+from seaway.monitor.provenance.slice_columns import column_texts
 
 SIGNATURE = Signature(
     (

@@ -11,7 +11,7 @@ from seaway.core.records import RecordRules
 from seaway.core.spans import Span, SpanKind
 from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
 from seaway.monitor.sinks import Block, Subject
-from seaway.monitor.spans import MOST_PER_S, SpanSink
+from seaway.monitor.telemetry.spans import MOST_PER_S, SpanSink
 from seaway.testing.span_exporter import KeptSpans
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -16,9 +16,9 @@ from seaway.core.answers import answer_spec
 from seaway.core.profiles import summarise_numbers
 from seaway.core.records import RecordRules
 from seaway.core.tensors import Array, DType, Meaning, Signature, Tensors, TensorSpec
-from seaway.monitor import compaction, windows
 from seaway.monitor.sinks import Block, RecordPaths, Subject
-from seaway.monitor.summaries import FLUSH_S, SummarySink, make
+from seaway.monitor.summaries import compaction, windows
+from seaway.monitor.summaries.sink import FLUSH_S, SummarySink, make
 from seaway.testing.clock import VirtualClock
 
 DIGEST = "sha256:" + "ab" * 32

@@ -14,8 +14,9 @@ from seaway.core.errors import PermanentError, TemporaryError
 from seaway.core.feedback import Fact, FeedbackAnswer
 from seaway.core.provenance import AnsweredBy, AnsweredRow
 from seaway.core.quality import FeedbackState
-from seaway.monitor import outcomes_read, outcomes_schema
-from seaway.monitor.outcomes import OutcomeRules, Outcomes
+from seaway.monitor.feedback import reading as outcomes_read
+from seaway.monitor.feedback import schema as outcomes_schema
+from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
 
 NOW_S = 1_800_000_100.0
 

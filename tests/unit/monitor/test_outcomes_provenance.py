@@ -10,10 +10,11 @@ from provenance_fakes import CLASSIFIER, block, labels, number, subject
 
 from seaway.core.feedback import Fact
 from seaway.core.quality import FeedbackState
-from seaway.monitor import provenance_files, quality
-from seaway.monitor.outcomes import OutcomeRules, Outcomes
-from seaway.monitor.provenance import ProvenanceSink
-from seaway.monitor.quality import Question
+from seaway.monitor.feedback import quality
+from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
+from seaway.monitor.feedback.quality import Question
+from seaway.monitor.provenance import files as provenance_files
+from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.testing.clock import VirtualClock
 

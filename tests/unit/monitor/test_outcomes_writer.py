@@ -13,9 +13,10 @@ from outcome_lookups import Lookup
 from seaway.core.errors import PermanentError, TemporaryError
 from seaway.core.feedback import Fact
 from seaway.core.provenance import Joined
-from seaway.monitor import outcomes_read, outcomes_writer
-from seaway.monitor.outcomes import OutcomeRules, Outcomes
-from seaway.monitor.outcomes_writer import OutcomeWriter
+from seaway.monitor.feedback import reading as outcomes_read
+from seaway.monitor.feedback import writer as outcomes_writer
+from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
+from seaway.monitor.feedback.writer import OutcomeWriter
 from seaway.testing.clock import VirtualClock
 
 

@@ -12,7 +12,7 @@ from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
 from seaway.engine.pool import Pool, Sources
 from seaway.engine.router import Router
-from seaway.monitor.request_counts import BUCKETS_S, KEEP_S, Key, RequestCounts
+from seaway.monitor.recording.request_counts import BUCKETS_S, KEEP_S, Key, RequestCounts
 from seaway.serve import worker_metrics
 from seaway.testing.clock import VirtualClock
 from seaway.testing.recorder import MemoryRecorder

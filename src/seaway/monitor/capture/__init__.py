@@ -1,0 +1,1 @@
+"""Payloads of a sample of the requests: redacted, spooled, converted, erased."""

@@ -1,0 +1,1 @@
+"""Outcomes that clients report, joined with what was answered, and the quality that follows."""

@@ -1,0 +1,1 @@
+"""What is known of single requests: kept in segments, found by request id."""

@@ -1,0 +1,189 @@
+"""The recorder's keeping thread: runs the sinks behind a bounded queue, and counts what it had to drop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from seaway.core.ledger import Second
+from seaway.core.ports import Clock
+from seaway.monitor.recording.budget import Budget
+from seaway.monitor.recording.seconds import SecondsWriter
+from seaway.monitor.sinks import Block, Counted, Sink, Subject
+from seaway.wire import metric_names
+from seaway.wire.prometheus import Family, Sample
+
+MOST_BLOCKS: Final = 64
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Of request bodies in the queue: what is held of them while a sink waits for its disk."""
+MOST_SECONDS: Final = 100_000
+_TICK_S: Final = 1.0
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """One block, as the three kinds of sinks take it; `size` is that of the bodies of all its requests."""
+
+    all: Block
+    drawn: Block
+    with_failures: Block
+    size: int
+
+
+class Keeping:
+    """`put` and `second` never block; the rest of the work is done by the thread."""
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        seconds: SecondsWriter,
+        clock: Clock,
+        say: Callable[[str], None],
+        budget: Budget,
+    ) -> None:
+        """`say` writes a line to the worker's log; it is called once when a sink begins to fail."""
+        self._sinks = list(sinks)
+        self._seconds = seconds
+        self._clock = clock
+        self._say = say
+        self._budget = budget
+        self._blocks: deque[Taken] = deque()
+        self._bytes = 0
+        self._ledger: deque[tuple[Subject, Second]] = deque()
+        self._wake = threading.Condition()
+        self._ending = False
+        self._kept = dict.fromkeys([sink.name for sink in sinks], 0)
+        self._dropped = dict.fromkeys([*self._kept, "seconds"], 0)
+        self._faults: dict[str, str] = {}
+        self._cpu_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="seaway-keep", daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def put(self, taken: Taken) -> None:
+        """Let the sinks have a block, or drop it."""
+        with self._wake:
+            if len(self._blocks) >= MOST_BLOCKS or self._bytes + taken.size > max(MOST_BYTES, taken.size):
+                for sink in self._sinks:
+                    self._dropped[sink.name] += len(_of(taken, sink).requests)
+                return
+            self._blocks.append(taken)
+            self._bytes += taken.size
+            self._wake.notify()
+
+    def second(self, subject: Subject, second: Second) -> None:
+        """Keep one second of the ledger; where a disk stands still for very long, the oldest go."""
+        with self._wake:
+            if len(self._ledger) >= MOST_SECONDS:
+                self._ledger.popleft()
+                self._dropped["seconds"] += 1
+            self._ledger.append((subject, second))
+
+    def close(self, timeout_s: float) -> None:
+        """Let the sinks write what is left. Idempotent."""
+        with self._wake:
+            self._ending = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """By sink: what went wrong last, while it goes wrong."""
+        return dict(self._faults)
+
+    def families(self, labels: dict[str, str]) -> Iterator[Family]:
+        """What the sinks kept and dropped, and what they cost; `labels` are put on every series."""
+        requests = metric_names.RECORDER_REQUESTS.family()
+        for outcome, counts in (("kept", self._kept), ("dropped", self._dropped)):
+            for name, count in counts.items():
+                requests.samples.append(Sample({"sink": name, "outcome": outcome, **labels}, count))
+        cpu = metric_names.RECORDER_CPU.family()
+        cpu.samples.append(Sample(labels, self._cpu_s))
+        yield requests
+        yield cpu
+        for sink in self._sinks:
+            if isinstance(sink, Counted):
+                yield from sink.families(labels)
+
+    def _run(self) -> None:
+        due_s = 0.0
+        while True:
+            with self._wake:
+                if not self._blocks and not self._ending:
+                    self._wake.wait(_TICK_S)
+                taken = self._blocks.popleft() if self._blocks else None
+                ended = self._ending and taken is None
+                if taken is not None:
+                    self._bytes -= taken.size
+            if taken is not None:
+                self._take(taken)
+                taken = None  # while it waits for the next, it holds no request's memory
+            now_s = self._clock.monotonic_s()
+            if now_s >= due_s or ended:
+                due_s = now_s + _TICK_S
+                self._tick()
+            if ended:
+                self._end()
+                return
+
+    def _take(self, taken: Taken) -> None:
+        cpu_s = time.thread_time()
+        for sink in self._sinks:
+            block = _of(taken, sink)
+            if not block.requests:
+                continue
+            try:
+                sink.take(block)
+                self._kept[sink.name] += len(block.requests)
+                self._faults.pop(sink.name, None)
+            except Exception as error:  # noqa: BLE001 - the thread's edge: one sink's fault must not end the others
+                self._failed(sink.name, error, len(block.requests))
+        cpu_s = time.thread_time() - cpu_s
+        self._cpu_s += cpu_s
+        self._budget.spent(len(taken.drawn.requests), cpu_s)
+
+    def _tick(self) -> None:
+        cpu_s = time.thread_time()
+        now_s = self._clock.now_s()
+        with self._wake:
+            seconds, self._ledger = self._ledger, deque()
+        if seconds:
+            try:
+                self._seconds.write(seconds, now_s)
+                self._faults.pop("seconds", None)
+            except OSError as error:
+                self._failed("seconds", error, len(seconds))
+        for sink in self._sinks:
+            try:
+                sink.tick(now_s)
+            except Exception as error:  # noqa: BLE001 - as in _take
+                self._failed(sink.name, error, 0)
+        cpu_s = time.thread_time() - cpu_s
+        self._cpu_s += cpu_s
+        self._budget.spent(0, cpu_s)
+
+    def _end(self) -> None:
+        for sink in self._sinks:
+            try:
+                sink.close()
+            except Exception as error:  # noqa: BLE001 - as in _take
+                self._failed(sink.name, error, 0)
+
+    def _failed(self, name: str, error: Exception, requests: int) -> None:
+        self._dropped[name] += requests
+        if name not in self._faults:
+            self._say(f"{name}: {type(error).__name__}: {error}")
+        self._faults[name] = str(error)
+
+
+def _of(taken: Taken, sink: Sink) -> Block:
+    """The block as this sink takes it."""
+    if sink.takes == "all":
+        return taken.all
+    return taken.drawn if sink.takes == "sample" else taken.with_failures

@@ -1,0 +1,296 @@
+"""Takes every ended request on the event loop, and counts and keeps it on two threads of its own.
+
+The worker makes one `Recorder`. On the loop a request costs the append of its time, and now and then it is drawn. The *counting* thread makes the exact part of
+it: `/metrics`, the ledger of each second, the answers by class. The *keeping* thread runs the sinks, which may wait for a
+disk; its queue is bounded, and what does not fit is dropped from the sinks (never from the counts) and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sys
+import threading
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from seaway.core.answers import answer_spec
+from seaway.core.errors import SeawayError
+from seaway.core.ports import Clock
+from seaway.core.records import Answered, RecordRules
+from seaway.engine.answers import Given
+from seaway.engine.handle import Handle
+from seaway.monitor.recording.budget import Budget
+from seaway.monitor.recording.counting import FAILED, Counting, Handed, outcome
+from seaway.monitor.recording.first_requests import FirstRequests
+from seaway.monitor.recording.keeping import Keeping
+from seaway.monitor.recording.live_ledger import LiveLedger
+from seaway.monitor.recording.request_counts import Key, RequestCounts
+from seaway.monitor.recording.seconds import SecondsWriter
+from seaway.monitor.sinks import Choosing, RecordPaths, Sink, Subject
+from seaway.wire import metric_names
+from seaway.wire.prometheus import Family, Sample
+
+BLOCK_REQUESTS: Final = 8192
+"""Of one door and code; a second that is over hands over what there is."""
+BLOCK_DRAWN: Final = 1024
+BLOCK_BYTES: Final = 4 * 1024 * 1024
+_END_S: Final = 5.0
+_WELL: Final = frozenset({"200", "OK"})
+_NO_RULES: Final = RecordRules()
+
+
+class Sheet:
+    """The requests of one revision that ended since the last block; on the event loop's thread only."""
+
+    __slots__ = ("bytes", "drawn", "failures", "given", "keeps_all", "kept", "subject", "took_s", "units")
+
+    def __init__(self, subject: Subject, keeps_all: bool) -> None:
+        self.subject = subject
+        self.keeps_all = keeps_all
+        """Whether a sink chooses by itself among all requests."""
+        self.given: Given | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.took_s: dict[tuple[str, str], array[float]] = {}
+        """Times from head to answer, by door and code."""
+        self.drawn: list[Answered] = []
+        self.failures: list[Answered] = []
+        """Those that failed and were not drawn."""
+        self.kept: list[Answered] = []
+        """All, where `keeps_all`."""
+        self.units: list[Answered] = []
+        """All, where first requests are counted."""
+        self.bytes = 0
+
+
+class Recorder:
+    """`answered` and `unrouted` on the event loop's thread; `families` and `pages` once `settled` is awaited."""
+
+    def __init__(
+        self,
+        paths: RecordPaths,
+        sinks: Sequence[Sink],
+        rules: Callable[[str], RecordRules],
+        clock: Clock,
+        say: Callable[[str], None],
+    ) -> None:
+        """`rules` gives those of an endpoint now, `say` writes a line to the worker's log."""
+        self._sinks = tuple(sinks)
+        self._draws = any(sink.takes != "all" for sink in sinks)
+        self._rules = rules
+        self._clock = clock
+        self._now_s = clock.monotonic_s
+        self._base_s = clock.now_s() - clock.monotonic_s()
+        self._sheets: dict[tuple[str, int, str], Sheet] = {}
+        self._dirty: list[Sheet] = []
+        self._unrouted: dict[Key, list[float]] = {}
+        self._next_s = self._second_ends_s()
+        self._timer: asyncio.TimerHandle | None = None
+        self._counts = RequestCounts()
+        self._ledger = LiveLedger()
+        self._budget = Budget(clock.monotonic_s())
+        self._random = np.random.default_rng()
+        self._gaps: list[int] = []
+        self._gap = 1 if self._draws else sys.maxsize
+        self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
+        self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
+        self._counting = Counting(
+            self._handed,
+            self._counts,
+            self._ledger,
+            self._keeping,
+            self._budget,
+            FirstRequests(Path(paths.root)),
+            clock,
+        )
+
+    def begin(self) -> None:
+        """Start the threads and the timer. Called once, on the running loop."""
+        self._keeping.begin()
+        self._counting.begin()
+        self._arm()
+
+    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None:
+        """One request to a revision has ended. `size` is that of its body in bytes."""
+        sheet = handle.sheet
+        if not isinstance(sheet, Sheet):
+            sheet = self._open(handle)
+        ended_s = request.ended_s
+        if ended_s >= self._next_s:
+            self._roll()
+        code = request.code
+        took_s = sheet.took_s
+        times = took_s.get((door, code))
+        if times is None:
+            if not took_s:
+                self._dirty.append(sheet)
+                sheet.given = handle.predictor.given
+            times = took_s[door, code] = array("d")
+        times.append(ended_s - request.received_s)
+        if sheet.keeps_all:
+            sheet.kept.append(request)
+            sheet.bytes += size
+        if sheet.subject.rules.unit is not None:
+            sheet.units.append(request)
+        # Only what is looked at again is held: to hold all for a moment costs more than all the rest of this.
+        self._gap -= 1
+        if self._gap <= 0:
+            self._gap = self._next_gap()
+            sheet.drawn.append(request)
+            sheet.bytes += size
+        elif code not in _WELL and self._draws and outcome(code) in FAILED:
+            sheet.failures.append(request)
+            sheet.bytes += size
+        if (
+            len(sheet.drawn) >= BLOCK_DRAWN
+            or len(sheet.kept) >= BLOCK_DRAWN
+            or len(times) >= BLOCK_REQUESTS
+            or sheet.bytes >= BLOCK_BYTES
+        ):
+            self._hand_over(sheet)
+
+    def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
+        """A request ended before a revision was found for it; `endpoint` is "" where there is none either."""
+        self._unrouted.setdefault(Key(door, endpoint, "", code), []).append(took_s)
+
+    async def settled(self) -> None:
+        """Return once all that ended before is counted; gives up after a second."""
+        self._roll()
+        done = threading.Event()
+        self._handed.put(done)
+        await asyncio.to_thread(done.wait, 1.0)
+
+    def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
+        """Ledger pages (JSON of `core.ledger.Page`) of the seconds after `after_s`, of one endpoint or all."""
+        return self._ledger.pages(after_s, endpoint)
+
+    def families(self, labels: dict[str, str]) -> Iterator[Family]:
+        """All that is recorded, as Prometheus families; `labels` are put on every series."""
+        yield from self._counts.families(labels)
+        yield from self._ledger.families(labels)
+        yield from self._keeping.families(labels)
+        rate = metric_names.RECORDER_RATE.family()
+        rate.samples.append(Sample(labels, self._budget.rate))
+        yield rate
+
+    def drop_retired(self, alive: Collection[tuple[str, str]]) -> None:
+        """Forget what belongs to revisions that are not among `alive`, (endpoint, revision), once all have seen it."""
+        self._counts.drop_retired(alive, self._now_s())
+        self._ledger.drop_retired(alive)
+        for key in [key for key in self._sheets if (key[0], str(key[1])) not in alive]:
+            if not self._sheets[key].took_s:
+                del self._sheets[key]
+
+    def rules_changed(self) -> None:
+        """The routing table was swapped: rules are read anew."""
+        for key, sheet in self._sheets.items():
+            rules = self._find_rules(key[0])
+            if rules != sheet.subject.rules:
+                if sheet.took_s:
+                    self._hand_over(sheet)
+                sheet.subject = msgspec.structs.replace(sheet.subject, rules=rules)
+                sheet.keeps_all = self._keeps_all(rules)
+
+    def close(self) -> None:
+        """Keep what is left, and end. Blocks for the disk, at most `_END_S` for each thread. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._roll()
+        self._handed.put(None)
+        self._counting.join(_END_S)
+        self._keeping.close(_END_S)
+
+    def _open(self, handle: Handle) -> Sheet:
+        revision, bundle = handle.revision, handle.bundle
+        key = handle.endpoint, revision.number, revision.digest
+        sheet = self._sheets.get(key)
+        if sheet is None:
+            manifest = bundle.manifest
+            subject = Subject(
+                endpoint=handle.endpoint,
+                revision=revision.number,
+                digest=revision.digest,
+                ref=revision.ref,
+                signature=manifest.signature,
+                answer=answer_spec(manifest.signature, manifest.classes),
+                rules=self._find_rules(handle.endpoint),
+            )
+            sheet = self._sheets[key] = Sheet(subject, self._keeps_all(subject.rules))
+        handle.sheet = sheet
+        return sheet
+
+    def _keeps_all(self, rules: RecordRules) -> bool:
+        return any(isinstance(sink, Choosing) and sink.wants(rules) for sink in self._sinks)
+
+    def _find_rules(self, endpoint: str) -> RecordRules:
+        try:
+            return self._rules(endpoint)
+        except SeawayError:  # its route went while its last requests ended
+            return _NO_RULES
+
+    def _hand_over(self, sheet: Sheet) -> None:
+        """Give a sheet's requests to the counting thread."""
+        given = None if sheet.given is None else sheet.given.take()
+        second_s, base_s = self._second_s(), self._base_s
+        self._handed.put(
+            Handed(
+                sheet.subject,
+                sheet.took_s,
+                given or ([], 0, 0, 0),
+                (sheet.drawn, sheet.failures, sheet.kept, sheet.units),
+                self._budget.drawing,
+                sheet.bytes,
+                second_s,
+                base_s,
+            )
+        )
+        # It may come to stand twice among the dirty ones: a list of a second at most.
+        sheet.clear()
+
+    def _next_gap(self) -> int:
+        """After how many requests the next one is drawn: each by itself with the budget's rate, so the gap is geometric."""
+        if not self._gaps:
+            rate = self._budget.rate
+            self._budget.drawing = rate
+            self._gaps = [1] * 64 if rate >= 1.0 else self._random.geometric(rate, 64).tolist()
+        return self._gaps.pop()
+
+    def _roll(self) -> None:
+        """A second is over, or somebody asks: hand over all there is."""
+        dirty, self._dirty = self._dirty, []
+        for sheet in dirty:
+            if sheet.took_s:
+                self._hand_over(sheet)
+        unrouted, self._unrouted = self._unrouted, {}
+        for key, took_s in unrouted.items():
+            self._counts.add(key, took_s, self._now_s())
+        now_s = self._now_s()
+        if now_s >= self._next_s:
+            self._handed.put(
+                Handed(None, {}, ([], 0, 0, 0), ((), (), (), ()), 1.0, 0, self._second_s(), self._base_s)
+            )
+            self._base_s = self._clock.now_s() - now_s
+            self._next_s = self._second_ends_s()
+
+    def _second_s(self) -> int:
+        """The second, since 1970, that is being filled."""
+        return math.floor(self._next_s + self._base_s + 0.5) - 1
+
+    def _second_ends_s(self) -> float:
+        """When the present second of the wall clock ends, on the monotonic scale."""
+        return math.floor(self._clock.now_s()) + 1 - self._base_s
+
+    def _arm(self) -> None:
+        if self._now_s() >= self._next_s:
+            self._roll()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(self._next_s - self._now_s(), 0.001), self._arm)

@@ -1,0 +1,1 @@
+"""Mergeable summaries of inputs, answers and confidences, by revision and window."""
