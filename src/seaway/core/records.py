@@ -51,6 +51,10 @@ class Answered(Protocol):
     def cpu_s(self) -> float: ...
 
     @property
+    def size(self) -> int:
+        """Of its body, in bytes."""
+
+    @property
     def door(self) -> str: ...
 
     @property

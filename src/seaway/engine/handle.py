@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -61,7 +62,7 @@ class Handle:
         self.warm_s = 0.0
         self.memory_bytes = 0
         self.failure: SeawayError | None = None
-        self.sheet: object | None = None
+        self.sheet: Any = None
         """The recorder's own: where the requests of this revision are gathered."""
         self._model: Model | None = None
         self._predictor: Predictor | None = None

@@ -71,8 +71,7 @@ class Admin:
         recorder, router = self._plane.recorder, self._plane.router
         await recorder.settled()
         recorder.drop_retired(worker_metrics.alive(router))
-        limit_bytes = self._plane.memory_limit_bytes
-        return worker_metrics.render(recorder, router, self._slot, memory.resident_bytes(), limit_bytes)
+        return worker_metrics.render(self._plane, self._slot, memory.resident_bytes())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

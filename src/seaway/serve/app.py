@@ -34,7 +34,7 @@ def create_app(plane: DataPlane, forward: Forward | None = None) -> ASGIApp:
         Route("/v2/models/{endpoint}/ready", health.model_ready),
         Route("/v2/models/{endpoint}/versions/{version}", health.model),
         Route("/v2/models/{endpoint}/versions/{version}/ready", health.model_ready),
-        Route("/feedback", FeedbackDoor(forward).post, methods=["POST"]),
+        Route("/feedback", FeedbackDoor(forward, plane.feedback).post, methods=["POST"]),
         Route("/metrics", pages.metrics),
         Route("/openapi.json", pages.openapi),
         Route("/docs", pages.docs),

@@ -77,6 +77,11 @@ class Call(Job):
         """The label of its door."""
         return self.head.label
 
+    @property
+    def size(self) -> int:
+        """Of its body, in bytes."""
+        return len(self.exchange.body)
+
     def header(self, name: str) -> bytes | None:
         """A header of the request, by its name in lower case."""
         return self.head.headers.get(name.encode("ascii"))

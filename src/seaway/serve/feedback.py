@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from seaway.core.errors import UserError
+from seaway.core.feedback import FeedbackAnswer
 from seaway.serve.call import Call
 from seaway.wire import feedback_json
 
@@ -34,8 +37,10 @@ class Forward(Protocol):
 class FeedbackDoor:
     """The handler of the route; `forward` is None where no control process runs beside the workers."""
 
-    def __init__(self, forward: Forward | None) -> None:
+    def __init__(self, forward: Forward | None, counts: Counter[str]) -> None:
+        """`counts` is added to, by what became of the outcomes."""
         self._forward = forward
+        self._counts = counts
 
     async def post(self, request: Request) -> Response:
         """Answers what the control process answers, with the same request id."""
@@ -51,5 +56,9 @@ class FeedbackDoor:
             "x-request-id": call.request_id.decode("ascii"),
         }
         answer = await self._forward(await request.body(), headers)
+        if answer.status == 200:
+            taken = msgspec.json.decode(answer.body, type=FeedbackAnswer)
+            for outcome in ("accepted", "duplicates", "conflicting"):
+                self._counts[outcome] += getattr(taken, outcome)
         told = {name: answer.headers[name] for name in _TOLD if name in answer.headers}
         return Response(answer.body, answer.status, headers=told)

@@ -113,7 +113,7 @@ class Front:
         if handle is None:
             self._recorder.unrouted(call.head.label, call.endpoint, call.code, call.ended_s - call.received_s)
         else:
-            self._recorder.answered(handle, call, call.head.label, len(exchange.body))
+            self._recorder.answered(handle, call, call.head.label)
 
     def head_lines(self, call: Call) -> bytes:
         """The header lines that every answer carries."""

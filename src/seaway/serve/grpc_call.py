@@ -143,7 +143,7 @@ class GrpcCall:
 class GrpcJob(Job):
     """A call's job, and what is recorded of the call (`core.records.Answered`)."""
 
-    __slots__ = ("call", "code", "ended_s", "endpoint")
+    __slots__ = ("call", "code", "ended_s", "endpoint", "size")
 
     def __init__(self, call: GrpcCall, tensors: Tensors, done: Callable[[Job], None]) -> None:
         super().__init__(tensors, call.started_s, done, call.caller())
@@ -151,6 +151,7 @@ class GrpcJob(Job):
         self.code = ""
         self.ended_s = 0.0
         self.endpoint = call.endpoint
+        self.size = 0
 
     @property
     def door(self) -> str:
@@ -199,8 +200,8 @@ def _record(plane: DataPlane, call: GrpcCall, code: str, ended_s: float, size: i
         plane.recorder.unrouted(DOOR, call.endpoint, code, ended_s - call.started_s)
         return
     job = call.job or GrpcJob(call, {}, _unanswered)
-    job.code, job.ended_s = code, ended_s
-    plane.recorder.answered(call.handle, job, DOOR, size)
+    job.code, job.ended_s, job.size = code, ended_s, size
+    plane.recorder.answered(call.handle, job, DOOR)
 
 
 def _unanswered(job: Job) -> None:

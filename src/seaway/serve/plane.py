@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Protocol
 
@@ -17,8 +18,8 @@ from seaway.wire.prometheus import Family
 class Recorder(Protocol):
     """Told of every request that has ended; on the event loop's thread, and it never blocks."""
 
-    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None:
-        """A request to a revision, whose body had `size` bytes."""
+    def answered(self, handle: Handle, request: Answered, door: str) -> None:
+        """A request to a revision."""
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
         """A request for which no revision was found; `endpoint` is "" where there is none either."""
@@ -59,6 +60,8 @@ class DataPlane(msgspec.Struct):
     """Whether requests are traced: a sampled client is told the span of its request (`traceresponse`)."""
     memory_limit_bytes: int | None = None
     """Beyond which the supervisor replaces this worker."""
+    feedback: Counter[str] = msgspec.field(default_factory=Counter)
+    """Outcomes that clients reported here, by what became of them."""
     draining: bool = False
 
 

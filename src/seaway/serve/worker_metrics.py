@@ -5,7 +5,7 @@ from __future__ import annotations
 from seaway.core.bundles import Digest
 from seaway.engine.router import Router
 from seaway.serve import execution_metrics
-from seaway.serve.plane import Recorder
+from seaway.serve.plane import DataPlane
 from seaway.wire import metric_names, prometheus
 from seaway.wire.prometheus import Sample
 
@@ -18,10 +18,9 @@ def alive(router: Router) -> set[tuple[str, str]]:
     return found
 
 
-def render(
-    recorder: Recorder, router: Router, slot: int, memory_bytes: int, limit_bytes: int | None = None
-) -> str:
-    """One worker's metrics in Prometheus text; `limit_bytes` is what it may hold before it is replaced."""
+def render(plane: DataPlane, slot: int, memory_bytes: int) -> str:
+    """One worker's metrics in Prometheus text."""
+    recorder, router = plane.recorder, plane.router
     worker = {"worker": str(slot)}
     # A revision can be listed twice: while it leaves and is loaded again.
     ready: dict[tuple[str, int, Digest], bool] = {}
@@ -47,11 +46,24 @@ def render(
     memory = metric_names.WORKER_MEMORY.family()
     memory.samples.append(Sample(worker, memory_bytes))
     limit = metric_names.WORKER_MEMORY_LIMIT.family()
-    if limit_bytes is not None:
-        limit.samples.append(Sample(worker, limit_bytes))
+    if plane.memory_limit_bytes is not None:
+        limit.samples.append(Sample(worker, plane.memory_limit_bytes))
+    feedback = metric_names.FEEDBACK.family()
+    for outcome, count in sorted(plane.feedback.items()):
+        feedback.samples.append(Sample({"outcome": outcome, **worker}, count))
     workers = metric_names.WORKERS.family()
     workers.samples.append(Sample({}, 1))
     execution = execution_metrics.families(ready_handles, worker)
     return prometheus.render(
-        [*recorder.families(worker), readiness, in_flight, *execution, generation, memory, limit, workers]
+        [
+            *recorder.families(worker),
+            readiness,
+            in_flight,
+            *execution,
+            generation,
+            memory,
+            limit,
+            feedback,
+            workers,
+        ]
     )

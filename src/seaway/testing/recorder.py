@@ -13,7 +13,7 @@ from seaway.wire.prometheus import Family, Sample
 class Unrecorded:
     """`serve.plane.Recorder` that records nothing."""
 
-    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None: ...
+    def answered(self, handle: Handle, request: Answered, door: str) -> None: ...
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None: ...
 
@@ -41,7 +41,7 @@ class MemoryRecorder(Unrecorded):
         self.codes: Counter[tuple[str, str, str, str]] = Counter()
         self.requests: list[Answered] = []
 
-    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None:
+    def answered(self, handle: Handle, request: Answered, door: str) -> None:
         self.codes[door, handle.endpoint, str(handle.revision.number), request.code] += 1
         self.requests.append(request)
 

@@ -159,7 +159,7 @@ FEEDBACK: Final = Metric(
     "seaway_feedback_total",
     "counter",
     "outcomes",
-    ("endpoint", "outcome", "worker"),
+    ("outcome", "worker"),
     "Outcomes that were reported, by what became of them.",
     only="where feedback was given",
 )

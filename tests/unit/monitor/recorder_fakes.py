@@ -28,7 +28,7 @@ NUMBERS = SIGNATURE
 class Ended(Job):
     """A `core.records.Answered`."""
 
-    __slots__ = ("code", "door", "ended_s", "endpoint", "headers", "request_id", "traceparent")
+    __slots__ = ("code", "door", "ended_s", "endpoint", "headers", "request_id", "size", "traceparent")
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Ended(Job):
         self.outputs, self.code, self.ended_s, self.request_id = outputs, code, ended_s, request_id
         self.rows = self.batch_rows = rows
         self.endpoint, self.door, self.traceparent = "e", "predict", None
-        self.headers = headers or {}
+        self.headers, self.size = headers or {}, 0
 
     def header(self, name: str) -> bytes | None:
         return self.headers.get(name)
@@ -63,7 +63,8 @@ def tell(one: Recorder, revision: Handle, request: Ended, size: int = 10) -> Non
     """The engine and the door have done their part with this request."""
     if request.outputs is not None:
         revision.predictor.given.add(request.outputs, (request,))
-    one.answered(revision, request, request.door, size)
+    request.size = size
+    one.answered(revision, request, request.door)
 
 
 class MemorySink:
@@ -80,7 +81,7 @@ class MemorySink:
         self.closed = False
 
     def wants(self, rules: RecordRules) -> bool:
-        return True
+        return self.takes == "all"
 
     def take(self, block: Block) -> None:
         self._before()

@@ -17,7 +17,7 @@ from seaway.core import ledger
 from seaway.core.ledger import Page
 from seaway.core.records import RecordRules
 from seaway.monitor.recording import keeping, seconds
-from seaway.monitor.recording.recorder import BLOCK_DRAWN, Recorder
+from seaway.monitor.recording.recorder import BLOCK_HELD, Recorder
 
 
 def outputs(*values: float) -> dict[str, np.ndarray]:
@@ -79,7 +79,7 @@ def test_all_is_counted_exactly_by_code_and_in_the_second_in_which_it_ended(tmp_
     }
     one.close()
     assert sink.closed and sink.requests == 2501
-    assert [len(block.requests) for block in sink.blocks] == [BLOCK_DRAWN, BLOCK_DRAWN, 452, 1]
+    assert [len(block.requests) for block in sink.blocks] == [BLOCK_HELD, BLOCK_HELD, 452, 1]
     (page,) = pages(tmp_path)
     first, second = page.seconds
     assert (first.at_s, second.at_s) == (1000, 1001)
@@ -106,19 +106,19 @@ def test_a_sink_that_stands_still_costs_neither_requests_nor_counts(tmp_path: Pa
     async def scenario() -> None:
         one.begin()
         revision = handle(clock)
-        for _ in range(blocks * BLOCK_DRAWN):
+        for _ in range(blocks * BLOCK_HELD):
             tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 10)
         await one.settled()
 
     run(scenario)
-    assert counted(one) == {"200": blocks * BLOCK_DRAWN}
+    assert counted(one) == {"200": blocks * BLOCK_HELD}
     dropped = sink_counts(one, "dropped")["stuck"]
-    assert dropped >= 39 * BLOCK_DRAWN
+    assert dropped >= 39 * BLOCK_HELD
     gate.set()
     one.close()
-    assert sink_counts(one, "kept")["stuck"] + sink_counts(one, "dropped")["stuck"] == blocks * BLOCK_DRAWN
+    assert sink_counts(one, "kept")["stuck"] + sink_counts(one, "dropped")["stuck"] == blocks * BLOCK_HELD
     (page,) = pages(tmp_path)
-    assert sum(s.counts.finished for s in page.seconds) == blocks * BLOCK_DRAWN
+    assert sum(s.counts.finished for s in page.seconds) == blocks * BLOCK_HELD
 
 
 def test_large_bodies_that_wait_for_a_sink_are_bounded(tmp_path: Path) -> None:
@@ -154,13 +154,13 @@ def test_a_sink_that_fails_is_said_once_and_the_others_go_on(tmp_path: Path) -> 
     async def scenario() -> None:
         one.begin()
         revision = handle(clock)
-        for _ in range(3 * BLOCK_DRAWN):
+        for _ in range(3 * BLOCK_HELD):
             tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 10)
 
     run(scenario)
     one.close()
-    assert sink_counts(one, "dropped")["broken"] == 3 * BLOCK_DRAWN
-    assert sink_counts(one, "kept")["whole"] == whole.requests == 3 * BLOCK_DRAWN
+    assert sink_counts(one, "dropped")["broken"] == 3 * BLOCK_HELD
+    assert sink_counts(one, "kept")["whole"] == whole.requests == 3 * BLOCK_HELD
     assert len(said) == 1 and "No space left" in said[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,7 +53,9 @@ def post(
     async def run() -> Response:
         server = await asyncio.start_unix_server(control, socket)
         async with server:
-            return await FeedbackDoor(ControlForward(socket, timeout_s=0.3)).post(request(body, media))
+            return await FeedbackDoor(ControlForward(socket, timeout_s=0.3), Counter()).post(
+                request(body, media)
+            )
 
     return asyncio.run(run()), bytes(got)
 
@@ -98,12 +101,12 @@ def test_f05_without_a_whole_answer_the_client_may_send_again(tmp_path: Path, an
 
 
 def test_f05_no_control_process(tmp_path: Path) -> None:
-    door = FeedbackDoor(ControlForward(tmp_path / "nobody"))
+    door = FeedbackDoor(ControlForward(tmp_path / "nobody"), Counter())
     assert refusal(lambda: asyncio.run(door.post(request(b"{}")))).code == "control_unavailable"
 
 
 def test_serve_alone_keeps_no_outcomes() -> None:
-    error = refusal(lambda: asyncio.run(FeedbackDoor(None).post(request(b"{}"))))
+    error = refusal(lambda: asyncio.run(FeedbackDoor(None, Counter()).post(request(b"{}"))))
     assert error.code == "not_available"
     assert "seaway up" in (error.hint or "")
 
@@ -112,7 +115,7 @@ def test_r10_a_media_type_that_is_not_taken_goes_no_further() -> None:
     async def never(body: bytes, headers: object) -> Awaitable[None]:
         raise AssertionError("it was handed on")
 
-    door = FeedbackDoor(never)  # type: ignore[arg-type]
+    door = FeedbackDoor(never, Counter())  # type: ignore[arg-type]
     error = refusal(lambda: asyncio.run(door.post(request(b"x", "application/x-pickle"))))
     assert isinstance(error, UserError)
     assert error.code == "unsupported_media_type"

@@ -14,6 +14,7 @@ from seaway.engine.pool import Pool, Sources
 from seaway.engine.router import Router
 from seaway.monitor.recording.request_counts import BUCKETS_S, KEEP_S, Key, RequestCounts
 from seaway.serve import worker_metrics
+from seaway.serve.plane import DataPlane
 from seaway.testing.clock import VirtualClock
 from seaway.testing.recorder import MemoryRecorder
 from seaway.wire import prometheus
@@ -79,6 +80,13 @@ class Counters(MemoryRecorder):
 def answered(counters: Counters, number: int | str, count: int = 1, code: str = "200") -> None:
     for _ in range(count):
         counters.record(Key("predict", "e", str(number), code), 0.02)
+
+
+def plane_of(counters: Counters, router: Router) -> DataPlane:
+    async def metrics() -> str:
+        return ""
+
+    return DataPlane(router, counters, VirtualClock(), metrics, "1")
 
 
 def revisions_in(counters: Counters) -> list[str]:
@@ -197,7 +205,8 @@ def test_each_worker_counts_under_its_own_label_so_that_a_restart_lowers_only_it
 
     def page(one: Counters, other: Counters) -> dict[str, float]:
         texts = [
-            worker_metrics.render(counters, router, slot, 4096) for slot, counters in enumerate((one, other))
+            worker_metrics.render(plane_of(counters, router), slot, 4096)
+            for slot, counters in enumerate((one, other))
         ]
         return scrape(*texts)
 
@@ -227,6 +236,6 @@ def test_a_revision_that_leaves_is_not_ready_and_is_listed_once_though_it_is_loa
         router.retire("e", 1)
         if again:
             router.pool.load("e", revision(1), Limits())
-        page = scrape(worker_metrics.render(Counters(clock), router, 0, 4096))
+        page = scrape(worker_metrics.render(plane_of(Counters(clock), router), 0, 4096))
     assert total(page, "seaway_requests_in_flight") == 1
     assert total(page, "seaway_revision_ready") == int(again)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-SHARE: Final = 0.03
+SHARE: Final = 0.015
 """Of one core, for all sinks of a worker together."""
-HOLDING_S: Final = 4e-6
+HOLDING_S: Final = 6e-6
 """What it costs the event loop that a drawn request stays in memory for a moment: its caches go cold, measured on *small*."""
 _EVERY_S: Final = 10.0
 _AT_FIRST_S: Final = 0.5

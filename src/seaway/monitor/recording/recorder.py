@@ -37,9 +37,8 @@ from seaway.monitor.sinks import Choosing, RecordPaths, Sink, Subject
 from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
-BLOCK_REQUESTS: Final = 8192
-"""Of one door and code; a second that is over hands over what there is."""
-BLOCK_DRAWN: Final = 1024
+BLOCK_HELD: Final = 1024
+"""Requests; a second that is over hands over what there is."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _END_S: Final = 5.0
 _WELL: Final = frozenset({"200", "OK"})
@@ -49,14 +48,38 @@ _NO_RULES: Final = RecordRules()
 class Sheet:
     """The requests of one revision that ended since the last block; on the event loop's thread only."""
 
-    __slots__ = ("bytes", "drawn", "failures", "given", "keeps_all", "kept", "subject", "took_s", "units")
+    __slots__ = (
+        "bytes",
+        "close_up",
+        "drawn",
+        "due",
+        "failures",
+        "gap",
+        "given",
+        "keeps_all",
+        "kept",
+        "subject",
+        "took_s",
+        "units",
+    )
 
-    def __init__(self, subject: Subject, keeps_all: bool) -> None:
+    def __init__(self, subject: Subject, gap: int) -> None:
+        """The first to be drawn is the one so many requests ahead."""
         self.subject = subject
-        self.keeps_all = keeps_all
+        self.gap = self.due = gap
+        """Until the next draw; `due` is what is counted down, and 0 where every request has to be looked at."""
+        self.keeps_all = False
         """Whether a sink chooses by itself among all requests."""
+        self.close_up = False
+        """Whether every request has to be looked at: for such a sink, or for first requests."""
         self.given: Given | None = None
         self.clear()
+
+    def look_closely(self, keeps_all: bool) -> None:
+        """Look at every request or not, as the rules and the sinks ask."""
+        self.keeps_all = keeps_all
+        self.close_up = keeps_all or self.subject.rules.unit is not None
+        self.due = 0 if self.close_up else self.gap
 
     def clear(self) -> None:
         """Begin anew."""
@@ -100,7 +123,6 @@ class Recorder:
         self._budget = Budget(clock.monotonic_s())
         self._random = np.random.default_rng()
         self._gaps: list[int] = []
-        self._gap = 1 if self._draws else sys.maxsize
         self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
         self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
         self._counting = Counting(
@@ -119,43 +141,54 @@ class Recorder:
         self._counting.begin()
         self._arm()
 
-    def answered(self, handle: Handle, request: Answered, door: str, size: int) -> None:
-        """One request to a revision has ended. `size` is that of its body in bytes."""
-        sheet = handle.sheet
-        if not isinstance(sheet, Sheet):
-            sheet = self._open(handle)
+    def answered(self, handle: Handle, request: Answered, door: str) -> None:
+        """One request to a revision has ended."""
+        sheet: Sheet = handle.sheet or self._open(handle)
         ended_s = request.ended_s
         if ended_s >= self._next_s:
             self._roll()
         code = request.code
-        took_s = sheet.took_s
-        times = took_s.get((door, code))
+        times = sheet.took_s.get((door, code))
         if times is None:
-            if not took_s:
-                self._dirty.append(sheet)
-                sheet.given = handle.predictor.given
-            times = took_s[door, code] = array("d")
+            times = self._first(sheet, handle, (door, code))
         times.append(ended_s - request.received_s)
+        # Only what is looked at again is held: to hold all for a moment costs more than all the rest of this.
+        sheet.due -= 1
+        if sheet.due <= 0 or code != "200":
+            self._look(sheet, request, code)
+
+    def _first(self, sheet: Sheet, handle: Handle, key: tuple[str, str]) -> array[float]:
+        """The first request under this key since the last block."""
+        if not sheet.took_s:
+            self._dirty.append(sheet)
+            sheet.given = handle.predictor.given
+        times = sheet.took_s[key] = array("d")
+        return times
+
+    def _look(self, sheet: Sheet, request: Answered, code: str) -> None:
+        """Hold a request that is drawn, that failed, or that a sink has to choose from."""
         if sheet.keeps_all:
             sheet.kept.append(request)
-            sheet.bytes += size
         if sheet.subject.rules.unit is not None:
             sheet.units.append(request)
-        # Only what is looked at again is held: to hold all for a moment costs more than all the rest of this.
-        self._gap -= 1
-        if self._gap <= 0:
-            self._gap = self._next_gap()
+        if sheet.close_up:
+            sheet.due = 0
+            sheet.gap -= 1
+            drawn = sheet.gap <= 0
+        else:
+            drawn = sheet.due <= 0
+        if drawn:
+            sheet.gap = self._next_gap()
+            if not sheet.close_up:
+                sheet.due = sheet.gap
             sheet.drawn.append(request)
-            sheet.bytes += size
         elif code not in _WELL and self._draws and outcome(code) in FAILED:
             sheet.failures.append(request)
-            sheet.bytes += size
-        if (
-            len(sheet.drawn) >= BLOCK_DRAWN
-            or len(sheet.kept) >= BLOCK_DRAWN
-            or len(times) >= BLOCK_REQUESTS
-            or sheet.bytes >= BLOCK_BYTES
-        ):
+        elif not sheet.close_up:
+            return
+        sheet.bytes += request.size
+        held = len(sheet.drawn) + len(sheet.failures) + len(sheet.kept) + len(sheet.units)
+        if held >= BLOCK_HELD or sheet.bytes >= BLOCK_BYTES:
             self._hand_over(sheet)
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
@@ -198,7 +231,7 @@ class Recorder:
                 if sheet.took_s:
                     self._hand_over(sheet)
                 sheet.subject = msgspec.structs.replace(sheet.subject, rules=rules)
-                sheet.keeps_all = self._keeps_all(rules)
+                sheet.look_closely(self._keeps_all(rules))
 
     def close(self) -> None:
         """Keep what is left, and end. Blocks for the disk, at most `_END_S` for each thread. Idempotent."""
@@ -224,7 +257,8 @@ class Recorder:
                 answer=answer_spec(manifest.signature, manifest.classes),
                 rules=self._find_rules(handle.endpoint),
             )
-            sheet = self._sheets[key] = Sheet(subject, self._keeps_all(subject.rules))
+            sheet = self._sheets[key] = Sheet(subject, self._next_gap())
+            sheet.look_closely(self._keeps_all(subject.rules))
         handle.sheet = sheet
         return sheet
 
@@ -258,6 +292,8 @@ class Recorder:
 
     def _next_gap(self) -> int:
         """After how many requests the next one is drawn: each by itself with the budget's rate, so the gap is geometric."""
+        if not self._draws:
+            return sys.maxsize
         if not self._gaps:
             rate = self._budget.rate
             self._budget.drawing = rate

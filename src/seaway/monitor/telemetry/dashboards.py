@@ -116,7 +116,7 @@ def _records(wanted: Objectives) -> tuple[Placed, ...]:
     offered = f'sum by (sink, outcome) (rate({names.RECORDER_REQUESTS.name}{{job="{JOB}"}}[{_RATE}]))'
     recorder_cpu = f'sum(rate({names.RECORDER_CPU.name}{{job="{JOB}"}}[{_RATE}]))'
     recorder_rate = f'min({names.RECORDER_RATE.name}{{job="{JOB}"}})'
-    feedback = f"sum by (outcome) (rate({names.FEEDBACK.name}{{{of}}}[{_RATE}]))"
+    feedback = f'sum by (outcome) (rate({names.FEEDBACK.name}{{job="{JOB}"}}[{_RATE}]))'
     spans = f'sum by (outcome) (rate({names.SPANS.name}{{job="{JOB}"}}[{_RATE}]))'
     return (
         (_series("Answers by class", "rowsps", [(answers, "{{answer}}, revision {{revision}}")], stack=True), 12, 8),
