@@ -1,4 +1,4 @@
-"""The main job of Seaway on real data, in about a minute: package, check, deploy, replace, refuse, take back.
+"""The main job of Seaway on real data, in about a minute: package, check, deploy, replace, refuse, take back, know.
 
 `make demo` runs it. Every command that it shows can be typed; it uses a home of its own under `.cache/demo`.
 """
@@ -151,6 +151,21 @@ class Callers:
                     self.lost.append(str(error))
 
 
+def outcomes(address: str, split: models.Split) -> Path:
+    """Ask for the last half-hours one by one, and write the file of what the price then did."""
+    features = split.golden[models.WORDS + models.NUMBERS].tail(300)
+    client = seaway.Client(f"http://{address}")
+    lines = ["request_id,outcome"]
+    for number, row in enumerate(features.to_dict("records")):
+        client.answer("electricity", [row], request_id=f"halfhour-{number}")
+    for number, truth in enumerate(split.golden[models.TARGET].tail(300)):
+        lines.append(f"halfhour-{number},{truth}")
+    path = HOME / "outcomes.csv"
+    path.write_text("\n".join(lines) + "\n")
+    console.print(f"  {len(features)} half-hours asked for, and what the price then did written to {path.name}")
+    return path
+
+
 def main() -> None:
     """Run the demo from an empty home; exits non-zero where anything is not as it should be."""
     shutil.rmtree(HOME, ignore_errors=True)
@@ -222,7 +237,16 @@ def main() -> None:
             f"  [green]{callers.answered:,} requests were answered meanwhile by revisions 1 and 2, and none was lost[/]"
         )
 
-        step(9, "Who did what, when")
+        step(9, "What really happened: outcomes come back, and every answer can be explained")
+        known = outcomes(address, split)
+        time.sleep(3)  # what is recorded of a request is written within two seconds
+        run("feedback", "import", str(known))
+        run("quality", "electricity", "--since", "1h")
+        run("explain", "halfhour-7")
+        run("profile", "electricity", "--revision", "1", "--since", "1h")
+        run("watch", "electricity", "--once")
+
+        step(10, "Who did what, when")
         run("history", "electricity")
         run("status", "electricity")
 
@@ -232,6 +256,7 @@ def main() -> None:
         "  Three scikit-learn pipelines became bundles whose ONNX answers were compared row by row with the originals.\n"
         "  v1 passed its gate and went live. v2 replaced it with no request lost, after the plan had shown what changes.\n"
         "  v3, trained on misaligned labels, never took a request: its gate failed (exit code 3). One command took v2 back.\n"
+        "  Every answer was recorded: outcomes that came later gave the live accuracy, and each request can be explained.\n"
     )
     console.print("[bold]Type next[/]  (this home stays until the next demo)")
     console.print(

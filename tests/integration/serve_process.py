@@ -63,8 +63,11 @@ class WorkerProcess:
         drain_s: float = 5.0,
         listener: socket.socket | None = None,
         grpc: bool = False,
+        control: Path | None = None,
+        more: dict[str, str] | None = None,
     ) -> None:
-        """`listener` is shared with whoever made it; without one the worker gets its own."""
+        """`listener` is shared with whoever made it; without one the worker gets its own. `control` is the socket of a
+        control process that takes feedback; `more` is added to the environment."""
         run.mkdir(parents=True, exist_ok=True)
         encoded = table if isinstance(table, bytes) else msgspec.json.encode(table)
         (run / "table.json").write_bytes(encoded)
@@ -79,9 +82,15 @@ class WorkerProcess:
                 probe.bind(("127.0.0.1", 0))
                 self.grpc_address = f"127.0.0.1:{probe.getsockname()[1]}"
             command += ["--grpc", self.grpc_address]
+        if control is not None:
+            command += ["--control", str(control)]
         with self.log.open("wb") as log_file:
             self.process = subprocess.Popen(
-                command, pass_fds=[self.listener.fileno()], stdout=subprocess.DEVNULL, stderr=log_file
+                command,
+                pass_fds=[self.listener.fileno()],
+                stdout=subprocess.DEVNULL,
+                stderr=log_file,
+                env={**os.environ, **(more or {})},
             )
         until(lambda: self.process.poll() is not None or self._answers())
         assert self.process.poll() is None, self.log.read_text()

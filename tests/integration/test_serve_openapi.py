@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import onnx
 import pytest
 import step_models
 from onnx import TensorProto, helper
-from serve_process import WorkerProcess, revision, route
+from serve_process import WorkerProcess, revision, route, until
 
 from seaway.core.bundles import OpenedBundle
 from seaway.core.tensors import DType, Signature, TensorSpec
@@ -21,8 +22,8 @@ from seaway.testing import tiny_models
 pytestmark = pytest.mark.slow
 
 # Not all that fits the schema is taken here: JSON Schema cannot say that a tensor's data fills its shape, nor which
-# values a model that answers step by step takes for the number of its steps.
-LOOSE = "/(infer|generate_stream)$"
+# values a model that answers step by step takes for the number of its steps, nor that the row 59.0 is not the row 59.
+LOOSE = "/(infer|generate_stream|feedback)$"
 
 # No integers: to JSON Schema 59.0 is one, and to Seaway it is not.
 KINDS = {DType.BOOL: TensorProto.BOOL, DType.BYTES: TensorProto.STRING, DType.FP64: TensorProto.DOUBLE}
@@ -62,9 +63,18 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
             route("forecast", revision(1, forecast)),
         ),
     )
-    process = WorkerProcess(home / "run", table)
-    yield process
-    assert process.stop() == 0, process.log.read_text()
+    outcomes = home / "outcomes"  # a home of its own: the control process has no say over this worker
+    outcomes.mkdir()
+    words = [sys.executable, "-m", "seaway.wiring.control", "--home", str(outcomes), "--parent", str(os.getpid())]
+    control = subprocess.Popen(words)
+    try:
+        process = WorkerProcess(home / "run", table, control=outcomes / "control.sock")
+        until(lambda: process.call("POST", "/feedback", []).status == 200)
+        yield process
+        assert process.stop() == 0, process.log.read_text()
+    finally:
+        control.terminate()
+        assert control.wait(20) == 0
 
 
 @pytest.mark.parametrize(
@@ -84,3 +94,13 @@ def test_the_server_keeps_its_description(worker: WorkerProcess, options: list[s
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No issues found" in done.stdout or "passed" in done.stdout
     assert worker.process.poll() is None
+
+
+def test_feedback_is_described_with_an_example_that_works(worker: WorkerProcess) -> None:
+    described = worker.call("GET", "/openapi.json").json["paths"]["/feedback"]["post"]
+    content = described["requestBody"]["content"]["application/json"]
+    answer = worker.call("POST", "/feedback", content["example"])
+    assert (answer.status, answer.json["rows"]) == (200, 1)
+    assert set(answer.json) == set(
+        described["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
+    )

@@ -33,6 +33,7 @@ _SAID = {
     EventKind.REVISION_COOLED: "retired",
     EventKind.ENDPOINT_DELETED: "deleted",
     EventKind.ACTION_REFUSED: "refused",
+    EventKind.DATA_ERASED: "data erased",
 }
 
 

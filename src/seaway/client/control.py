@@ -63,6 +63,10 @@ class ControlClient:
             connection.close()
         return msgspec.json.decode(answer.body, type=FeedbackAnswer)
 
+    def erase(self, request: views.EraseRequest) -> views.Erased:
+        """Erase a subject; answered when it is done, and safe to ask again."""
+        return msgspec.json.decode(self._ask("POST", "/erase", request), type=views.Erased)
+
     def quality(self, endpoint: str, asked: Mapping[str, str]) -> Quality:
         """The live quality of an endpoint; `asked` holds the route's `since`, `until`, `by`, `revision` and `slice`."""
         path = f"{_path(endpoint, 'quality')}?{urlencode(asked)}"

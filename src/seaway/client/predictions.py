@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from seaway.client import address
 from seaway.client import http as exchange
 from seaway.client import rows as row_bytes
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
+from seaway.core.feedback import FeedbackAnswer, FeedbackRow
 from seaway.core.tables import Table
 from seaway.wire import status
 
@@ -140,6 +141,18 @@ class Client:
             if kind == "":
                 reply = msgspec.json.decode(data, type=dict[str, Any])
                 yield {name: value for name, value in reply.items() if name not in _WHO}
+
+    def feedback(self, rows: Sequence[FeedbackRow | Mapping[str, object]]) -> FeedbackAnswer:
+        """Tell what became of predictions; when this returns, all the rows are durable. Idempotent.
+
+        A row is a `FeedbackRow`, or a dict of its fields: `request_id` and `outcome`, `kpi` or both. Values of numpy may
+        stand in it. Raises `UserError` that names the row that is wrong, and then none was taken; `TemporaryError` where
+        it is not known whether they were taken: send them again.
+        """
+        response = self._send(
+            "POST", "/feedback", row_bytes.encode_list(rows), {"content-type": "application/json"}
+        )
+        return msgspec.json.decode(response.body, type=FeedbackAnswer)
 
     def _instances(self, endpoint: str, rows: object) -> object:
         if isinstance(rows, list | tuple | np.ndarray):

@@ -21,8 +21,13 @@ def encode(rows: object) -> bytes:
 
     Raises `UserError("invalid_value")` for infinities, which JSON would turn into null, and for what it cannot hold.
     """
+    return b'{"instances":' + encode_list(rows) + b"}"
+
+
+def encode_list(rows: object) -> bytes:
+    """The rows alone, otherwise as `encode`."""
     try:
-        body = msgspec.json.encode({"instances": rows}, enc_hook=_plain)
+        body = msgspec.json.encode(rows, enc_hook=_plain)
         if b"null" in body:  # an infinity among the rows would be one
             _refuse_infinities(msgspec.to_builtins(rows, enc_hook=_plain))
     except (TypeError, ValueError, RecursionError) as error:

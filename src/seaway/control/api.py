@@ -13,6 +13,7 @@
 | GET /endpoints/NAME/quality?since=… | | `core.quality.Quality` |
 | GET /requests/ID | | `core.provenance.Explained` |
 | POST /feedback | rows, see `wire.feedback_json` | `core.feedback.FeedbackAnswer` |
+| POST /erase | `views.EraseRequest` | `views.Erased` |
 | GET /events?after=N | | Server-Sent Events, without end |
 
 Changes take an `Idempotency-Key`. Every route but /healthz passes `auth.authorize`; each refused change leaves one
@@ -34,7 +35,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from seaway.control import auth, explaining, feedback_routes, views, watching, workers
+from seaway.control import auth, erasing_routes, explaining, feedback_routes, views, watching, workers
 from seaway.control.auth import Action, Principal
 from seaway.control.doors import Door
 from seaway.control.routes import ControlRoute, Parts, change_body, error_response, json_response
@@ -137,6 +138,7 @@ ROUTES: Final = (
     ControlRoute("GET", "/endpoints/{name}/seconds", Action.READ, watching.seconds),
     ControlRoute("GET", "/endpoints/{name}/quality", Action.READ, feedback_routes.quality),
     ControlRoute("POST", "/feedback", Action.FEEDBACK, feedback_routes.take),
+    ControlRoute("POST", "/erase", Action.ERASE, erasing_routes.erase),
     *explaining.ROUTES,
 )
 

@@ -18,6 +18,7 @@ from seaway.control.auth import Action, Principal
 from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
+from seaway.control.erasing import Erasing
 from seaway.control.feedback import Feedback
 from seaway.core.errors import SeawayError, TemporaryError, UserError
 from seaway.core.ports import Clock
@@ -42,6 +43,8 @@ class Parts(NamedTuple):
     clock: Clock
     feedback: Feedback | None = None
     """None where nothing keeps outcomes: then nothing is taken."""
+    erasing: Erasing | None = None
+    """None where nothing is kept that could be erased."""
 
 
 Handler = Callable[[Parts, Principal, Request], Awaitable[Response]]

@@ -86,6 +86,30 @@ class Status(msgspec.Struct, frozen=True):
     workers: tuple[WorkerStatus, ...]
 
 
+class EraseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose data go: the value of the subject's header, of one endpoint or (where omitted) of all."""
+
+    subject: str
+    endpoint: str | None = None
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What went: captured requests and their rows; of the same requests those that `explain` knew, facts of feedback, log lines.
+
+    `pending` counts open files of workers that may still hold some; the server erases those once they are closed.
+    `damaged` are segments that could not be looked at.
+    """
+
+    requests: int
+    rows: int
+    request_ids: tuple[str, ...]
+    explained: int
+    outcomes: int
+    log_lines: int
+    pending: int
+    damaged: tuple[str, ...]
+
+
 class MissingWorker(msgspec.Struct, frozen=True):
     """A worker that gave no answer, and why: what it counted is not in what was added up."""
 

@@ -26,6 +26,7 @@ class EventKind(enum.StrEnum):
     REVISION_COOLED = "revision_cooled"
     ENDPOINT_DELETED = "endpoint_deleted"
     ACTION_REFUSED = "action_refused"
+    DATA_ERASED = "data_erased"
 
 
 class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,8 @@ LARGEST_CENTROID: Final = 4096
 """Of tensors with more values a row no centroid is kept, and only `DRAWN` of them are looked at."""
 DRAWN: Final = 1024
 _SMALL_LABELS: Final = 1024
+SHORTEST_SPOKEN: Final = 20
+"""A shorter text, such as a category, has no language that could be told; and telling it costs a library's 100 MB."""
 _LANGUAGES_A_BLOCK: Final = 32
 """Detecting a language takes long, so that only so many texts of a block are looked at."""
 
@@ -185,9 +187,12 @@ class TextColumns:
         self._lengths[place].add(lengths.reshape(-1, 1))
         self._scripts[place].add(Counter(map(scripts.script_of, kept)))
         self._distinct.add(distinct.hash_texts(counts)[np.newaxis], place)
-        if self._language is not None:
-            step = -(-len(kept) // _LANGUAGES_A_BLOCK)
-            self._languages[place].add(Counter(map(self._language, kept[::step])))
+        if self._language is None:
+            return
+        spoken = [text for text in kept if len(text) >= SHORTEST_SPOKEN]
+        if spoken:
+            step = -(-len(spoken) // _LANGUAGES_A_BLOCK)
+            self._languages[place].add(Counter(map(self._language, spoken[::step])))
 
     def add_missing(self, rows: int) -> None:
         """See `LiveColumns`."""

@@ -72,6 +72,15 @@ class Choosing(Sink, Protocol):
 
 
 @runtime_checkable
+class Picking(Sink, Protocol):
+    """A Sink that says of each request by itself whether it is held; `takes` is "all". It may be given others too, that
+    are held for a Choosing one."""
+
+    def picks(self, request: Answered) -> bool:
+        """On the event loop, for every request: a fraction of a microsecond, and no lock."""
+
+
+@runtime_checkable
 class Counted(Protocol):
     """A Sink that has metrics of its own."""
 

@@ -24,7 +24,7 @@ def create_app(plane: DataPlane, forward: Forward | None = None) -> ASGIApp:
     `forward` is the way of feedback to the control process, None where there is none.
     """
     health = Health(plane)
-    pages = Pages(plane)
+    pages = Pages(plane, takes_feedback=forward is not None)
     routes = [
         Route("/", pages.index),
         Route("/v2", health.server),

@@ -128,16 +128,20 @@ class GrpcCall:
         """What the call's metadata say under a name in lower case."""
         return self._said(name)
 
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What every answer says."""
+    def metadata(self, traced: bool) -> tuple[tuple[str, str], ...]:
+        """What every answer says; with `traced`, also which span a sampled client's call has."""
         if self.handle is None:
             return (("x-request-id", self.key),)
         revision = self.handle.revision
-        return (
+        found = (
             ("x-request-id", self.key),
             ("seaway-revision", str(revision.number)),
             ("seaway-digest", revision.digest),
         )
+        told = (
+            trace_context.traceresponse(self.traceparent, self.request_id, self.started_s) if traced else None
+        )
+        return found if told is None else (*found, ("traceresponse", told.decode("ascii")))
 
 
 class GrpcJob(Job):
@@ -181,7 +185,7 @@ def answered(
     code = "OK"
     try:
         answer = handler(data, call)
-        context.set_trailing_metadata(call.metadata())
+        context.set_trailing_metadata(call.metadata(plane.traced))
         return answer
     except SeawayError as error:
         code = error.code
@@ -213,7 +217,7 @@ def refused(error: SeawayError, call: GrpcCall, context: Context, plane: DataPla
     found = status.STATUS[error.code]
     if found.http == 500:
         error_log.write(error, call, plane.clock)
-    metadata = (*call.metadata(), ("seaway-code", error.code))
+    metadata = (*call.metadata(plane.traced), ("seaway-code", error.code))
     retry_s = status.retry_after_s(error)
     if retry_s is not None:
         metadata = (*metadata, ("retry-after", str(retry_s)))

@@ -23,8 +23,9 @@ _POLICY: Final = (
 class Pages:
     """Handlers for `/`, `/metrics`, `/openapi.json` and `/docs`."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, takes_feedback: bool) -> None:
         self._plane = plane
+        self._takes_feedback = takes_feedback
 
     async def index(self, request: Request) -> Response:
         """Which endpoints there are, and where to read on."""
@@ -62,7 +63,7 @@ class Pages:
             for route, handle in self._plane.router.serving()
             if handle is not None
         ]
-        return JSONResponse(openapi.document(self._plane.version, found))
+        return JSONResponse(openapi.document(self._plane.version, found, feedback=self._takes_feedback))
 
     async def docs(self, request: Request) -> Response:
         """A page that renders /openapi.json and sends its examples."""

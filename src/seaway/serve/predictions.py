@@ -158,9 +158,6 @@ class Predictions:
 
 
 def trace_line(call: Call) -> bytes:
-    """The header line that tells a client which span its request has in its own trace (W3C Trace Context, level 2)."""
-    parent = trace_context.parse_traceparent(call.traceparent)
-    if parent is None or not parent.sampled:
-        return b""
-    own = trace_context.child(parent, call.request_id, call.exchange.received_s)
-    return b"traceresponse: %b\r\n" % trace_context.format_traceparent(own)
+    """The header line that tells a client which span its request has in its own trace."""
+    told = trace_context.traceresponse(call.traceparent, call.request_id, call.exchange.received_s)
+    return b"" if told is None else b"traceresponse: %b\r\n" % told

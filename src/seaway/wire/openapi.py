@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from seaway.core.tensors import Signature, Tensors, describe
-from seaway.wire import generate_json, oip_json, openapi_schemas, predict_json
+from seaway.wire import generate_json, oip_json, openapi_feedback, openapi_schemas, predict_json
 from seaway.wire.openapi_schemas import Json
 
 _ERROR: Final[Json] = {
@@ -69,8 +69,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     streams: bool = False
 
 
-def document(version: str, endpoints: Sequence[Endpoint]) -> Json:
-    """The whole document as JSON values."""
+def document(version: str, endpoints: Sequence[Endpoint], *, feedback: bool) -> Json:
+    """The whole document as JSON values; `feedback`: the server takes it."""
     paths: Json = {}
     for endpoint in endpoints:
         if endpoint.signature.batched:
@@ -84,6 +84,8 @@ def document(version: str, endpoints: Sequence[Endpoint]) -> Json:
         paths[f"/v2/models/{endpoint.name}/ready"] = {
             "get": _plain(f"Whether {endpoint.name} can answer", endpoint.name)
         }
+    if feedback:
+        paths["/feedback"] = {"post": openapi_feedback.operation(_REQUEST_ID, _ERROR)}
     paths["/v2"] = {"get": _plain("The server's name and version", "server")}
     paths["/v2/health/live"] = {"get": _plain("Whether the process answers", "server")}
     paths["/v2/health/ready"] = {"get": _plain("Whether every revision with traffic can answer", "server")}

@@ -90,6 +90,14 @@ def child(parent: TraceContext, request_id: bytes, received_s: float) -> TraceCo
     return parent._replace(span_id=_span_id(parent.trace_id, said))
 
 
+def traceresponse(given: bytes | None, request_id: bytes, received_s: float) -> bytes | None:
+    """The `traceresponse` (level 2) that tells a client which span its request has; None unless it is sampled."""
+    parent = parse_traceparent(given)
+    if parent is None or not parent.sampled:
+        return None
+    return format_traceparent(child(parent, request_id, received_s))
+
+
 def inner(context: TraceContext, name: str) -> TraceContext:
     """A part of our own span, such as the time in the queue."""
     return context._replace(span_id=_span_id(context.trace_id, f"{context.span_id} {name}".encode()))

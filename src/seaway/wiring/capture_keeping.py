@@ -6,13 +6,14 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from seaway.core.errors import PermanentError
+from seaway.monitor.capture import files as capture_files
 from seaway.monitor.capture import segments
 
 EVERY_S: Final = 60.0
@@ -39,29 +40,44 @@ def chore(records: Path, retain_s: Callable[[], Mapping[str, float]]) -> Callabl
 def convert(records: Path, retain_s: Mapping[str, float]) -> segments.Done:
     """One round in a process of its own, which ends with this one. Blocking. Raises as above."""
     words = [word for name, seconds in retain_s.items() for word in ("--retain", f"{name}={seconds}")]
-    life, ours = os.pipe()  # the kernel closes `ours` with this process, whatever ends it
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-m", _MODULE, "--records", str(records), "--life", str(life), *words],
-            pass_fds=(life,),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_MOST_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise PermanentError("internal", f"the conversion did not end within {_MOST_S:.0f} s") from error
-    finally:
-        os.close(life)
-        os.close(ours)
-    if ended.returncode != 0:
-        lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = lines[-1][:300] if lines else f"it ended with code {ended.returncode}"
-        raise PermanentError("internal", f"captured requests could not be converted: {reason}")
-    done = msgspec.json.decode(ended.stdout, type=segments.Done)
+    done = _run(records, words, b"")
     if done.torn:
         _log.warning("%d captured records were torn and are lost", done.torn)
     if done.damaged:
         names = ", ".join(done.damaged)
         _log.warning("damaged segments, which may hold an erased subject; remove them: %s", names)
     return done
+
+
+def erase(records: Path, endpoint: str | None, subject: str) -> segments.Done:
+    """`control.erasing.EraseCaptured`, in a process of its own, to which the subject goes by a pipe. Raises as above."""
+    if not capture_files.endpoints(records):
+        return segments.Done()
+    return _run(records, ["--erase"], msgspec.json.encode(segments.Subject(subject, endpoint)))
+
+
+def _run(records: Path, words: Sequence[str], data: bytes) -> segments.Done:
+    life, ours = os.pipe()  # the kernel closes `ours` with this process, whatever ends it
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", _MODULE, "--records", str(records), "--life", str(life), *words],
+            pass_fds=(life,),
+            input=data,
+            capture_output=True,
+            timeout=_MOST_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PermanentError(
+            "internal",
+            f"rewriting captured requests did not end within {_MOST_S:.0f} s",
+            "it goes on within a minute where a server runs; else run the command again",
+        ) from error
+    finally:
+        os.close(life)
+        os.close(ours)
+    if ended.returncode != 0:
+        lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1][:300] if lines else f"it ended with code {ended.returncode}"
+        raise PermanentError("internal", f"captured requests could not be rewritten: {reason}")
+    return msgspec.json.decode(ended.stdout, type=segments.Done)

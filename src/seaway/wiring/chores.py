@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from seaway.control.erasing import Erasing
 from seaway.control.upkeep import Chore
 from seaway.core.ports import StateStore
 from seaway.monitor.recording import seconds
@@ -15,7 +16,7 @@ from seaway.wiring.home import Home
 _log = logging.getLogger(__name__)
 
 
-def chores(home: Home, store: StateStore) -> list[Chore]:
+def chores(home: Home, store: StateStore, erasing: Erasing) -> list[Chore]:
     """The chores of a home; `store` tells how long each endpoint's captures are kept."""
     root = home.paths.records
 
@@ -33,6 +34,7 @@ def chores(home: Home, store: StateStore) -> list[Chore]:
     return [
         Chore("merging the windows of summaries", 60.0, _Compaction(root).run),
         Chore("converting captures", capture_keeping.EVERY_S, capture_keeping.chore(root, retain_s)),
+        Chore("erasing what erased requests left", capture_keeping.EVERY_S, lambda _: erasing.finish()),
         Chore("removing old seconds", 600.0, lambda now_s: seconds.sweep(root, now_s)),
     ]
 

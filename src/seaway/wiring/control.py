@@ -25,6 +25,7 @@ from seaway.control.upkeep import Upkeep
 from seaway.core.errors import SeawayError
 from seaway.wire import status
 from seaway.wiring import chores, control_parts, lifeline
+from seaway.wiring.erasing import open_erasing
 from seaway.wiring.feedback import open_feedback
 from seaway.wiring.home import Home
 
@@ -63,7 +64,10 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         loop, effects = control_parts.loop(home, store, bell)
         deploying = ThreadPoolExecutor(_DEPLOYS, "seaway-deploy")
         feedback = open_feedback(home.paths.records, home.clock)
-        parts = routes.Parts(deployments, effects, bell, deploying, home.paths.records, home.clock, feedback)
+        erasing = open_erasing(home, store, deployments, feedback)
+        parts = routes.Parts(
+            deployments, effects, bell, deploying, home.paths.records, home.clock, feedback, erasing
+        )
         listener = peers.PeerSocket.adopt(sockets.listen_unix(home.paths.control_socket))
         entrances: list[tuple[Starlette, socket.socket]] = [
             (api.create_app(parts, doors.SocketDoor(os.geteuid())), listener)
@@ -71,7 +75,7 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         if address is not None:
             entrances.append(_tcp(home, parts, address, allow_open))
         try:
-            await server.run(loop, effects, Upkeep(chores.chores(home, store), home.clock), entrances)
+            await server.run(loop, effects, Upkeep(chores.chores(home, store, erasing), home.clock), entrances)
         finally:
             await asyncio.to_thread(feedback.close)
     finally:

@@ -25,6 +25,7 @@ from seaway.core.feedback import FeedbackAnswer
 from seaway.core.ports import StateStore
 from seaway.core.quality import Quality
 from seaway.wiring import control_parts
+from seaway.wiring.erasing import open_erasing
 from seaway.wiring.feedback import open_feedback
 from seaway.wiring.home import Home
 
@@ -70,6 +71,10 @@ class LocalControl:
     def quality(self, endpoint: str, asked: Mapping[str, str]) -> Quality:
         self._deployments.get(self._principal, endpoint)
         return asyncio.run(self._feedback.quality(self._principal, endpoint, **asked))
+
+    def erase(self, request: views.EraseRequest) -> views.Erased:
+        parts = self._home, self._store, self._deployments, self._feedback
+        return asyncio.run(open_erasing(*parts).erase(self._principal, request))
 
     def close(self) -> None:
         """Write what waits. Idempotent."""

@@ -78,7 +78,8 @@ def test_the_client_decides_for_its_own_requests() -> None:
 
 
 def test_requests_without_a_trace_are_drawn_at_the_rate_and_begin_one_each() -> None:
-    roots = [s for s in trace(*[Asked() for _ in range(10_000)], sample=0.1) if s.kind is SpanKind.SERVER]
+    asked = [Asked(request_id=b"r-%d" % number) for number in range(10_000)]
+    roots = [s for s in trace(*asked, sample=0.1) if s.kind is SpanKind.SERVER]
     assert 850 < len(roots) < 1150
     assert len({span.trace_id for span in roots}) == len(roots)
     assert all(span.parent_id is None and span.flags == 1 for span in roots)
@@ -151,3 +152,19 @@ def test_in_a_second_only_so_many_requests_are_traced_and_the_others_are_counted
     sink.tick(1.0)
     sink.take(block)
     assert len(kept.spans) == 2 * 3 * MOST_PER_S
+
+
+def test_what_is_sampled_is_known_before_anything_is_held() -> None:
+    sink = SpanSink(KeptSpans(), 0.5, np.random.default_rng(5))
+    asked = [Asked(request_id=b"r-%d" % number) for number in range(1000)]
+    asked += [Asked(SAMPLED), Asked(UNSAMPLED), Asked(f"ff-{TRACE}-{SPAN}-00".encode(), request_id=b"odd")]
+    picked = [sink.picks(request) for request in asked]
+    assert picked == [sink.picks(request) for request in asked]
+    assert 400 < sum(picked[:1000]) < 600
+    assert picked[1000:1002] == [True, False]
+
+
+def test_one_request_id_over_and_over_is_drawn_each_time_anew() -> None:
+    sink = SpanSink(KeptSpans(), 0.5, np.random.default_rng(5))
+    picked = [sink.picks(Asked(request_id=b"always", received_s=100.0 + at / 7)) for at in range(1000)]
+    assert 400 < sum(picked) < 600

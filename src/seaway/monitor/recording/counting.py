@@ -157,9 +157,7 @@ class Counting:
         drawn, failures, kept, units = handed.held
         if first is not None:
             self._count_first(subject, units, first)
-        budget = self._budget
-        budget.seen(seen)
-        budget.adjust(now_s)
+        self._budget.seen(seen)
 
         def block(of: Sequence[Answered], share: float) -> Block:
             return Block(subject, of, seen, rows, share, handed.base_s)
@@ -191,6 +189,7 @@ class Counting:
             second = Second(second_s, tally.counts(), None if first is None else first.counts())
             self._live.add(subject, second)
             self._keeping.second(subject, second)
+        self._budget.adjust(self._now_s())
 
 
 def outcome(code: str) -> str | None:

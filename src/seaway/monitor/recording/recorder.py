@@ -33,7 +33,7 @@ from seaway.monitor.recording.keeping import Keeping
 from seaway.monitor.recording.live_ledger import LiveLedger
 from seaway.monitor.recording.request_counts import Key, RequestCounts
 from seaway.monitor.recording.seconds import SecondsWriter
-from seaway.monitor.sinks import Choosing, RecordPaths, Sink, Subject
+from seaway.monitor.sinks import Choosing, Picking, RecordPaths, Sink, Subject
 from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
@@ -71,14 +71,14 @@ class Sheet:
         self.keeps_all = False
         """Whether a sink chooses by itself among all requests."""
         self.close_up = False
-        """Whether every request has to be looked at: for such a sink, or for first requests."""
+        """Whether every request has to be looked at: for such a sink, for one that picks, or for first requests."""
         self.given: Given | None = None
         self.clear()
 
-    def look_closely(self, keeps_all: bool) -> None:
-        """Look at every request or not, as the rules and the sinks ask."""
+    def look_closely(self, keeps_all: bool, picked: bool) -> None:
+        """Look at every request or not, as the rules and the sinks ask; `picked`: a sink picks among them."""
         self.keeps_all = keeps_all
-        self.close_up = keeps_all or self.subject.rules.unit is not None
+        self.close_up = keeps_all or picked or self.subject.rules.unit is not None
         self.due = 0 if self.close_up else self.gap
 
     def clear(self) -> None:
@@ -89,7 +89,7 @@ class Sheet:
         self.failures: list[Answered] = []
         """Those that failed and were not drawn."""
         self.kept: list[Answered] = []
-        """All, where `keeps_all`."""
+        """All, where `keeps_all`; else those that a sink picked."""
         self.units: list[Answered] = []
         """All, where first requests are counted."""
         self.bytes = 0
@@ -109,6 +109,7 @@ class Recorder:
         """`rules` gives those of an endpoint now, `say` writes a line to the worker's log."""
         self._sinks = tuple(sinks)
         self._draws = any(sink.takes != "all" for sink in sinks)
+        self._picks = tuple(sink.picks for sink in sinks if isinstance(sink, Picking))
         self._rules = rules
         self._clock = clock
         self._now_s = clock.monotonic_s
@@ -123,6 +124,8 @@ class Recorder:
         self._budget = Budget(clock.monotonic_s())
         self._random = np.random.default_rng()
         self._gaps: list[int] = []
+        self._rate = self._budget.rate
+        """What is drawn with in this second."""
         self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
         self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
         self._counting = Counting(
@@ -167,10 +170,13 @@ class Recorder:
 
     def _look(self, sheet: Sheet, request: Answered, code: str) -> None:
         """Hold a request that is drawn, that failed, or that a sink has to choose from."""
-        if sheet.keeps_all:
+        held = False
+        if sheet.keeps_all or (self._picks and any(picks(request) for picks in self._picks)):
             sheet.kept.append(request)
+            held = True
         if sheet.subject.rules.unit is not None:
             sheet.units.append(request)
+            held = True
         if sheet.close_up:
             sheet.due = 0
             sheet.gap -= 1
@@ -184,11 +190,11 @@ class Recorder:
             sheet.drawn.append(request)
         elif code not in _WELL and self._draws and outcome(code) in FAILED:
             sheet.failures.append(request)
-        elif not sheet.close_up:
+        elif not held:
             return
         sheet.bytes += request.size
-        held = len(sheet.drawn) + len(sheet.failures) + len(sheet.kept) + len(sheet.units)
-        if held >= BLOCK_HELD or sheet.bytes >= BLOCK_BYTES:
+        count = len(sheet.drawn) + len(sheet.failures) + len(sheet.kept) + len(sheet.units)
+        if count >= BLOCK_HELD or sheet.bytes >= BLOCK_BYTES:
             self._hand_over(sheet)
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
@@ -231,7 +237,7 @@ class Recorder:
                 if sheet.took_s:
                     self._hand_over(sheet)
                 sheet.subject = msgspec.structs.replace(sheet.subject, rules=rules)
-                sheet.look_closely(self._keeps_all(rules))
+                sheet.look_closely(self._keeps_all(rules), bool(self._picks))
 
     def close(self) -> None:
         """Keep what is left, and end. Blocks for the disk, at most `_END_S` for each thread. Idempotent."""
@@ -258,7 +264,7 @@ class Recorder:
                 rules=self._find_rules(handle.endpoint),
             )
             sheet = self._sheets[key] = Sheet(subject, self._next_gap())
-            sheet.look_closely(self._keeps_all(subject.rules))
+            sheet.look_closely(self._keeps_all(subject.rules), bool(self._picks))
         handle.sheet = sheet
         return sheet
 
@@ -281,7 +287,7 @@ class Recorder:
                 sheet.took_s,
                 given or ([], 0, 0, 0),
                 (sheet.drawn, sheet.failures, sheet.kept, sheet.units),
-                self._budget.drawing,
+                self._rate,
                 sheet.bytes,
                 second_s,
                 base_s,
@@ -295,8 +301,7 @@ class Recorder:
         if not self._draws:
             return sys.maxsize
         if not self._gaps:
-            rate = self._budget.rate
-            self._budget.drawing = rate
+            rate = self._rate
             self._gaps = [1] * 64 if rate >= 1.0 else self._random.geometric(rate, 64).tolist()
         return self._gaps.pop()
 
@@ -315,7 +320,19 @@ class Recorder:
                 Handed(None, {}, ([], 0, 0, 0), ((), (), (), ()), 1.0, 0, self._second_s(), self._base_s)
             )
             self._base_s = self._clock.now_s() - now_s
+            self._draw_anew()
             self._next_s = self._second_ends_s()
+
+    def _draw_anew(self) -> None:
+        """A new second has its own rate. Geometric gaps have no memory: to draw what is left of one anew is fair."""
+        if self._rate == self._budget.rate:
+            return
+        self._rate = self._budget.rate
+        self._gaps.clear()
+        for sheet in self._sheets.values():
+            sheet.gap = self._next_gap()
+            if not sheet.close_up:
+                sheet.due = sheet.gap
 
     def _second_s(self) -> int:
         """The second, since 1970, that is being filled."""

@@ -1,8 +1,8 @@
 """Traces of requests: which are sampled, and what their spans say. A Sink that wiring makes only where `otlp` is set.
 
-Parent-based: a client that sends a `traceparent` has decided by its sampled flag; the others are drawn at a rate, in
-one draw per block. The spans are made when all is over, of times that are measured anyway, so a request in flight pays
-nothing for being traced.
+Parent-based: a client that sends a `traceparent` has decided by its sampled flag; the others are drawn at a rate. Which
+they are is decided on the event loop, so that no other request is held. The spans are made when all is over, of times
+that are measured anyway, so a request in flight pays nothing for being traced.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from seaway.core.records import Answered, RecordRules
+from seaway.core.records import Answered
 from seaway.core.spans import Attribute, Span, SpanExporter, SpanKind
 from seaway.monitor.sinks import Block, Subject
 from seaway.wire import metric_names, status, trace_context
@@ -45,21 +45,28 @@ class SpanSink:
     def __init__(self, exporter: SpanExporter, sample: float, random: np.random.Generator) -> None:
         """`sample` (0 to 1) is the share of the requests without a `traceparent` that begin a trace here."""
         self._exporter = exporter
-        self._sample = sample
+        self._below = round(sample * 2**32)
         self._random = random
         self._left = MOST_PER_S
         self._unmade = 0
 
-    def wants(self, rules: RecordRules) -> bool:
-        """Of every endpoint: each client decides for its own requests."""
-        return True
+    def picks(self, request: Answered) -> bool:
+        """Whether a request is sampled; the same however often it is asked. Any thread."""
+        given = request.traceparent
+        if given is None:
+            return self._drawn(request)
+        if len(given) == _PLAIN and given[-1] not in _ODD and not self._drawn(request):
+            return False  # its client does not sample it, or it is invalid and not drawn
+        parent = trace_context.parse_traceparent(given)
+        return self._drawn(request) if parent is None else parent.sampled
 
     def take(self, block: Block) -> None:
         """Make and hand over the spans of those requests of a block that are sampled."""
         spans: list[Span] = []
-        for request, parent in self._sampled(block):
+        for request in filter(self.picks, block.requests):
             if self._left > 0:
                 self._left -= 1
+                parent = trace_context.parse_traceparent(request.traceparent)
                 spans += _spans(block, request, parent, self._random)
             else:
                 self._unmade += 3 if request.batch_rows else 1
@@ -82,24 +89,11 @@ class SpanSink:
             family.samples.append(Sample({"outcome": outcome, **labels}, count))
         yield family
 
-    def _sampled(self, block: Block) -> Iterator[tuple[Answered, TraceContext | None]]:
-        """The sampled requests, each with the span of its client, None where it sent none that is valid."""
-        # One whose flags end in an even digit is not sampled by its client, or invalid and not drawn: not worth a look.
-        requests = block.requests
-        sent = [request.traceparent for request in requests]
-        lucky: set[int] = set()
-        if self._sample:
-            lucky.update(np.flatnonzero(self._random.random(len(sent)) < self._sample).tolist())
-            if not lucky and not any(sent):
-                return
-        for place, given in enumerate(sent):
-            if given is None:
-                if place in lucky:
-                    yield requests[place], None
-            elif place in lucky or len(given) != _PLAIN or given[-1] in _ODD:
-                parent = trace_context.parse_traceparent(given)
-                if parent.sampled if parent is not None else place in lucky:
-                    yield requests[place], parent
+    def _drawn(self, request: Answered) -> bool:
+        """By a hash with a key of this process (Python's own of bytes): no client makes ids that are always drawn."""
+        return (
+            self._below > 0 and hash((request.request_id, request.received_s)) & 0xFFFFFFFF < self._below
+        )
 
 
 def _spans(
