@@ -64,10 +64,9 @@ class WorkerProcess:
         listener: socket.socket | None = None,
         grpc: bool = False,
         control: Path | None = None,
-        more: dict[str, str] | None = None,
     ) -> None:
         """`listener` is shared with whoever made it; without one the worker gets its own. `control` is the socket of a
-        control process that takes feedback; `more` is added to the environment."""
+        control process that takes feedback."""
         run.mkdir(parents=True, exist_ok=True)
         encoded = table if isinstance(table, bytes) else msgspec.json.encode(table)
         (run / "table.json").write_bytes(encoded)
@@ -86,11 +85,7 @@ class WorkerProcess:
             command += ["--control", str(control)]
         with self.log.open("wb") as log_file:
             self.process = subprocess.Popen(
-                command,
-                pass_fds=[self.listener.fileno()],
-                stdout=subprocess.DEVNULL,
-                stderr=log_file,
-                env={**os.environ, **(more or {})},
+                command, pass_fds=[self.listener.fileno()], stdout=subprocess.DEVNULL, stderr=log_file
             )
         until(lambda: self.process.poll() is not None or self._answers())
         assert self.process.poll() is None, self.log.read_text()

@@ -65,7 +65,15 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     )
     outcomes = home / "outcomes"  # a home of its own: the control process has no say over this worker
     outcomes.mkdir()
-    words = [sys.executable, "-m", "seaway.wiring.control", "--home", str(outcomes), "--parent", str(os.getpid())]
+    words = [
+        sys.executable,
+        "-m",
+        "seaway.wiring.control",
+        "--home",
+        str(outcomes),
+        "--parent",
+        str(os.getpid()),
+    ]
     control = subprocess.Popen(words)
     try:
         process = WorkerProcess(home / "run", table, control=outcomes / "control.sock")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http.client
 import os
 import signal
@@ -10,9 +11,11 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
+import grpc_serving
 import pytest
 from serve_process import until
 
@@ -28,12 +31,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def addresses(tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """The ports of a server and of the receiver that it is told of; the receiver is not there yet."""
+def addresses(tmp_path: Path) -> Iterator[tuple[int, int, int]]:
+    """The ports of a server (HTTP, gRPC) and of the receiver that it is told of; the receiver is not there yet."""
     model = linear_model(tmp_path / "prices.onnx", 2.0)
-    port, collector = free_port(), free_port()
+    port, grpc_port, collector = free_port(), free_port(), free_port()
     environment = {**os.environ, "SEAWAY_OTLP": f"http://127.0.0.1:{collector}", "SEAWAY_TRACE_SAMPLE": "0"}
     words = ["-m", "seaway", "serve", str(model), "--name", "prices", "--http", f"127.0.0.1:{port}"]
+    words += ["--grpc", f"127.0.0.1:{grpc_port}"]
     with (tmp_path / "serve.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *words], env=environment, stdout=log, stderr=log)
 
@@ -44,7 +48,7 @@ def addresses(tmp_path: Path) -> Iterator[tuple[int, int]]:
 
     try:
         until(answers, 30.0)
-        yield port, collector
+        yield port, grpc_port, collector
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
@@ -71,8 +75,26 @@ def ask(port: int, flags: str, body: str = "[[1, 2]]") -> int:
         connection.close()
 
 
-def received(collector: int, port: int) -> list:
-    """Ask with and without the sampled flag, and return the spans that came, once there are all of one request."""
+def ask_grpc(port: int, flags: str, values: list[float]) -> dict[str, str]:
+    """The metadata that the answer ends with; the status is OK where the values fit."""
+    client = grpc_serving.Client(f"127.0.0.1:{port}")
+    with client.channel:
+        request = grpc_serving.OIP.ModelInferRequest(model_name="prices")
+        tensor = request.inputs.add(name="x", datatype="FP32", shape=[1, len(values)])
+        tensor.contents.fp32_contents.extend(values)
+        metadata = (
+            ("x-request-id", f"g-{flags}"),
+            ("traceparent", f"00-{TRACE}-{SPAN}-{flags}"),
+            ("card", SECRET),
+        )
+        try:
+            return client.call("ModelInfer", request, metadata=metadata)[1]
+        except grpc.RpcError as error:
+            return dict(error.trailing_metadata())
+
+
+def received(collector: int, *asking: Callable[[], object]) -> list:
+    """Ask one after the other, and return the spans that came, once there are all of one request."""
 
     async def receive() -> list:
         settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=collector)
@@ -87,8 +109,8 @@ def received(collector: int, port: int) -> list:
 
             collecting = asyncio.ensure_future(collect())
             await asyncio.sleep(0)
-            assert await asyncio.to_thread(ask, port, "00") == 200
-            assert await asyncio.to_thread(ask, port, "01") == 200
+            for one in asking:
+                await asyncio.to_thread(one)
             await asyncio.wait_for(collecting, 20)
             return found
 
@@ -96,10 +118,11 @@ def received(collector: int, port: int) -> list:
 
 
 def test_a_receiver_gets_the_spans_of_its_clients_trace_and_w12_nothing_of_payload_or_query(
-    addresses: tuple[int, int],
+    addresses: tuple[int, int, int],
 ) -> None:
-    port, collector = addresses
-    spans = {span.name: span for span in received(collector, port)}
+    port, _, collector = addresses
+    asking = [functools.partial(ask, port, flags) for flags in ("00", "01")]
+    spans = {span.name: span for span in received(collector, *asking)}
     assert set(spans) == {"predict prices", "queue", "predict"}
     server = spans["predict prices"]
     assert {span.trace_id.hex() for span in spans.values()} == {TRACE}
@@ -114,8 +137,31 @@ def test_a_receiver_gets_the_spans_of_its_clients_trace_and_w12_nothing_of_paylo
     assert SECRET not in "".join(map(str, spans.values()))
 
 
-def test_f09_without_its_receiver_a_server_answers_as_ever(addresses: tuple[int, int]) -> None:
-    port, _ = addresses
+def test_a_grpc_call_has_spans_too_and_its_client_is_told_of_them(addresses: tuple[int, int, int]) -> None:
+    _, port, collector = addresses
+    said: list[dict[str, str]] = []
+
+    def call(flags: str, *values: float) -> None:
+        said.append(ask_grpc(port, flags, list(values)))
+
+    asking = [
+        functools.partial(call, flags, *values) for flags, *values in (("00", 1.0, 2.0), ("01", 1.0, 2.0))
+    ]
+    spans = {span.name: span for span in received(collector, *asking)}
+    server = spans["predict prices"]
+    assert server.trace_id.hex() == TRACE and server.parent_span_id.hex() == SPAN
+    assert "traceresponse" not in said[0]
+    assert said[1]["traceresponse"] == f"00-{TRACE}-{server.span_id.hex()}-01"
+    attributes = {attribute.key: attribute.value for attribute in server.attributes}
+    assert attributes["seaway.request_id"].string_value == "g-01"
+    assert attributes["rpc.grpc.status_code"].int_value == 0
+    assert SECRET not in "".join(map(str, spans.values()))
+    refused = ask_grpc(port, "01", [1.0, 2.0, 3.0])
+    assert refused["seaway-code"] == "wrong_shape" and refused["traceresponse"].startswith(f"00-{TRACE}-")
+
+
+def test_f09_without_its_receiver_a_server_answers_as_ever(addresses: tuple[int, int, int]) -> None:
+    port, _, _ = addresses
     assert {ask(port, "01") for _ in range(50)} == {200}
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         assert 'seaway_spans_total{outcome="exported",worker="0"} 0' in answer.read().decode()

@@ -6,13 +6,16 @@ import datetime
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
 from seaway.cli import output
 from seaway.cli.options import COMMON, Common, Flag
 from seaway.core.errors import UserError
+
+if TYPE_CHECKING:
+    from seaway.wiring.home import Home
 
 _SPAN: Final = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -30,7 +33,11 @@ def records(
     limit: Annotated[int, Parameter(help="Rows to print; all are exported.")] = 20,
     export: Annotated[Path | None, Parameter(help="Write to this .parquet or .csv file instead.")] = None,
     erase: Annotated[
-        str | None, Parameter(help="Erase everything captured of this subject.", allow_leading_hyphen=True)
+        str | None,
+        Parameter(
+            help="Erase the captured requests of this subject, and all else that is kept of them.",
+            allow_leading_hyphen=True,
+        ),
     ] = None,
     yes: Annotated[bool, Flag, Parameter(help="Erase without asking.")] = False,
     common: Common = COMMON,
@@ -77,34 +84,26 @@ def records(
     return 0
 
 
-def _erase(home: object, endpoint: str | None, subject: str, *, yes: bool, common: Common) -> int:
-    from seaway.wiring import captures
-    from seaway.wiring.home import Home
+def _erase(home: Home, endpoint: str | None, subject: str, *, yes: bool, common: Common) -> int:
+    from seaway.control import views
+    from seaway.wiring import control_access
 
-    assert isinstance(home, Home)
     where = "every endpoint" if endpoint is None else endpoint
     if not yes:
         raise UserError(
             "invalid_request",
-            f"this removes all captured requests of one subject from {where}, for good",
+            f"this removes all captured requests of one subject from {where}, and what else is kept of them, for good",
             "add --yes",
         )
-    with output.progress(common.json) as progress:
+    with control_access.open_control(home) as control, output.progress(common.json) as progress:
         progress("erasing")
-        done = captures.erase(home, endpoint, subject)
+        done = control.erase(views.EraseRequest(subject, endpoint))
     if common.json:
-        output.print_json(
-            {
-                "requests": len(done.erased_ids),
-                "rows": done.erased_rows,
-                "request_ids": done.erased_ids,
-                "pending": done.pending,
-                "damaged": done.damaged,
-            }
-        )
+        output.print_json(done)
     else:
+        output.say(f"{done.requests} requests ({done.rows} rows) erased from {output.plain(where)}")
         output.say(
-            f"{len(done.erased_ids)} requests ({done.erased_rows} rows) erased from {output.plain(where)}"
+            f"and of these: {done.explained} explained, {done.outcomes} facts of feedback, {done.log_lines} log lines"
         )
     if done.pending:
         output.note("a worker still writes a file of that time; the server erases the rest once it is closed")

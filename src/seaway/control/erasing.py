@@ -99,7 +99,9 @@ class Erasing:
         resource = "records" if asked.endpoint is None else f"endpoints/{asked.endpoint}"
         auth.authorize(principal, Action.ERASE, resource)
         if not asked.subject.strip():
-            raise UserError("invalid_request", "the subject is empty", "name the value of the subject's header")
+            raise UserError(
+                "invalid_request", "the subject is empty", "name the value of the subject's header"
+            )
         if asked.endpoint is not None:
             parse_name(asked.endpoint)
             if not capture_files.directory(self._records, asked.endpoint).is_dir():

@@ -43,7 +43,11 @@ class Given:
         if found is None:
             self.rows += sum([job.rows for job in jobs])
             return
-        rows = len(found) if found.ndim else 0
+        if not found.ndim:  # one answer for all rows: not what its Signature says
+            self.rows += 1
+            self.unread += 1
+            return
+        rows = len(found)
         self.rows += rows
         if len(self.answers) < _MOST_BATCHES:
             self.answers.append(found)
@@ -62,6 +66,8 @@ class Given:
 def _invalid(found: Array, jobs: Sequence[Job]) -> int:
     """How many of these jobs, whose rows these are in order, have one that is not finite."""
     finite = np.asarray(np.isfinite(found), dtype=np.bool_)
+    if len(jobs) == 1:
+        return 1
     bad = np.asarray(~finite.reshape(len(found), -1).all(axis=1), dtype=np.bool_)
     ends = np.cumsum([job.rows for job in jobs])
     return sum(bool(bad[end - job.rows : end].any()) for job, end in zip(jobs, ends.tolist(), strict=True))
@@ -85,11 +91,11 @@ class Answers:
         counts.ran(rows, took_s)
         if batch.crashed:
             self._screen.crashed(batch.crashed)
-        if batch.outputs is not None:
+        if batch.outputs is not None and not any([job.cancelled or job.error for job in batch.jobs]):
             self.given.add(batch.outputs, batch.jobs)
-        else:
+        else:  # who got no answer, or had his error before, is not counted as answered
             for job, result in zip(batch.jobs, batch.results, strict=True):
-                if not isinstance(result, SeawayError):
+                if not (isinstance(result, SeawayError) or job.cancelled or job.error):
                     self.given.add(result, (job,))
         for job, result in zip(batch.jobs, batch.results, strict=True):
             job.queue_s = queue_s = started_s - job.received_s

@@ -1,9 +1,8 @@
-"""What `seaway records` asks for: questions to captured requests, and the erasure of a subject. Needs no server."""
+"""What `seaway records` asks for: questions to captured requests. Needs no server."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,8 +18,6 @@ from seaway.wiring import adapters
 from seaway.wiring.home import Home
 
 NEWEST: Final = "SELECT * FROM records ORDER BY received_at DESC, request_id, row"
-_WAIT_S: Final = 10.0
-_LOOK_S: Final = 0.25
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -50,32 +47,6 @@ def export(home: Home, endpoint: str, sql: str, since_s: float, path: Path) -> E
     """Write all that a SELECT finds to a `.parquet` or `.csv` file. Raises as `ask`, and `invalid_request`."""
     with _open(home, endpoint, since_s) as (query, view):
         return Exported(str(path), query.export(sql, str(path)), view.damaged, view.torn)
-
-
-def erase(home: Home, endpoint: str | None, subject: str) -> segments.Done:
-    """Remove all that was captured of a subject, from one endpoint or all; waits some seconds for running workers.
-
-    Where some spool is `pending` still, the server's own conversion finishes it. Raises `UserError` (`endpoint_not_found`,
-    `missing_extra`).
-    """
-    records = home.paths.records
-    if not subject.strip():
-        raise UserError("invalid_request", "the subject is empty", "name the value of the subject's header")
-    if endpoint is not None:
-        _known(home, endpoint)
-    form = adapters.segment_format()
-    done = segments.erase(records, endpoint, subject, home.clock.now_s(), form)
-    ends_s = home.clock.monotonic_s() + _WAIT_S
-    while done.pending and home.clock.monotonic_s() < ends_s:
-        time.sleep(_LOOK_S)
-        more = segments.convert(records, home.clock.now_s(), form, {}, every=True)
-        done = msgspec.structs.replace(
-            done,
-            erased_rows=done.erased_rows + more.erased_rows,
-            erased_ids=tuple(dict.fromkeys((*done.erased_ids, *more.erased_ids))),
-            pending=more.pending,
-        )
-    return done
 
 
 @contextlib.contextmanager

@@ -75,7 +75,9 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         if address is not None:
             entrances.append(_tcp(home, parts, address, allow_open))
         try:
-            await server.run(loop, effects, Upkeep(chores.chores(home, store, erasing), home.clock), entrances)
+            await server.run(
+                loop, effects, Upkeep(chores.chores(home, store, erasing), home.clock), entrances
+            )
         finally:
             await asyncio.to_thread(feedback.close)
     finally:

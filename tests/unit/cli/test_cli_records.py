@@ -123,7 +123,7 @@ def test_the_chore_of_a_server_converts_and_lets_go(home: Path) -> None:
     retain_s["prices"] = 60.0
     run_chore(BASE_S + 3600)
     assert not list(place(records).glob("segment-*"))
-    with pytest.raises(PermanentError, match="could not be converted: Is a directory"):
+    with pytest.raises(PermanentError, match="could not be rewritten: Is a directory"):
         (place(records) / "lock").unlink()
         (place(records) / "lock").mkdir()
         capture_keeping.convert(records, retain_s)

@@ -43,7 +43,8 @@ class Ended(Job):
         super().__init__({"x": np.ones(rows, np.float32)}, ended_s - took_s, lambda _: None, "me")
         self.outputs, self.code, self.ended_s, self.request_id = outputs, code, ended_s, request_id
         self.rows = self.batch_rows = rows
-        self.endpoint, self.door, self.traceparent = "e", "predict", None
+        self.endpoint, self.door = "e", "predict"
+        self.traceparent: bytes | None = None
         self.headers, self.size = headers or {}, 0
 
     def header(self, name: str) -> bytes | None:

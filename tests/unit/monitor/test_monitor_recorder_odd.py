@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_fakes import FakeClock
-from recorder_fakes import Ended, MemorySink, handle, recorder, tell
+from recorder_fakes import Ended, handle, recorder, tell
 
 from seaway.core.ledger import Counts, merge_counts
-from seaway.engine.handle import Handle
 from seaway.monitor.recording import seconds
 from seaway.monitor.recording.recorder import Recorder
+
 
 def counts_of(root: Path) -> Counts:
     found = seconds.read(root, "e", 0, 100_000)

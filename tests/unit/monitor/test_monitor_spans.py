@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
+from engine_fakes import FakeClock
+from recorder_fakes import Ended, handle, recorder, tell
 
 from seaway.core.records import RecordRules
 from seaway.core.spans import Span, SpanKind
@@ -168,3 +172,29 @@ def test_one_request_id_over_and_over_is_drawn_each_time_anew() -> None:
     sink = SpanSink(KeptSpans(), 0.5, np.random.default_rng(5))
     picked = [sink.picks(Asked(request_id=b"always", received_s=100.0 + at / 7)) for at in range(1000)]
     assert 400 < sum(picked) < 600
+
+
+def test_a_recorder_holds_only_what_is_sampled(tmp_path: Path) -> None:
+    clock, kept = FakeClock(), KeptSpans()
+    one = recorder(tmp_path, clock, [SpanSink(kept, 0.0, np.random.default_rng(5))])
+
+    async def scenario() -> None:
+        one.begin()
+        revision = handle(clock)
+        for number in range(3000):
+            request = Ended({"y": np.ones(1, np.float32)}, ended_s=clock.at_s)
+            request.traceparent = (SAMPLED, UNSAMPLED, None)[number % 3] if number < 9 else None
+            tell(one, revision, request)
+        clock.at_s += 1.25
+        await one.settled()
+
+    asyncio.run(scenario())
+    one.close()
+    assert len(kept.spans) == 9
+    families = {family.name: family for family in one.families({})}
+    held = {
+        sample.labels["outcome"]: sample.value
+        for sample in families["seaway_recorder_requests_total"].samples
+    }
+    assert held == {"kept": 3, "dropped": 0}
+    assert sum(sample.value for sample in families["seaway_requests_total"].samples) == 3000

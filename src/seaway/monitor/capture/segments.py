@@ -16,6 +16,7 @@ import msgspec
 from seaway.core.captures import Rows, SegmentFormat
 from seaway.monitor.capture import erasures as capture_erasures
 from seaway.monitor.capture import files as capture_files
+from seaway.monitor.capture import gone
 from seaway.monitor.capture import rows as capture_rows
 from seaway.monitor.capture import spool as capture_spool
 from seaway.monitor.capture.erasures import Erasure, Erasures
@@ -47,6 +48,13 @@ class Done(msgspec.Struct, frozen=True):
     erased_ids: tuple[str, ...] = ()
     pending: int = 0
     damaged: tuple[str, ...] = ()
+
+
+class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose data are to be erased: of one endpoint, or (None) of all."""
+
+    name: str
+    endpoint: str | None
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,11 +120,15 @@ def due(root: Path, now_s: float, retain_s: Mapping[str, float]) -> bool:
     """Whether `convert` has something to do; cheap, and reads no record. Raises `OSError`."""
     for endpoint in capture_files.endpoints(root):
         place = capture_files.directory(root, endpoint)
-        if any(not entry.done for entry in _erasures(place)):
+        erasures = _erasures(place)
+        if any(not entry.done for entry in erasures):
             return True
         listing = capture_files.listing(place)
-        if _ripe(_closed(listing.spools), now_s) or _expired(
-            listing, now_s, _retain(place, retain_s.get(endpoint))
+        closed = _closed(listing.spools)
+        if (
+            (erasures and closed)
+            or _ripe(closed, now_s)
+            or _expired(listing, now_s, _retain(place, retain_s.get(endpoint)))
         ):
             return True
     return False
@@ -165,7 +177,7 @@ class _Turn:
         undone = any(not entry.done for entry in erasures)
         closed = _closed(capture_files.listing(self._place).spools)
         segments = requests = 0
-        if every or undone or _ripe(closed, self._now_s):
+        if every or erasures or _ripe(closed, self._now_s):
             for batch in _batches(closed):
                 found = self._convert(batch, Erasures(erasures))
                 segments += found > 0
@@ -206,6 +218,8 @@ class _Turn:
             return request.at_s >= oldest_s
 
         rows = capture_rows.rows_of(spools, keep)
+        self._erased |= dict.fromkeys(request_id for spool in spools for request_id in spool.late)
+        gone.add(self._place, self._erased)
         paths = [path for path, _ in read]
         if kept:
             part = capture_files.part(self._place)
@@ -229,13 +243,14 @@ class _Turn:
                 self._damaged.append(segment.path.name)
                 continue
             until_s = {name: erasures.until_s(name) for name in self._form.subjects(str(segment.path))}
-            gone = frozenset(name for name, end_s in until_s.items() if end_s >= segment.from_s)
-            if not gone:
+            erased = frozenset(name for name, end_s in until_s.items() if end_s >= segment.from_s)
+            if not erased:
                 continue
             part = capture_files.part(self._place)
-            removed = self._form.without(str(segment.path), str(part), gone, until_s)
+            removed = self._form.without(str(segment.path), str(part), erased, until_s)
             self._erased |= dict.fromkeys(removed.request_ids)
             self._erased_rows += removed.rows
+            gone.add(self._place, removed.request_ids)
             if removed.rows and removed.kept:
                 capture_files.put_segment(self._place, part, (segment.from_s, segment.to_s), [segment.path])
             elif removed.rows:

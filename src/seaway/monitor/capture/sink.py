@@ -24,7 +24,7 @@ from seaway.monitor.capture import files as capture_files
 from seaway.monitor.capture import redaction
 from seaway.monitor.capture.columns import Layout
 from seaway.monitor.capture.erasures import Erasures
-from seaway.monitor.capture.spool import ROTATE_BYTES, ROTATE_S, Captured, Layed, SpoolWriter, frame
+from seaway.monitor.capture.spool import ROTATE_BYTES, ROTATE_S, Captured, Late, Layed, SpoolWriter, frame
 from seaway.monitor.sinks import Block, RecordPaths
 
 SPOOLS_BYTES: Final = 512 * 1024 * 1024
@@ -112,8 +112,8 @@ class CaptureSink:
             frames.append(frame(Layed(layout, plan.revision, plan.digest, plan.layout.columns)))
         for request in requests:
             record = self._record(plan, layout, request, block.base_s)
-            if not place.erasures.covers(record.subject, record.at_s):
-                frames.append(frame(record))
+            covered = place.erasures.covers(record.subject, record.at_s)
+            frames.append(frame(Late(record.request_id) if covered else record))
         try:
             spool.append(frames)
         except OSError:

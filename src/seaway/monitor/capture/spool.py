@@ -62,7 +62,13 @@ class Captured(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     omitted: dict[str, Omitted]
 
 
-Message: TypeAlias = Opened | Layed | Captured
+class Late(msgspec.Struct, frozen=True, array_like=True, tag="late"):
+    """A request that ended after its subject was erased: its id alone, by which its other records are found and go too."""
+
+    request_id: str
+
+
+Message: TypeAlias = Opened | Layed | Captured | Late
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
 
@@ -117,12 +123,13 @@ class Spool(msgspec.Struct, frozen=True):
     opened: Opened | None
     layouts: dict[int, Layed]
     requests: list[Captured]
+    late: list[str]
     torn: int
 
 
 def read(path: Path) -> Spool:
     """Read a spool, also one that is being written. Raises `OSError`."""
-    opened, layouts, requests, torn = None, {}, [], 0
+    opened, layouts, requests, late, torn = None, {}, [], [], 0
     for message in _messages(path.read_bytes()):
         if isinstance(message, Opened):
             opened = message
@@ -130,9 +137,11 @@ def read(path: Path) -> Spool:
             layouts[message.layout] = message
         elif isinstance(message, Captured) and message.layout in layouts:
             requests.append(message)
+        elif isinstance(message, Late):
+            late.append(message.request_id)
         else:
             torn += 1
-    return Spool(opened, layouts, requests, torn)
+    return Spool(opened, layouts, requests, late, torn)
 
 
 def _messages(data: bytes) -> Iterator[Message | None]:

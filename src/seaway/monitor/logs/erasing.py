@@ -33,13 +33,13 @@ def _erase(path: Path, wanted: frozenset[str]) -> int:
     except FileNotFoundError:  # the oldest of its slot, removed meanwhile
         return 0
     at = erased = 0
-    with open(file, "rb+", buffering=1 << 20) as lines:
+    with os.fdopen(file, "rb") as lines:
         for line in lines:
-            if line.endswith(b"\n") and _request_id(line) in wanted:
-                # A worker whose disk is full takes back what it wrote last: only what still stands is overwritten.
-                if os.pread(file, len(line), at) == line:
-                    os.pwrite(file, _EMPTY.ljust(len(line) - 1) + b"\n", at)
-                    erased += 1
+            found = line.endswith(b"\n") and _request_id(line) in wanted
+            # A worker whose disk is full takes back what it wrote last: only what still stands is overwritten.
+            if found and os.pread(file, len(line), at) == line:
+                os.pwrite(file, _EMPTY.ljust(len(line) - 1) + b"\n", at)
+                erased += 1
             at += len(line)
         if erased:
             os.fsync(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Final
 
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from seaway.core import ledger
-from seaway.core.answers import MAX_CLASSES, OTHER, AnswerSpec, count_answers
+from seaway.core.answers import INFINITE, MAX_CLASSES, MISSING, OTHER, AnswerSpec, count_answers
 from seaway.core.ledger import Counts, Second
 from seaway.core.ports import Clock
 from seaway.core.records import Answered
@@ -107,7 +107,9 @@ class Counting:
         budget: Budget,
         firsts: FirstRequests,
         clock: Clock,
+        say: Callable[[str], None],
     ) -> None:
+        """`say` writes a line to the worker's log; it is called once, where answers cannot be read."""
         self._handed = handed
         self._counts = counts
         self._live = live
@@ -116,6 +118,10 @@ class Counting:
         self._now_s = clock.monotonic_s
         self._open: dict[tuple[str, int, str], tuple[Subject, Tally, Tally | None]] = {}
         self._firsts = firsts
+        self._say = say
+        self._said = False
+        self._undrawn: dict[tuple[str, int, str], tuple[int, int]] = {}
+        """Requests and rows that ended since the last block of which something was drawn."""
         self._thread = threading.Thread(target=self._run, name="seaway-count", daemon=True)
 
     def begin(self) -> None:
@@ -153,21 +159,32 @@ class Counting:
             tally.ended(code, took_s)
             seen += len(took_s)
         batches, rows, unread, invalid = handed.given
-        tally.answered(rows, unread, read(subject.answer, batches), invalid)
+        answers, unreadable = self._read(subject, batches)
+        tally.answered(rows, unread + unreadable, answers, invalid)
         drawn, failures, kept, units = handed.held
         if first is not None:
             self._count_first(subject, units, first)
         self._budget.seen(seen)
 
-        def block(of: Sequence[Answered], share: float) -> Block:
-            return Block(subject, of, seen, rows, share, handed.base_s)
-
-        all_failed = [*drawn, *failures] if failures else drawn
-        taken = Taken(
-            block(kept, 1.0), block(drawn, handed.rate), block(all_failed, handed.rate), handed.size
-        )
+        more_seen, more_rows = self._undrawn.pop(key, (0, 0))
+        sampled = Block(subject, drawn, seen + more_seen, rows + more_rows, handed.rate, handed.base_s)
+        if not drawn:  # no sink that samples will see this block: the next one speaks for it too
+            self._undrawn[key] = sampled.seen, sampled.seen_rows
         if drawn or failures or kept:
-            self._keeping.put(taken)
+            everything = Block(subject, kept, seen, rows, 1.0, handed.base_s)
+            failed = msgspec.structs.replace(sampled, requests=[*drawn, *failures]) if failures else sampled
+            self._keeping.put(Taken(everything, sampled, failed, handed.size))
+
+    def _read(self, subject: Subject, batches: Sequence[Array]) -> tuple[dict[str, int], int]:
+        """Answered rows by answer, and how many of them could not be read."""
+        try:
+            return read(subject.answer, batches), 0
+        except Exception as error:  # noqa: BLE001 - a model may answer with anything: it must not end the counting
+            if not self._said:
+                self._said = True
+                name = f"{subject.endpoint}, revision {subject.revision}"
+                self._say(f"the answers of {name}: {type(error).__name__}: they are not what its Signature says")
+            return {}, sum(len(one) for one in batches if one.ndim)
 
     def _count_first(self, subject: Subject, requests: Sequence[Answered], tally: Tally) -> None:
         """Of each user key the first request alone; those without a key are no unit."""
@@ -176,10 +193,10 @@ class Counting:
             by_code.setdefault(request.code, []).append(request.ended_s - request.received_s)
             if request.outputs is None:
                 continue
-            counts, bad = (
-                ({}, 0) if subject.answer is None else count_answers(subject.answer, request.outputs)
-            )
-            tally.answered(request.rows, 0, counts, int(bad > 0))
+            found = None if subject.answer is None else request.outputs.get(subject.answer.output)
+            counts, unreadable = self._read(subject, [] if found is None else [found])
+            invalid = counts.get(MISSING, 0) + counts.get(INFINITE, 0) > 0
+            tally.answered(request.rows, unreadable, counts, int(invalid))
         for code, took_s in by_code.items():
             tally.ended(code, took_s)
 
@@ -205,10 +222,11 @@ def outcome(code: str) -> str | None:
 
 
 def read(spec: AnswerSpec | None, batches: Sequence[Array]) -> dict[str, int]:
-    """Answered rows by answer."""
-    if spec is None or not batches:
+    """Answered rows by answer. Raises whatever arrays raise that are not what the Signature says."""
+    filled = [one for one in batches if one.size]
+    if spec is None or not filled:
         return {}
     together = (
-        batches[0] if len(batches) == 1 else np.concatenate([one.reshape(len(one), -1) for one in batches])
+        filled[0] if len(filled) == 1 else np.concatenate([one.reshape(len(one), -1) for one in filled])
     )
     return count_answers(spec, {spec.output: together})[0]

@@ -1,8 +1,9 @@
 """Takes every ended request on the event loop, and counts and keeps it on two threads of its own.
 
-The worker makes one `Recorder`. On the loop a request costs the append of its time, and now and then it is drawn. The *counting* thread makes the exact part of
-it: `/metrics`, the ledger of each second, the answers by class. The *keeping* thread runs the sinks, which may wait for a
-disk; its queue is bounded, and what does not fit is dropped from the sinks (never from the counts) and counted.
+The worker makes one `Recorder`. On the loop a request costs the append of its time, and now and then it is drawn. The
+*counting* thread makes the exact part of it: `/metrics`, the ledger of each second, the answers by class. The *keeping*
+thread runs the sinks, which may wait for a disk; its queue is bounded, and what does not fit is dropped from the sinks
+(never from the counts) and counted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from seaway.core.answers import answer_spec
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
 from seaway.core.records import Answered, RecordRules
+from seaway.core.tensors import Array
 from seaway.engine.answers import Given
 from seaway.engine.handle import Handle
 from seaway.monitor.recording.budget import Budget
@@ -41,6 +43,8 @@ BLOCK_HELD: Final = 1024
 """Requests; a second that is over hands over what there is."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _END_S: Final = 5.0
+_STEP_S: Final = 3
+_OLDER: Final = 4
 _WELL: Final = frozenset({"200", "OK"})
 _NO_RULES: Final = RecordRules()
 
@@ -58,6 +62,7 @@ class Sheet:
         "given",
         "keeps_all",
         "kept",
+        "older",
         "subject",
         "took_s",
         "units",
@@ -73,6 +78,8 @@ class Sheet:
         self.close_up = False
         """Whether every request has to be looked at: for such a sink, for one that picks, or for first requests."""
         self.given: Given | None = None
+        self.older: list[Given] = []
+        """Of predictors that were replaced and may still answer what they run."""
         self.clear()
 
     def look_closely(self, keeps_all: bool, picked: bool) -> None:
@@ -80,6 +87,17 @@ class Sheet:
         self.keeps_all = keeps_all
         self.close_up = keeps_all or picked or self.subject.rules.unit is not None
         self.due = 0 if self.close_up else self.gap
+
+    def take_given(self) -> tuple[list[Array], int, int, int]:
+        """What was answered since the last time (`Given.take`), by predictors that were replaced too."""
+        answers: list[Array] = []
+        rows = unread = invalid = 0
+        for given in (self.given, *self.older):
+            if given is not None:
+                more, *counts = given.take()
+                answers += more
+                rows, unread, invalid = rows + counts[0], unread + counts[1], invalid + counts[2]
+        return answers, rows, unread, invalid
 
     def clear(self) -> None:
         """Begin anew."""
@@ -113,12 +131,15 @@ class Recorder:
         self._rules = rules
         self._clock = clock
         self._now_s = clock.monotonic_s
-        self._base_s = clock.now_s() - clock.monotonic_s()
+        self._base_s = 0.0
+        self._second = 0
+        """Since 1970: the one that is being filled, until `_next_s` on the monotonic scale."""
+        self._next_s = 0.0
         self._sheets: dict[tuple[str, int, str], Sheet] = {}
         self._dirty: list[Sheet] = []
         self._unrouted: dict[Key, list[float]] = {}
-        self._next_s = self._second_ends_s()
         self._timer: asyncio.TimerHandle | None = None
+        self._begin_second(clock.monotonic_s())
         self._counts = RequestCounts()
         self._ledger = LiveLedger()
         self._budget = Budget(clock.monotonic_s())
@@ -136,6 +157,7 @@ class Recorder:
             self._budget,
             FirstRequests(Path(paths.root)),
             clock,
+            say,
         )
 
     def begin(self) -> None:
@@ -164,7 +186,10 @@ class Recorder:
         """The first request under this key since the last block."""
         if not sheet.took_s:
             self._dirty.append(sheet)
-            sheet.given = handle.predictor.given
+            given = handle.predictor.given
+            if given is not sheet.given:
+                known = [one for one in (sheet.given, *sheet.older) if one not in (None, given)]
+                sheet.given, sheet.older = given, known[:_OLDER]
         times = sheet.took_s[key] = array("d")
         return times
 
@@ -279,18 +304,16 @@ class Recorder:
 
     def _hand_over(self, sheet: Sheet) -> None:
         """Give a sheet's requests to the counting thread."""
-        given = None if sheet.given is None else sheet.given.take()
-        second_s, base_s = self._second_s(), self._base_s
         self._handed.put(
             Handed(
                 sheet.subject,
                 sheet.took_s,
-                given or ([], 0, 0, 0),
+                sheet.take_given(),
                 (sheet.drawn, sheet.failures, sheet.kept, sheet.units),
                 self._rate,
                 sheet.bytes,
-                second_s,
-                base_s,
+                self._second,
+                self._base_s,
             )
         )
         # It may come to stand twice among the dirty ones: a list of a second at most.
@@ -317,11 +340,10 @@ class Recorder:
         now_s = self._now_s()
         if now_s >= self._next_s:
             self._handed.put(
-                Handed(None, {}, ([], 0, 0, 0), ((), (), (), ()), 1.0, 0, self._second_s(), self._base_s)
+                Handed(None, {}, ([], 0, 0, 0), ((), (), (), ()), 1.0, 0, self._second, self._base_s)
             )
-            self._base_s = self._clock.now_s() - now_s
             self._draw_anew()
-            self._next_s = self._second_ends_s()
+            self._begin_second(now_s)
 
     def _draw_anew(self) -> None:
         """A new second has its own rate. Geometric gaps have no memory: to draw what is left of one anew is fair."""
@@ -334,13 +356,16 @@ class Recorder:
             if not sheet.close_up:
                 sheet.due = sheet.gap
 
-    def _second_s(self) -> int:
-        """The second, since 1970, that is being filled."""
-        return math.floor(self._next_s + self._base_s + 0.5) - 1
-
-    def _second_ends_s(self) -> float:
-        """When the present second of the wall clock ends, on the monotonic scale."""
-        return math.floor(self._clock.now_s()) + 1 - self._base_s
+    def _begin_second(self, now_s: float) -> None:
+        """Begin the wall clock's present second; where it is slowed or set back by less than `_STEP_S`, the next in order,
+        so that none is begun twice. After a larger step back seconds recur: whoever reads them adds them up."""
+        wall_s = self._clock.now_s()
+        self._base_s = wall_s - now_s
+        second = math.floor(wall_s)
+        if self._second - _STEP_S < second <= self._second:
+            second = self._second + 1
+        self._second = second
+        self._next_s = second + 1 - self._base_s
 
     def _arm(self) -> None:
         if self._now_s() >= self._next_s:

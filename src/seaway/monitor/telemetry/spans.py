@@ -91,9 +91,7 @@ class SpanSink:
 
     def _drawn(self, request: Answered) -> bool:
         """By a hash with a key of this process (Python's own of bytes): no client makes ids that are always drawn."""
-        return (
-            self._below > 0 and hash((request.request_id, request.received_s)) & 0xFFFFFFFF < self._below
-        )
+        return self._below > 0 and hash((request.request_id, request.received_s)) & 0xFFFFFFFF < self._below
 
 
 def _spans(
