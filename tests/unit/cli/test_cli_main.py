@@ -171,6 +171,7 @@ def test_l06_ctrl_c_is_130_at_any_moment_and_no_traceback(delay_s: float, tmp_pa
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "seaway", "predict", "prices", "--data", "-"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a runner in the background ignores it
     )  # fmt: skip
     assert process.stdin and process.stderr
     # -X importtime says when the imports inside the guard begin; before that, the signal is Python's own affair.

@@ -15,6 +15,7 @@ import pytest
 
 from seaway.core.errors import CODES
 from seaway.core.records import RecordRules
+from seaway.monitor.logs import erasing
 from seaway.monitor.logs.request_log import Logged, RequestLogSink
 from seaway.monitor.sinks import RecordPaths
 from seaway.wire import trace_context
@@ -177,6 +178,7 @@ import resource, sys
 sys.path[:0] = sys.argv[2:]
 import provenance_fakes as fakes
 from pathlib import Path
+from seaway.monitor.logs import erasing
 from seaway.monitor.logs.request_log import Logged, RequestLogSink
 from seaway.monitor.sinks import RecordPaths
 directory = Path(sys.argv[1])
@@ -220,3 +222,16 @@ def test_w12_no_text_of_a_caller_reaches_the_log(tmp_path: Path) -> None:
     log.close()
     assert len(lines(tmp_path)) == 2
     assert all(secret.encode() not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_erased_lines_leave_no_byte_while_the_worker_writes_on(tmp_path: Path) -> None:
+    log = sink(tmp_path, file_bytes=4096)
+    log.take(fakes.block([fakes.number(b"other-%d" % n, 1.0) for n in range(20)]))
+    log.take(fakes.block([fakes.number(b"jane-1", 1.0), fakes.number(b"other-20", 1.0)]))
+    assert erasing.erase(tmp_path, ["jane-1", "jane-2", ""]) == 1
+    assert erasing.erase(tmp_path, ["jane-1"]) == 0
+    log.take(fakes.block([fakes.number(b"other-21", 1.0)]))
+    log.close()
+    assert b"jane" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    kept = {line["http.request.id"] for line in lines(tmp_path) if line}
+    assert kept and kept <= {f"other-{n}" for n in range(22)} and {"other-20", "other-21"} <= kept

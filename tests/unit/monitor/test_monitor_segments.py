@@ -19,7 +19,7 @@ from seaway.core.errors import UserError
 from seaway.core.records import RecordRules
 from seaway.monitor.capture import erasures as capture_erasures
 from seaway.monitor.capture import files as capture_files
-from seaway.monitor.capture import segments
+from seaway.monitor.capture import gone, segments
 from seaway.testing.clock import VirtualClock
 
 FORM = ParquetSegments()
@@ -225,7 +225,10 @@ def test_an_erased_subject_is_in_no_file_and_all_else_stays(tmp_path: Path) -> N
     assert b"ada lovelace" in written(tmp_path)
     done = segments.erase(tmp_path, None, "ada lovelace", BASE_S + 10, FORM)
     assert (done.erased_rows, sorted(done.erased_ids)) == (4, sorted(named(1, 2, 4, 5)))
-    assert b"ada lovelace" not in written(tmp_path) and b"request-4" not in written(tmp_path)
+    assert b"ada lovelace" not in written(tmp_path)
+    assert sorted(gone.read(place(tmp_path))) == sorted(named(1, 2, 4, 5)), "whose other records are to go"
+    gone.forget(place(tmp_path), done.erased_ids)
+    assert b"request-4" not in written(tmp_path)
     assert ids(tmp_path) == named(3, 6)
     assert segments.erase(tmp_path, None, "ada lovelace", BASE_S + 10, FORM).erased_rows == 0
 
@@ -245,7 +248,11 @@ def test_erasure_works_while_a_worker_writes(tmp_path: Path) -> None:
     assert done.pending == 0 and sorted(done.erased_ids) == named(1, 3)
     assert ids(tmp_path) == named(2, 5, 12), "what came after the erasure is a new record"
     taken.close()
-    segments.convert(tmp_path, clock.now_s() + 2, FORM, NONE, every=True)
+    assert segments.due(tmp_path, clock.now_s() + 2, NONE), "soon, for those that came late"
+    done = segments.convert(tmp_path, clock.now_s() + 2, FORM, NONE)
+    assert done.erased_ids == ("request-4",), "it ended after its subject was erased; its id leads to its other records"
+    gone.forget(place(tmp_path), ["request-3", "request-4"])
+    assert gone.read(place(tmp_path)) == ("request-1",)
     assert b"request-4" not in written(tmp_path)
     assert ids(tmp_path) == named(2, 5, 12)
     segments.convert(tmp_path, clock.now_s() + 4000, FORM, NONE)
