@@ -38,7 +38,7 @@ if work == "write":
 while work == "convert":
     segments.convert(root, NOW_S, form, {}, every=True)
 while work == "erase":
-    segments.erase(root, None, "ada", NOW_S, form)
+    segments.erase(root, None, "ada lovelace", NOW_S, form)
 """
 
 
@@ -96,14 +96,14 @@ def test_killed_erasers_leave_nothing_of_the_subject_and_all_of_the_others(tmp_p
     chance, expected = random.Random(5), []
     for turn in range(10):
         expected += fill(tmp_path, turn * 10_000, 500, "bob")
-        fill(tmp_path, turn * 10_000 + 5000, 500, "ada")
+        fill(tmp_path, turn * 10_000 + 5000, 500, "ada lovelace")
         if turn % 2:
             segments.convert(tmp_path, NOW_S, ParquetSegments(), {}, every=True)
         killed("erase", tmp_path, chance.uniform(0, 0.06))
         assert set(expected) <= set(found(tmp_path)) and len(found(tmp_path)) == len(set(found(tmp_path)))
-    segments.erase(tmp_path, None, "ada", NOW_S, ParquetSegments())
+    segments.erase(tmp_path, None, "ada lovelace", NOW_S, ParquetSegments())
     assert sorted(found(tmp_path)) == sorted(expected)
-    assert b"ada" not in written(tmp_path)
+    assert b"ada lovelace" not in written(tmp_path)
 
 
 @pytest.mark.slow

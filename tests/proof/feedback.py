@@ -32,6 +32,7 @@ from seaway.monitor.feedback import schema as outcomes_schema
 from seaway.monitor.provenance import files as provenance_files
 from seaway.monitor.provenance.sink import ProvenanceSink
 from seaway.monitor.sinks import Block, RecordPaths, Subject
+from seaway.testing.answered import Ended
 from seaway.wiring.clock import SystemClock
 
 ROWS, KILLS, HOURS, PART = 1_000_000, 100, 24, 10_000
@@ -54,29 +55,6 @@ def measure(scale: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="seaway-feedback-") as work:
         killed = Killed(Path(work), max(2, round(KILLS * scale))).run()
     return {"equal": equal, "killed": killed}
-
-
-class Ended(msgspec.Struct):
-    """One answered request, as a door shows it."""
-
-    request_id: bytes
-    outputs: dict[str, Any]
-    tensors: dict[str, Any] = {}
-    code: str = "200"
-    endpoint: str = ""
-    caller: str = "proof"
-    rows: int = 1
-    batch_rows: int = 1
-    received_s: float = 0.0
-    ended_s: float = 0.0
-    queue_s: float = 0.0
-    run_s: float = 0.0
-    cpu_s: float = 0.0
-    door: str = "predict"
-    traceparent: bytes | None = None
-
-    def header(self, name: str) -> bytes | None:
-        return None
 
 
 class Equal:
@@ -169,7 +147,9 @@ class Equal:
             outputs = {"y": self.number[place : place + 1].reshape(1, 1)}
         at_s = place % 3600 + 0.25
         age = np.array([[place % 3]], np.float32)
-        return Ended(b"req-%d" % place, outputs, {"x": age}, ended_s=at_s, received_s=at_s)
+        return Ended(
+            request_id=b"req-%d" % place, outputs=outputs, tensors={"x": age}, ended_s=at_s, received_s=at_s
+        )
 
     def bodies(self) -> list[bytes]:
         """All rows in random order, a tenth of them twice."""

@@ -20,10 +20,11 @@ from seaway.core.answers import answer_spec
 from seaway.core.live_numbers import LiveNumbers
 from seaway.core.profiles import NumericSummary, quantile, summarise_numbers
 from seaway.core.records import RecordRules
-from seaway.core.tensors import Array, DType, Meaning, Signature, Tensors, TensorSpec
+from seaway.core.tensors import Array, DType, Meaning, Signature, TensorSpec
 from seaway.monitor.sinks import Block, RecordPaths, Subject
 from seaway.monitor.summaries import compaction, windows
 from seaway.monitor.summaries.sink import make
+from seaway.testing.answered import Ended
 from seaway.testing.clock import VirtualClock
 
 REQUESTS, FEATURES, WORKERS, ROWS = 10_000_000, 30, 4, 1024
@@ -41,29 +42,6 @@ SIGNATURE = Signature(
 SUBJECT = Subject("small", 1, DIGEST, "small:v1", SIGNATURE, answer_spec(SIGNATURE), RecordRules())
 FEATURE_BYTES = 18.5 * 1024
 GROWTH_BYTES = 16 << 20
-
-
-class Ended(msgspec.Struct):
-    """One request that has ended."""
-
-    tensors: Tensors
-    outputs: Tensors | None
-    code: str = "200"
-    rows: int = 1
-    ended_s: float = 0.0
-    endpoint: str = "small"
-    caller: str = ""
-    batch_rows: int = 1
-    received_s: float = 0.0
-    queue_s: float = 0.0
-    run_s: float = 0.0
-    cpu_s: float = 0.0
-    door: str = "predict"
-    request_id: bytes = b"r"
-    traceparent: bytes | None = None
-
-    def header(self, name: str) -> bytes | None:
-        return None
 
 
 def measure(scale: float) -> dict[str, Any]:
@@ -183,7 +161,8 @@ class _Run:
 
 def _ended(row: Array, draw: np.random.Generator) -> Ended:
     sure = draw.random((1, 2)).astype(np.float32)
-    return Ended({"x": row[np.newaxis].copy()}, {"label": np.array([int(sure[0, 1] > 0.5)]), "sure": sure})
+    outputs = {"label": np.array([int(sure[0, 1] > 0.5)]), "sure": sure}
+    return Ended(tensors={"x": row[np.newaxis].copy()}, outputs=outputs)
 
 
 def _times(one: NumericSummary, count: int) -> NumericSummary:

@@ -151,11 +151,12 @@ def print_status(status: views.Status, endpoint: str | None, server: str | None)
                 w.pid,
                 "ready" if w.ready else "not ready",
                 output.human_bytes(w.rss_bytes),
-                "; ".join(w.failing),
+                f"{100.0 * w.recorder_rate:.3g} %",
+                "; ".join([*w.failing, *(f"cannot keep {fault}" for fault in w.recorder_faults)]),
             )
             for w in status.workers
         ]
-        output.table(None, ("", "pid", "state", "memory", "failing"), workers)
+        output.table(None, ("", "pid", "state", "memory", "sampled", "failing"), workers)
     serving_view.print_serving(status, endpoint)
 
 
@@ -229,6 +230,8 @@ def print_plan(plan: Plan) -> None:
             output.say(
                 f"  {result.verdict.value} {output.plain(result.check)}: {output.plain(result.reason)}"
             )
+    for warning in plan.warnings:
+        output.say(f"[yellow]warning[/] {output.plain(warning)}")
     output.say("\n[bold]What will be done[/]")
     for number, step in enumerate(plan.steps, 1):
         output.say(f"  {number}. {output.plain(step)}")

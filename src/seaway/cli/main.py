@@ -26,6 +26,15 @@ class Verb(NamedTuple):
     example: str
 
 
+_STAGES: Final = {
+    "Models": ("package", "models", "versions", "show", "diff", "verify", "validate", "image"),
+    "Servers": ("up", "serve", "config", "doctor"),
+    "Endpoints": ("deploy", "predict", "status", "rollback", "history", "delete"),
+    "What happens": ("watch", "explain", "profile", "records", "feedback", "quality", "monitoring"),
+}
+"""How `seaway --help` lists the verbs, by their first words."""
+
+
 VERBS: Final[dict[str, Verb]] = {
     "package": Verb(
         "seaway.cli.models:package",
@@ -165,14 +174,32 @@ def build_app() -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
+    stages: dict[str, cyclopts.Group] = {}
+    for place, (title, words_of) in enumerate(_STAGES.items()):
+        stages |= dict.fromkeys(words_of, cyclopts.Group(title, sort_key=place))
     groups: dict[str, cyclopts.App] = {"": app}
-    for words, verb in VERBS.items():
+    options = cyclopts.Group("Options", sort_key=len(_STAGES))
+    for flag in (app.help_flags[0], app.version_flags[0]):
+        app[flag].group = (options,)
+    for place, (words, verb) in enumerate(VERBS.items()):
         group, _, name = words.rpartition(" ")
         if group not in groups:
-            groups[group] = cyclopts.App(name=group, help=_GROUPS[group], help_format="markdown")
+            groups[group] = cyclopts.App(
+                name=group,
+                help=_GROUPS[group],
+                help_format="markdown",
+                help_epilogue="",
+                group=stages[group],
+                sort_key=place,
+            )
             app.command(groups[group])
         groups[group].command(
-            verb.target, name=name, help=verb.summary, help_epilogue=f"Example:\n\n```\n{verb.example}\n```"
+            verb.target,
+            name=name,
+            group=None if group else stages[name],
+            sort_key=place,
+            help=verb.summary,
+            help_epilogue=f"Example:\n\n```\n{verb.example}\n```",
         )
     return app
 

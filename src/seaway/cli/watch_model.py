@@ -90,7 +90,8 @@ class WorkerView(msgspec.Struct, frozen=True):
 class Watch(msgspec.Struct, frozen=True):
     """An endpoint at a moment. `traffic` and `bad` count the requests of each second, the last being `through_s`.
 
-    `missing` names workers whose figures are not in it. `silent_since_s` is when the server stopped to answer, and
+    `sampled_percent` of the requests are looked at for summaries, provenance and logs, in the worker that looks at the
+    least; `unkept` says what cannot be kept of them, and why. `missing` names workers whose figures are not in it. `silent_since_s` is when the server stopped to answer, and
     `silence` what was said then: all else is as it was before.
     """
 
@@ -109,7 +110,9 @@ class Watch(msgspec.Struct, frozen=True):
     recent: Window
     revisions: tuple[RevisionView, ...]
     workers: tuple[WorkerView, ...]
+    sampled_percent: float = 100.0
     failing: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
     missing: tuple[views.MissingWorker, ...] = ()
     events: tuple[Event, ...] = ()
     silent_since_s: float | None = None
@@ -144,7 +147,9 @@ class Watch(msgspec.Struct, frozen=True):
             recent=_window(ledger.merge_counts(found.recent for found in sums.values()), RECENT_S),
             revisions=_revisions(told, sums, now.requests, before),
             workers=tuple(_worker(w) for w in sorted(told.workers, key=lambda w: w.slot)),
+            sampled_percent=100.0 * min((w.recorder_rate for w in told.workers), default=1.0),
             failing=tuple(dict.fromkeys(text for w in told.workers for text in w.failing)),
+            unkept=tuple(dict.fromkeys(text for w in told.workers for text in w.recorder_faults)),
             missing=told.missing,
             events=tuple(events[-_EVENTS:]),
         )

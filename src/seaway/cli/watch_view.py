@@ -105,6 +105,8 @@ def _header(view: Watch, width: int) -> list[Text]:
     facts = [_workers(view)]
     if view.live_since_s is not None:
         facts.append(f"live for {watch_figures.span(view.now_s - view.live_since_s)}")
+    if view.sampled_percent < 100.0:
+        facts.append(f"summaries of {watch_figures.percent(view.sampled_percent)} of the requests")
     facts.append(f"whole seconds up to {watch_figures.clock(view.through_s + 1)} UTC")
     return [first, Text(" · ".join(facts)), *_notices(view)[:_NOTICES]]
 
@@ -134,6 +136,7 @@ def _notices(view: Watch) -> list[Text]:
     if view.failed is not None:
         notices.append(_notice(f"revision {view.failed} failed: {view.reason}"))
     notices += [_notice(f"cannot load {text}") for text in view.failing]
+    notices += [_notice(f"cannot keep {text}") for text in view.unkept]
     if view.desired is not None and view.desired != view.live:
         notices.append(Text(f"  revision {view.desired} is on its way"))
     return notices

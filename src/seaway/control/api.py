@@ -35,7 +35,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from seaway.control import auth, erasing_routes, explaining, feedback_routes, views, watching, workers
+from seaway.control import auth, erasing_routes, explaining, feedback_routes, views, watching
 from seaway.control.auth import Action, Principal
 from seaway.control.doors import Door
 from seaway.control.routes import ControlRoute, Parts, change_body, error_response, json_response
@@ -52,19 +52,7 @@ async def _healthz(_parts: Parts, _principal: Principal, _request: Request) -> R
 
 async def _status(parts: Parts, principal: Principal, _request: Request) -> Response:
     endpoints = await asyncio.to_thread(parts.deployments.status, principal)
-    seen = tuple(
-        views.WorkerStatus(
-            slot=o.slot,
-            pid=o.pid,
-            ready=o.ready,
-            draining=o.draining,
-            generation=o.generation,
-            rss_bytes=o.rss_bytes,
-            failing=tuple(workers.failures_of(o)),
-            loaded=o.loaded,
-        )
-        for o in parts.effects.observed
-    )
+    seen = tuple(watching.worker_status(one) for one in parts.effects.observed)
     return json_response(views.Status(endpoints, seen))
 
 

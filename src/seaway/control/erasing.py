@@ -83,7 +83,13 @@ class Erasing:
             pending=done.pending,
             damaged=done.damaged,
         )
-        counts = {"requests": found.requests, "rows": found.rows, "outcomes": outcomes, "log lines": lines}
+        counts = {
+            "requests": found.requests,
+            "rows": found.rows,
+            "explained": answers,
+            "outcomes": outcomes,
+            "log lines": lines,
+        }
         event = NewEvent(
             at=events.timestamp(self._clock.now_s()),
             kind=EventKind.DATA_ERASED,

@@ -47,7 +47,11 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """A data worker as it was last seen, within a second; `failing` names the revisions that it cannot load, and why."""
+    """A data worker as it was last seen, within a second; `failing` names the revisions that it cannot load, and why.
+
+    `recorder_rate` is the share of the requests that summaries, provenance and logs are drawn from; `recorder_faults` name
+    what cannot be kept of them now, and why. Counts are exact at any rate.
+    """
 
     slot: int
     pid: int
@@ -57,6 +61,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     rss_bytes: int
     failing: tuple[str, ...] = ()
     loaded: tuple[LoadedRevision, ...] = ()
+    recorder_rate: float = 1.0
+    recorder_faults: tuple[str, ...] = ()
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):

@@ -43,7 +43,7 @@ async def seconds(parts: Parts, principal: Principal, request: Request) -> Respo
             now_s=now_s,
             through_s=through_s,
             pages=_between(merge_pages(pages), after_s, through_s),
-            workers=tuple(_worker(o, name) for o in seen),
+            workers=tuple(worker_status(o, name) for o in seen),
             missing=tuple(answer for answer in told if isinstance(answer, views.MissingWorker)),
             answers=_answers(parts, name, status),
         )
@@ -74,7 +74,8 @@ def _between(pages: tuple[Page, ...], after_s: int, through_s: int) -> tuple[Pag
     return tuple(page for page in cut if page.seconds)
 
 
-def _worker(observed: worker_admin.Observed, name: str) -> views.WorkerStatus:
+def worker_status(observed: worker_admin.Observed, endpoint: str | None = None) -> views.WorkerStatus:
+    """A worker as it was seen; with `endpoint`, of its revisions those alone."""
     return views.WorkerStatus(
         slot=observed.slot,
         pid=observed.pid,
@@ -83,7 +84,9 @@ def _worker(observed: worker_admin.Observed, name: str) -> views.WorkerStatus:
         generation=observed.generation,
         rss_bytes=observed.rss_bytes,
         failing=tuple(workers.failures_of(observed)),
-        loaded=tuple(revision for revision in observed.loaded if revision.endpoint == name),
+        loaded=tuple(one for one in observed.loaded if endpoint in (None, one.endpoint)),
+        recorder_rate=observed.recorder_rate,
+        recorder_faults=observed.recorder_faults,
     )
 
 

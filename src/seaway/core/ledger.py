@@ -23,11 +23,14 @@ Sparse = tuple[tuple[int, int], ...]
 
 
 class Counts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Requests of one revision; each is counted in the second in which it ended or its deadline passed.
+    """Requests of one revision, each counted once, in the second in which it ended: at its deadline at the latest, since a
+    run that hangs on a thread is answered `deadline_exceeded` then. Where the worker's event loop itself stands still, its
+    requests are counted once it goes on; those of a worker that is killed never are. Such a worker tells no seconds
+    meanwhile: whoever judges must take that for missing, not for none.
 
     `finished` is all of them: `failed` (5xx, a deadline that passed while it ran or waited), `refused` (overload),
     `rejected` (4xx: the caller's fault), `cancelled` (the client left), `invalid` (answered, with NaN or infinity), the
-    rest is answered well. `overdue` of the failed were unfinished when their deadline passed, and are not counted again.
+    rest is answered well. `overdue` of the failed got no answer before their deadline, whether they ran or still waited.
     `latency` counts those answered or timed out, by bin of `latency_bin`. `answers` counts answered rows by class, or by
     bin for numbers (`core.answers`), `unread` those rows whose answer was not looked at, under pressure.
     """

@@ -91,11 +91,16 @@ class Answers:
         counts.ran(rows, took_s)
         if batch.crashed:
             self._screen.crashed(batch.crashed)
-        if batch.outputs is not None and not any([job.cancelled or job.error for job in batch.jobs]):
-            self.given.add(batch.outputs, batch.jobs)
+        outputs = batch.outputs
+        for job in batch.jobs:
+            if job.cancelled or job.error is not None:
+                outputs = None
+                break
+        if outputs is not None:
+            self.given.add(outputs, batch.jobs)
         else:  # who got no answer, or had his error before, is not counted as answered
             for job, result in zip(batch.jobs, batch.results, strict=True):
-                if not (isinstance(result, SeawayError) or job.cancelled or job.error):
+                if not (isinstance(result, SeawayError) or job.cancelled or job.error is not None):
                     self.given.add(result, (job,))
         for job, result in zip(batch.jobs, batch.results, strict=True):
             job.queue_s = queue_s = started_s - job.received_s

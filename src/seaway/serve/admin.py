@@ -71,7 +71,8 @@ class Admin:
         recorder, router = self._plane.recorder, self._plane.router
         await recorder.settled()
         recorder.drop_retired(worker_metrics.alive(router))
-        return worker_metrics.render(self._plane, self._slot, memory.resident_bytes())
+        recorded = await asyncio.to_thread(worker_metrics.render_recorded, self._plane, self._slot)
+        return recorded + worker_metrics.render(self._plane, self._slot, memory.resident_bytes())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -128,6 +129,8 @@ class Admin:
             draining=self._plane.draining,
             loaded=tuple(_loaded(handle) for handle in router.pool.handles()),
             rss_bytes=memory.resident_bytes(),
+            recorder_rate=self._plane.recorder.rate,
+            recorder_faults=self._plane.recorder.faults,
         )
 
 

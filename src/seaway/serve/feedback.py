@@ -10,11 +10,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from seaway.core.errors import UserError
+from seaway.core.errors import TemporaryError, UserError
 from seaway.core.feedback import FeedbackAnswer
 from seaway.serve.call import Call
 from seaway.wire import feedback_json
 
+MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""Of bodies that wait for the control process; beyond, feedback is refused: its memory and this worker's stay bounded."""
 _TOLD: Final = ("content-type", "retry-after")
 
 
@@ -41,6 +43,7 @@ class FeedbackDoor:
         """`counts` is added to, by what became of the outcomes."""
         self._forward = forward
         self._counts = counts
+        self._waiting_bytes = 0
 
     async def post(self, request: Request) -> Response:
         """Answers what the control process answers, with the same request id."""
@@ -55,7 +58,16 @@ class FeedbackDoor:
             "content-type": feedback_json.media_of(request.headers.get("content-type")),
             "x-request-id": call.request_id.decode("ascii"),
         }
-        answer = await self._forward(await request.body(), headers)
+        body = await request.body()
+        if self._waiting_bytes and self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
+            raise TemporaryError(
+                "overloaded", "more feedback waits than can be written", "send it again later"
+            )
+        self._waiting_bytes += len(body)
+        try:
+            answer = await self._forward(body, headers)
+        finally:
+            self._waiting_bytes -= len(body)
         if answer.status == 200:
             taken = msgspec.json.decode(answer.body, type=FeedbackAnswer)
             for outcome in ("accepted", "duplicates", "conflicting"):

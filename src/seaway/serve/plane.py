@@ -34,7 +34,15 @@ class Recorder(Protocol):
         """Any thread: the ledger's seconds after `after_s` (since 1970): `core.ledger.Page` as JSON, one for each revision."""
 
     def families(self, labels: dict[str, str]) -> Iterator[Family]:
-        """What is counted, with `labels` on every series."""
+        """Any thread: what is counted, with `labels` on every series."""
+
+    @property
+    def rate(self) -> float:
+        """The share of the requests that is drawn for whatever is not counted exactly; 1.0 is all."""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What cannot be kept now, and why; a line each."""
 
     def begin(self) -> None:
         """The worker serves: called once, on its running loop."""

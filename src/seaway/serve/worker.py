@@ -109,7 +109,7 @@ async def run(
 
     async def metrics() -> str:
         own, others = await asyncio.gather(admin.metrics(), admins.metrics_of_siblings(place.run, place.slot))
-        return prometheus.merge([own, *others])
+        return await asyncio.to_thread(prometheus.merge, [own, *others])
 
     router = Router(pool, table)
     recorder = make_recorder(lambda endpoint: router.route(endpoint).record)

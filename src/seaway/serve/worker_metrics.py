@@ -18,9 +18,14 @@ def alive(router: Router) -> set[tuple[str, str]]:
     return found
 
 
+def render_recorded(plane: DataPlane, slot: int) -> str:
+    """What the worker's recorder counted, in Prometheus text. Any thread: with a thousand endpoints it takes a second."""
+    return prometheus.render(list(plane.recorder.families({"worker": str(slot)})))
+
+
 def render(plane: DataPlane, slot: int, memory_bytes: int) -> str:
-    """One worker's metrics in Prometheus text."""
-    recorder, router = plane.recorder, plane.router
+    """One worker's other metrics in Prometheus text; on the event loop's thread."""
+    router = plane.router
     worker = {"worker": str(slot)}
     # A revision can be listed twice: while it leaves and is loaded again.
     ready: dict[tuple[str, int, Digest], bool] = {}
@@ -56,7 +61,6 @@ def render(plane: DataPlane, slot: int, memory_bytes: int) -> str:
     execution = execution_metrics.families(ready_handles, worker)
     return prometheus.render(
         [
-            *recorder.families(worker),
             readiness,
             in_flight,
             *execution,

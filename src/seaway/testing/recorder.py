@@ -21,6 +21,14 @@ class Unrecorded:
 
     async def settled(self) -> None: ...
 
+    @property
+    def rate(self) -> float:
+        return 1.0
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return ()
+
     def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
         return []
 

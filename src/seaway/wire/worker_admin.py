@@ -101,7 +101,11 @@ class LoadedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Observed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a worker holds."""
+    """What a worker holds.
+
+    `recorder_rate` is the share of the requests that is drawn for summaries, provenance and logs; `recorder_faults` name
+    what cannot be kept now, and why.
+    """
 
     slot: int
     pid: int
@@ -110,6 +114,8 @@ class Observed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     draining: bool
     loaded: tuple[LoadedRevision, ...]
     rss_bytes: int = 0
+    recorder_rate: float = 1.0
+    recorder_faults: tuple[str, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

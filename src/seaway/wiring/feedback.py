@@ -19,7 +19,7 @@ def open_feedback(records: Path, clock: Clock, rules: OutcomeRules | None = None
     """The feedback of HOME/records; whoever opens it closes it. No file is opened before it is used."""
 
     def answered(endpoint: str, since_s: float, until_s: float) -> Sequence[Page] | None:
-        if since_s < clock.now_s() - seconds.KEEP_S:
+        if since_s < seconds.oldest_s(clock.now_s()):
             return None
         return seconds.read(records, endpoint, since_s, until_s)
 

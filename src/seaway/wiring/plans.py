@@ -9,12 +9,13 @@ import msgspec
 from seaway.control import views
 from seaway.core.bundles import ModelRef, Version
 from seaway.core.checks import GateReport, Verdict
-from seaway.core.deployments import unavailable
+from seaway.core.deployments import Deployment, deployment_of, unavailable
 from seaway.core.errors import UserError
 from seaway.validate import plan as changes
 from seaway.validate.plan import ChangeReport
 from seaway.wiring import control_access, gates
 from seaway.wiring.home import Home
+from seaway.wiring.record_checks import RecordChecks
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -27,10 +28,14 @@ class Plan(msgspec.Struct, frozen=True):
     gate: GateReport
     refused: bool
     steps: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Callable[[str], None]) -> Plan:
-    """Look at everything that the deploy would look at, and change nothing but the kept gate report. Blocking."""
+    """Look at everything that the deploy would look at, and change nothing but the kept gate report. Blocking.
+
+    Raises what the deploy would: `UserError` (`not_available`, `invalid_spec`, `missing_extra` and those of the store).
+    """
     if request.spec is not None and (missing := unavailable(request.spec)):
         raise UserError(
             "not_available", f"not built yet: {'; '.join(missing)}", "leave these out of the endpoint file"
@@ -39,6 +44,7 @@ def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Call
     new = home.bundles.resolve(ModelRef.parse(text))
     status = control_access.endpoint_status(home, endpoint)
     old = control_access.live_of(home, status)
+    warnings = RecordChecks(home.bundles)(_spec(endpoint, request, status, text), new)
     report = gates.current_report(home, new, old, progress)
     change = None
     if old is not None and old.digest != new.digest:
@@ -53,7 +59,18 @@ def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Call
         gate=report,
         refused=refused,
         steps=_steps(endpoint, status, old, new, report, refused),
+        warnings=warnings,
     )
+
+
+def _spec(
+    endpoint: str, request: views.DeployRequest, status: views.EndpointStatus | None, bundle: str
+) -> Deployment:
+    """What would be deployed: the file, or what is wished for now with another bundle."""
+    if request.spec is not None:
+        return request.spec
+    wished = next((r.spec for r in status.revisions if r.number == status.desired), None) if status else None
+    return deployment_of(endpoint, bundle) if wished is None else wished
 
 
 def _steps(

@@ -8,6 +8,7 @@ from seaway.control.deployments import Bundles
 from seaway.core.bundles import Version
 from seaway.core.deployments import Deployment
 from seaway.core.errors import UserError
+from seaway.core.tensors import Signature
 from seaway.monitor.capture import redaction
 
 
@@ -38,6 +39,13 @@ class RecordChecks:
                     f"record.slices: {version.ref} has no input column {', '.join(strange)}",
                     "seaway show lists the columns",
                 )
+            shown = sorted(set(rules.slices) & _hidden_columns(signature, hidden))
+            if shown:
+                raise UserError(
+                    "invalid_spec",
+                    f"record.slices: {', '.join(shown)} is redacted, and a slice keeps its values",
+                    "take it out of record.slices, or out of record.redact",
+                )
         if not rules.capture_percent:
             return ()
         if importlib.util.find_spec("pyarrow") is None:
@@ -51,3 +59,13 @@ class RecordChecks:
                 "record.capture without record.subject: what is kept of a person cannot be erased by name",
             )
         return ()
+
+
+def _hidden_columns(signature: Signature, hidden: redaction.Redaction) -> set[str]:
+    """The input columns that `record.redact` names, themselves or by their tensor."""
+    return {
+        column
+        for one in signature.inputs
+        for column in (one.columns or (one.name,))
+        if hidden.hides(column, f"input.{column}", one.name, f"input.{one.name}")
+    }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -260,3 +263,25 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = settings.load(tmp_path)
     assert found.settings == settings.Settings()
     assert set(found.origins.values()) == {"default"}
+
+
+def test_help_lists_every_verb_by_its_stage_in_the_life_of_a_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    panels = [panel.split("╰")[0] for panel in shown.split("╭─ ")[1:]]
+    listed = {panel.split()[0]: re.findall(r"^│ ([a-z]+)  ", panel, re.MULTILINE) for panel in panels}
+    assert list(listed) == ["Models", "Servers", "Endpoints", "What", "Options"]
+    assert listed["Models"][:2] == ["package", "models"] and listed["Endpoints"][0] == "deploy"
+    assert sorted(itertools.chain(*listed.values())) == sorted({words.split()[0] for words in cli.VERBS})
+
+
+@pytest.mark.parametrize("words", cli.VERBS)
+def test_every_example_is_a_command_that_parses(words: str) -> None:
+    seaway, *rest = shlex.split(cli.VERBS[words].example)
+    assert seaway == "seaway"
+    command, bound, _ = cli.build_app().parse_args(rest, exit_on_error=False, print_error=False)
+    module, _, name = cli.VERBS[words].target.partition(":")
+    assert command is getattr(importlib.import_module(module), name)
+    assert bound.arguments or rest == words.split()

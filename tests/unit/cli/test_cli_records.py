@@ -19,12 +19,12 @@ from seaway.wiring import capture_keeping
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Two segments' worth of requests, some of them of ada."""
+    """Two segments' worth of requests, some of them of anne."""
     taken = sink(tmp_path / "records", VirtualClock(BASE_S))
-    taken.take(block([Ended(i, subject="ada" if i % 2 else "bob") for i in range(5)]))
+    taken.take(block([Ended(i, subject="anne" if i % 2 else "bob") for i in range(5)]))
     taken.close()
     segments.convert(tmp_path / "records", BASE_S + 10, ParquetSegments(), {}, every=True)
-    taken.take(block([Ended(5, subject="ada")]))
+    taken.take(block([Ended(5, subject="anne")]))
     taken.close()
     return tmp_path
 
@@ -50,7 +50,7 @@ def test_sql_and_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert json.loads(out) == {
         "columns": ["subject", "n", "first"],
-        "rows": [["ada", 3, "2023-11-14T22:13:21.000Z"], ["bob", 3, "2023-11-14T22:13:20.000Z"]],
+        "rows": [["anne", 3, "2023-11-14T22:13:21.000Z"], ["bob", 3, "2023-11-14T22:13:20.000Z"]],
         "more": False,
         "damaged": [],
         "torn": 0,
@@ -70,13 +70,13 @@ def test_f10_a_damaged_segment_is_a_warning(home: Path, capsys: pytest.CaptureFi
 def test_export_and_erasure(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, home, "prices", "--export", str(home / "all.csv"))[0] == 0
     assert len((home / "all.csv").read_text().splitlines()) == 7
-    code, _, err = run(capsys, home, "prices", "--erase", "ada")
+    code, _, err = run(capsys, home, "prices", "--erase", "anne")
     assert code == 2 and "--yes" in err
-    assert b"ada" in written(home / "records")
-    code, out, _ = run(capsys, home, "--erase", "ada", "--yes", "--json")
+    assert b"anne" in written(home / "records")
+    code, out, _ = run(capsys, home, "--erase", "anne", "--yes", "--json")
     assert code == 0
     assert json.loads(out)["requests"] == 3 and json.loads(out)["pending"] == 0
-    assert b"ada" not in written(home / "records")
+    assert b"anne" not in written(home / "records")
     code, out, _ = run(capsys, home, "prices", "--sql", "SELECT DISTINCT subject AS s FROM records")
     assert out.split() == ["s", "bob"]
 
@@ -90,7 +90,7 @@ def test_export_and_erasure(home: Path, capsys: pytest.CaptureFixture[str]) -> N
         (("prices", "--limit", "0"), 2, "below 1"),
         (("prices", "--since", "yesterday"), 2, "is no time"),
         (("prices", "--sql", "DROP VIEW records"), 2, "may only read"),
-        (("prices", "--erase", "ada", "--sql", "SELECT 1"), 2, "no other question"),
+        (("prices", "--erase", "anne", "--sql", "SELECT 1"), 2, "no other question"),
         (("prices", "--erase", " ", "--yes"), 2, "empty"),
     ],
 )

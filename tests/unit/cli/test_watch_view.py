@@ -265,3 +265,14 @@ def test_bars_show_the_least_request_and_fill_the_highest() -> None:
     assert figures.bars((0, 1, 1000), 2) == ["  █", " ▁█"]
     assert figures.bars((0, 0), 1) == ["  "]
     assert figures.bar(0.5, 4) == "██" and figures.bar(0.0, 4) == "" and figures.bar(1.0, 4) == "████"
+
+
+def test_the_header_says_of_how_many_requests_the_summaries_are_and_what_cannot_be_kept() -> None:
+    def header(rate: float, *faults: str) -> list[str]:
+        worker = msgspec.structs.replace(v.worker(0, v.loaded(3)), recorder_rate=rate, recorder_faults=faults)
+        told = v.told(v.page(3, 10, ramp), workers=[v.worker(1, v.loaded(3)), worker])
+        return picture(Watch.from_pages(told, told.pages), 100, 30)[:4]
+
+    assert not any("summaries" in line for line in header(1.0))
+    assert "summaries of 12.5 % of the requests" in header(0.125)[1]
+    assert "! cannot keep seconds: No space left on device" in header(1.0, "seconds: No space left on device")

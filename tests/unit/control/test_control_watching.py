@@ -131,3 +131,11 @@ def test_an_unknown_endpoint_and_a_second_that_is_none_are_refused(plane: Plane,
     for text in ("-1", "1.5", "x", "9" * 13):
         answer = ask(plane, tmp_path, f"/endpoints/prices/seconds?after={text}")
         assert (answer.status, answer.json()["code"]) == (400, "invalid_request")
+
+
+def test_a_worker_says_what_it_draws_from_and_what_it_cannot_keep() -> None:
+    observed = worker_admin.Observed(
+        0, 7, 1, True, False, (), recorder_rate=0.25, recorder_faults=("seconds: full",)
+    )
+    seen = watching.worker_status(observed)
+    assert (seen.recorder_rate, seen.recorder_faults) == (0.25, ("seconds: full",))

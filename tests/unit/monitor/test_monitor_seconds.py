@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,33 @@ def test_old_hours_go_and_the_oldest_first_where_space_runs_out(
     monkeypatch.setattr(seconds, "MOST_BYTES", sum(sizes) - 1)
     seconds.sweep(tmp_path, now_s)
     assert [s.at_s for s in seconds.read(tmp_path, "e", 0, now_s)[0].seconds] == kept[1:]
+
+
+def test_f10_one_endpoint_that_cannot_be_written_costs_the_others_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file where a folder should be")
+    writer = SecondsWriter(RecordPaths(str(tmp_path), 0, 7))
+    left = writer.write([(subject(endpoint="a"), second(10)), (subject(), second(10))], 11)
+    assert left is not None and [(s.endpoint, one.at_s) for s, one in left.seconds] == [("a", 10)]
+    assert len(seconds.read(tmp_path, "e", 0, 100)) == 1
+    (tmp_path / "a").unlink()
+    assert writer.write(left.seconds, 12) is None
+    assert len(seconds.read(tmp_path, "a", 0, 100)) == 1
+
+
+def test_f10_a_disk_that_takes_a_part_takes_nothing_and_nothing_is_kept_twice(tmp_path: Path) -> None:
+    writer = SecondsWriter(RecordPaths(str(tmp_path), 0, 7))
+    assert writer.write([(subject(), second(10))], 11) is None
+    (path,) = (tmp_path / "e" / "seconds").iterdir()
+    size = path.stat().st_size
+    more = [(subject(), second(at)) for at in range(11, 15)]
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size * 2 + 20, old[1]))  # two lines and a part of the next one
+    try:
+        left = writer.write(more, 15)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert left is not None and len(left.seconds) == 4
+    assert path.stat().st_size == size
+    assert writer.write(left.seconds, 16) is None
+    (page,) = seconds.read(tmp_path, "e", 0, 100)
+    assert [(s.at_s, s.counts.finished) for s in page.seconds] == [(at, 1) for at in range(10, 15)]

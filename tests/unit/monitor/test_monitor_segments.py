@@ -250,7 +250,9 @@ def test_erasure_works_while_a_worker_writes(tmp_path: Path) -> None:
     taken.close()
     assert segments.due(tmp_path, clock.now_s() + 2, NONE), "soon, for those that came late"
     done = segments.convert(tmp_path, clock.now_s() + 2, FORM, NONE)
-    assert done.erased_ids == ("request-4",), "it ended after its subject was erased; its id leads to its other records"
+    assert done.erased_ids == ("request-4",), (
+        "it ended after its subject was erased; its id leads to its other records"
+    )
     gone.forget(place(tmp_path), ["request-3", "request-4"])
     assert gone.read(place(tmp_path)) == ("request-1",)
     assert b"request-4" not in written(tmp_path)

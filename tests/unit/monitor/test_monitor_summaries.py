@@ -15,10 +15,11 @@ from seaway.core import summaries
 from seaway.core.answers import answer_spec
 from seaway.core.profiles import summarise_numbers
 from seaway.core.records import RecordRules
-from seaway.core.tensors import Array, DType, Meaning, Signature, Tensors, TensorSpec
+from seaway.core.tensors import Array, DType, Meaning, Signature, TensorSpec
 from seaway.monitor.sinks import Block, RecordPaths, Subject
 from seaway.monitor.summaries import compaction, windows
 from seaway.monitor.summaries.sink import FLUSH_S, SummarySink, make
+from seaway.testing.answered import Ended
 from seaway.testing.clock import VirtualClock
 
 DIGEST = "sha256:" + "ab" * 32
@@ -29,29 +30,6 @@ SIGNATURE = Signature(
 )
 
 
-class Ended(msgspec.Struct):
-    """One request that has ended."""
-
-    tensors: Tensors
-    outputs: Tensors | None
-    code: str = "200"
-    rows: int = 1
-    ended_s: float = 0.0
-    endpoint: str = "prices"
-    caller: str = ""
-    batch_rows: int = 1
-    received_s: float = 0.0
-    queue_s: float = 0.0
-    run_s: float = 0.0
-    cpu_s: float = 0.0
-    door: str = "predict"
-    request_id: bytes = b"r"
-    traceparent: bytes | None = None
-
-    def header(self, name: str) -> bytes | None:
-        return None
-
-
 def subject(revision: int = 1, redact: tuple[str, ...] = (), signature: Signature = SIGNATURE) -> Subject:
     rules = RecordRules(redact=redact)
     return Subject("prices", revision, DIGEST, "prices:v3", signature, answer_spec(signature), rules)
@@ -60,7 +38,8 @@ def subject(revision: int = 1, redact: tuple[str, ...] = (), signature: Signatur
 def ended(value: float, at_s: float, code: str = "200") -> Ended:
     inputs: dict[str, Array] = {"x": np.array([[value, -value]], np.float32)}
     outputs: dict[str, Array] | None = {"p": np.array([[0.25, 0.75]], np.float32)}
-    return Ended(inputs, outputs if code == "200" else None, code, ended_s=at_s - START_S)
+    answer = outputs if code == "200" else None
+    return Ended(tensors=inputs, outputs=answer, code=code, ended_s=at_s - START_S)
 
 
 def block(requests: Sequence[Ended], seen: int | None = None, rate: float = 1.0, **of: object) -> Block:

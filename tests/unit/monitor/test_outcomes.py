@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from seaway.core.errors import PermanentError, TemporaryError
 from seaway.core.feedback import Fact, FeedbackAnswer
 from seaway.core.provenance import AnsweredBy, AnsweredRow
 from seaway.core.quality import FeedbackState
+from seaway.monitor.feedback import outcomes as outcomes_module
 from seaway.monitor.feedback import reading as outcomes_read
 from seaway.monitor.feedback import schema as outcomes_schema
 from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
@@ -215,3 +217,24 @@ def test_a_file_that_was_taken_away_is_made_anew(tmp_path: Path, outcomes: Outco
     outcomes_schema.path_of(tmp_path).unlink()
     outcomes.add([[fact("b", "1")]], NOW_S)
     assert [one[0] for one in stored(tmp_path)] == ["b"]
+
+
+def test_a_fact_that_waits_is_looked_for_again_though_the_clock_was_set_back(
+    tmp_path: Path, lookup: Lookup, outcomes: Outcomes
+) -> None:
+    outcomes.add([[fact("a", "1"), fact("gone", "1")]], NOW_S)
+    lookup.made["a"] = answered("1")
+    assert outcomes.retry(NOW_S - 86_400) == 2
+    assert outcomes_read.state(tmp_path, "prices") == FeedbackState(unmatched=1)
+
+
+@pytest.mark.parametrize("query", [outcomes_module._DUE, outcomes_read._IN_STATE, outcomes_read._UNUSABLE])
+def test_what_is_asked_again_and_again_reads_no_whole_table(
+    query: str, tmp_path: Path, outcomes: Outcomes
+) -> None:
+    outcomes.add([[fact("a", "1")]], NOW_S)
+    with contextlib.closing(sqlite3.connect(outcomes_schema.path_of(tmp_path))) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", [0] * len(set(re.findall(r"\?\d*", query))))
+        steps = [step for _, _, _, step in plan]
+    assert any("INDEX facts_unjoined" in step for step in steps)
+    assert not [step for step in steps if step.startswith("SCAN facts")]

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from seaway.core.errors import SeawayError, TemporaryError, UserError
 from seaway.core.feedback import MAX_BODY_BYTES
-from seaway.serve.feedback import FeedbackDoor
+from seaway.serve.feedback import MOST_WAITING_BYTES, FeedbackDoor, Forwarded
 from seaway.wiring.feedback_forward import ControlForward
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nx-other: 1\r\n\r\n{}"
@@ -127,3 +127,25 @@ def test_r07_only_feedback_may_be_large() -> None:
         return [server.front.head(server.exchange(path)[0]) for path in ("/feedback", "/feedback/", "/v2")]
 
     assert asyncio.run(limits()) == [MAX_BODY_BYTES, 65_536, 65_536]
+
+
+def test_bodies_that_wait_for_a_slow_control_process_are_bounded() -> None:
+    body = b"x" * (MOST_WAITING_BYTES // 2)
+
+    async def run() -> None:
+        gate = asyncio.Event()
+
+        async def forward(body: bytes, headers: object) -> Forwarded:
+            await gate.wait()
+            return Forwarded(200, {}, b"{}")
+
+        door = FeedbackDoor(forward, Counter())
+        waiting = [asyncio.ensure_future(door.post(request(body))) for _ in range(2)]
+        await asyncio.sleep(0)  # both have come to wait
+        with pytest.raises(TemporaryError, match="more feedback waits"):
+            await door.post(request(b"{}"))
+        gate.set()
+        assert [(await one).status_code for one in waiting] == [200, 200]
+        assert (await door.post(request(body))).status_code == 200
+
+    asyncio.run(run())

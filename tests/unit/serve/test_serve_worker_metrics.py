@@ -12,7 +12,7 @@ from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
 from seaway.engine.pool import Pool, Sources
 from seaway.engine.router import Router
-from seaway.monitor.recording.request_counts import BUCKETS_S, KEEP_S, Key, RequestCounts
+from seaway.monitor.recording.request_counts import BUCKETS_S, KEEP_S, MAX_SERIES, Key, RequestCounts
 from seaway.serve import worker_metrics
 from seaway.serve.plane import DataPlane
 from seaway.testing.clock import VirtualClock
@@ -82,6 +82,11 @@ def answered(counters: Counters, number: int | str, count: int = 1, code: str = 
         counters.record(Key("predict", "e", str(number), code), 0.02)
 
 
+def rendered(plane: DataPlane, slot: int) -> str:
+    """As the admin door answers."""
+    return worker_metrics.render_recorded(plane, slot) + worker_metrics.render(plane, slot, 4096)
+
+
 def plane_of(counters: Counters, router: Router) -> DataPlane:
     async def metrics() -> str:
         return ""
@@ -108,11 +113,11 @@ def test_counters_are_exact_and_bounded() -> None:
         3,
         4,
     )
-    for number in range(5000):
+    for number in range(MAX_SERIES + 50):
         counters.record(Key("predict", "e", str(number), "200"), 0.1)
     total, _ = counters.families({})
-    assert len(total.samples) <= 2001
-    assert sum(sample.value for sample in total.samples) == 5004
+    assert len(total.samples) <= MAX_SERIES + 1
+    assert sum(sample.value for sample in total.samples) == MAX_SERIES + 54
 
 
 def test_many_answers_at_once_fall_into_the_same_buckets_as_one_by_one() -> None:
@@ -204,10 +209,7 @@ def test_each_worker_counts_under_its_own_label_so_that_a_restart_lowers_only_it
     answered(second, 1, 7)
 
     def page(one: Counters, other: Counters) -> dict[str, float]:
-        texts = [
-            worker_metrics.render(plane_of(counters, router), slot, 4096)
-            for slot, counters in enumerate((one, other))
-        ]
+        texts = [rendered(plane_of(counters, router), slot) for slot, counters in enumerate((one, other))]
         return scrape(*texts)
 
     before = page(first, second)
@@ -236,6 +238,6 @@ def test_a_revision_that_leaves_is_not_ready_and_is_listed_once_though_it_is_loa
         router.retire("e", 1)
         if again:
             router.pool.load("e", revision(1), Limits())
-        page = scrape(worker_metrics.render(plane_of(Counters(clock), router), 0, 4096))
+        page = scrape(rendered(plane_of(Counters(clock), router), 0))
     assert total(page, "seaway_requests_in_flight") == 1
     assert total(page, "seaway_revision_ready") == int(again)

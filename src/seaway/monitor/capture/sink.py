@@ -14,8 +14,8 @@ from typing import Final, Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from seaway.core import distinct
 from seaway.core.ports import Clock
 from seaway.core.records import Answered, RecordRules
 from seaway.core.tensors import Signature
@@ -202,16 +202,8 @@ def chosen(requests: Sequence[Answered], percent: float) -> Sequence[Answered]:
         return requests
     ids = np.fromiter((zlib.crc32(r.request_id) for r in requests), np.uint32, len(requests))
     below = int(percent / 100 * 2**32)
-    return [requests[place] for place in np.flatnonzero(_mixed(ids) < below).tolist()]
-
-
-def _mixed(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """The finaliser of MurmurHash3 (fmix32): CRC-32 alone sends ids that only count up to neighbouring values."""
-    values = values ^ (values >> np.uint32(16))
-    values = values * np.uint32(0x85EBCA6B)
-    values = values ^ (values >> np.uint32(13))
-    values = values * np.uint32(0xC2B2AE35)
-    return values ^ (values >> np.uint32(16))
+    # CRC-32 alone sends ids that only count up to neighbouring values.
+    return [requests[place] for place in np.flatnonzero(distinct.hash_words(ids) < below).tolist()]
 
 
 def make(paths: RecordPaths, clock: Clock) -> CaptureSink:

@@ -35,9 +35,11 @@ SELECT i.part, SUM(f.seq IS ?1 + i.n), SUM(i.taken = 1 AND f.seq <> ?1 + i.n AND
   SUM(i.taken = 0 OR f.value <> i.value), SUM(f.seq IS ?1 + i.n AND f.state = 0)
   FROM incoming i LEFT JOIN facts f USING (request_id, row, name) GROUP BY i.part"""
 
-_DUE: Final = """
-SELECT seq, request_id, row, name, value, slices, received_s FROM facts
-  WHERE state = 0 AND next_s <= ? ORDER BY next_s LIMIT ?"""
+_WAITS: Final = f"""
+SELECT seq, request_id, row, name, value, slices, received_s, next_s FROM facts
+  WHERE {schema.NOT_JOINED} AND state = {PENDING} AND next_s"""
+# Whoever waits for longer than any wait lasts was told so before the clock was set back.
+_DUE: Final = f"{_WAITS} <= ?1 UNION ALL {_WAITS} > ?1 + ?2 ORDER BY next_s LIMIT ?3"
 
 
 class _Waiting(NamedTuple):
@@ -109,10 +111,11 @@ class Outcomes:
         if not self._path.exists():
             return 0
         with self._open() as connection:
-            found = connection.execute(_DUE, (now_s, BATCH)).fetchall()
+            longest_s = max(self._rules.horizon_s, _FIRST_RETRY_S)
+            found = connection.execute(_DUE, (now_s, longest_s, BATCH)).fetchall()
         if not found:
             return 0
-        waiting = [_Waiting(*one) for one in found]
+        waiting = [_Waiting(*one[:-1]) for one in found]
         ids = _places(one.request_id for one in waiting)
         asked = [Asked(ids[w.request_id], w.row, w.name, w.value, w.slices) for w in waiting]
         seen = matches(asked, self._lookup([text.encode() for text in ids]))
@@ -168,7 +171,7 @@ class Outcomes:
 
     def _next(self, state: int, received_s: float, now_s: float) -> tuple[int, float | None]:
         """What a fact that was looked for becomes, and when it is looked for again: after as long as it has waited."""
-        waited_s = now_s - received_s
+        waited_s = abs(now_s - received_s)  # a clock that was set back makes it negative
         if state != PENDING:
             return state, None
         if waited_s > self._rules.horizon_s:

@@ -25,10 +25,10 @@ _ROWS: Final = """
 SELECT seq, predicted_s, name, answer, truth, confidence, slices FROM facts INDEXED BY facts_joined
   WHERE state = 1 AND subject = ?1 AND predicted_s < ?2 AND (predicted_s, seq) > (?3, ?4)
   ORDER BY predicted_s, seq LIMIT ?5"""
-_IN_STATE: Final = "SELECT COUNT(*) FROM facts WHERE state = ? AND state <> 1"
+_IN_STATE: Final = f"SELECT COUNT(*) FROM facts WHERE {schema.NOT_JOINED} AND state = ?"
 _UNUSABLE: Final = f"""
 SELECT COUNT(*) FROM facts JOIN subjects ON subjects.id = facts.subject
-  WHERE state = {UNUSABLE} AND endpoint = ?"""
+  WHERE {schema.NOT_JOINED} AND state = {UNUSABLE} AND endpoint = ?"""
 _CONFLICTING: Final = """
 SELECT COUNT(*) FROM conflicts JOIN facts USING (request_id, row, name) JOIN subjects ON subjects.id = facts.subject
   WHERE endpoint = ?"""

@@ -17,6 +17,9 @@ VERSION: Final = 1
 PENDING, JOINED, UNMATCHED, UNUSABLE = range(4)  # the indexes below name JOINED as 1
 """States of a fact: its prediction was not seen yet; is copied beside it; never came within the horizon; has no answer
 that the outcome can be compared with."""
+NOT_JOINED: Final = "state <> 1"
+"""Part of every query for another state: SQLite uses an index of some rows only where it finds their condition as it
+stands, and reads the whole table where it does not."""
 _BUSY_S: Final = 30.0
 _DAMAGED: Final = ("not a database", "malformed", "disk image")
 

@@ -25,6 +25,8 @@ from seaway.monitor.sinks import Block, Subject
 from seaway.wire import status
 
 _FEW: Final = 32
+_MAX_NAME: Final = 100
+"""Characters of a class that the ledger keeps: a model may take a whole text for one."""
 FAILED: Final = ("failed", "refused")
 """The outcomes that sinks for failures get."""
 
@@ -82,6 +84,8 @@ class Tally:
         numbers["invalid"] += invalid
         own = self.answers
         for name, count in answers.items():
+            if len(name) > _MAX_NAME or not name.isascii():
+                name = name[:_MAX_NAME].encode("utf-8", "replace").decode()
             if name not in own and len(own) >= MAX_CLASSES:
                 name = OTHER
             own[name] = own.get(name, 0) + count
@@ -183,7 +187,9 @@ class Counting:
             if not self._said:
                 self._said = True
                 name = f"{subject.endpoint}, revision {subject.revision}"
-                self._say(f"the answers of {name}: {type(error).__name__}: they are not what its Signature says")
+                self._say(
+                    f"the answers of {name}: {type(error).__name__}: they are not what its Signature says"
+                )
             return {}, sum(len(one) for one in batches if one.ndim)
 
     def _count_first(self, subject: Subject, requests: Sequence[Answered], tally: Tally) -> None:

@@ -1,12 +1,13 @@
 """Which requests are the first of their user in a rollout: the unit of verdicts where arms are sticky.
 
 A Bloom filter for each endpoint and rollout, in a file that all workers of a home map: 1 % of false positives at a
-million users in 1.2 MB. A false positive only drops a unit (statistics.md, section 9). Two workers that see the same
-user within the same microseconds may both count it.
+million users in 1.2 MB. A false positive only drops a unit (statistics.md, section 9). Two workers that write to the same
+byte within the same microseconds may count a user twice: the one they both see, or one whose mark the other undid.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -23,6 +24,8 @@ BITS: Final = 9_585_059
 HASHES: Final = 7
 _BYTES: Final = BITS // 8 + 1
 _FOLDER: Final = "rollouts"
+_MOST_OPEN: Final = 64
+"""Endpoints whose filter is mapped at a time; one that was let go is read from its file again."""
 
 
 class FirstRequests:
@@ -49,7 +52,12 @@ class FirstRequests:
         known = self._filters.get(endpoint)
         if known is not None and known[0] == scope:
             return known[1]
-        made = _open(self._root / endpoint / _FOLDER / f"{scope}.bloom")
+        folder = self._root / endpoint / _FOLDER
+        made = _open(folder / f"{scope}.bloom")
+        _remove_older(folder, scope)
+        self._filters.pop(endpoint, None)
+        if len(self._filters) >= _MOST_OPEN:
+            del self._filters[next(iter(self._filters))]
         self._filters[endpoint] = scope, made
         return made
 
@@ -66,6 +74,14 @@ def _open(path: Path) -> mmap.mmap:
             return mmap.mmap(file.fileno(), _BYTES)
     except OSError:
         return mmap.mmap(-1, _BYTES)
+
+
+def _remove_older(folder: Path, scope: int) -> None:
+    """The files of rollouts that are over; a worker whose table is older never removes a newer one."""
+    for path in folder.glob("*.bloom"):
+        if path.stem.isdecimal() and int(path.stem) < scope:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _add(bits: mmap.mmap, key: bytes) -> bool:

@@ -21,7 +21,8 @@ from seaway.wire.prometheus import Family, Sample
 MOST_BLOCKS: Final = 64
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Of request bodies in the queue: what is held of them while a sink waits for its disk."""
-MOST_SECONDS: Final = 100_000
+MOST_SECONDS: Final = 20_000
+"""Of the ledger, while its disk is full or stands still: they are written once it can."""
 _TICK_S: Final = 1.0
 
 
@@ -77,12 +78,15 @@ class Keeping:
             self._wake.notify()
 
     def second(self, subject: Subject, second: Second) -> None:
-        """Keep one second of the ledger; where a disk stands still for very long, the oldest go."""
+        """Keep one second of the ledger; where a disk fails or stands still for very long, the oldest go."""
         with self._wake:
-            if len(self._ledger) >= MOST_SECONDS:
-                self._ledger.popleft()
-                self._dropped["seconds"] += 1
             self._ledger.append((subject, second))
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._ledger) > MOST_SECONDS:
+            self._ledger.popleft()
+            self._dropped["seconds"] += 1
 
     def close(self, timeout_s: float) -> None:
         """Let the sinks write what is left. Idempotent."""
@@ -154,11 +158,14 @@ class Keeping:
         with self._wake:
             seconds, self._ledger = self._ledger, deque()
         if seconds:
-            try:
-                self._seconds.write(seconds, now_s)
+            unwritten = self._seconds.write(seconds, now_s)
+            if unwritten is None:
                 self._faults.pop("seconds", None)
-            except OSError as error:
-                self._failed("seconds", error, len(seconds))
+            else:
+                self._failed("seconds", unwritten.error, 0)
+                with self._wake:
+                    self._ledger.extendleft(reversed(unwritten.seconds))
+                    self._drop_oldest()
         for sink in self._sinks:
             try:
                 sink.tick(now_s)
@@ -169,6 +176,7 @@ class Keeping:
         self._budget.spent(0, cpu_s)
 
     def _end(self) -> None:
+        self._dropped["seconds"] += len(self._ledger)
         for sink in self._sinks:
             try:
                 sink.close()

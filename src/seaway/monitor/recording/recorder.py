@@ -246,6 +246,16 @@ class Recorder:
         rate.samples.append(Sample(labels, self._budget.rate))
         yield rate
 
+    @property
+    def rate(self) -> float:
+        """The share of the requests that is drawn for the sinks now."""
+        return self._rate
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What the sinks and the ledger cannot keep now, and why; a line each."""
+        return tuple(f"{name}: {why}" for name, why in sorted(self._keeping.faults.items()))
+
     def drop_retired(self, alive: Collection[tuple[str, str]]) -> None:
         """Forget what belongs to revisions that are not among `alive`, (endpoint, revision), once all have seen it."""
         self._counts.drop_retired(alive, self._now_s())

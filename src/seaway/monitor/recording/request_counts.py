@@ -21,7 +21,8 @@ from seaway.wire.prometheus import Family, Sample
 BUCKETS_S: Final = metric_names.REQUEST_BUCKETS_S
 KEEP_S: Final = 900.0
 """A series that nothing can add to any more is dropped this long after its last answer: every scraper has seen it."""
-_MAX_SERIES: Final = 2000
+MAX_SERIES: Final = 20_000
+"""A thousand endpoints with a few codes on each door, about 300 bytes each; what is beyond is counted without its labels."""
 _FEW: Final = 32
 _EDGES: Final = np.array(BUCKETS_S)
 
@@ -58,7 +59,7 @@ class RequestCounts:
         with self._lock:
             series = self._series.get(key)
             if series is None:
-                if len(self._series) >= _MAX_SERIES:
+                if len(self._series) >= MAX_SERIES:
                     key = _OVERFLOW
                 series = self._series.setdefault(key, _Series([0] * (len(BUCKETS_S) + 1)))
             counts = series.counts

@@ -6,7 +6,9 @@ Written by each worker's recorder, read by control (verdicts) and by verbs. A li
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,12 +24,20 @@ MOST_BYTES: Final = 1024 * 1024 * 1024
 """Of one home's seconds; beyond it the oldest files go first."""
 _FOLDER: Final = "seconds"
 _SWEEP_S: Final = 600.0
+_FLAGS: Final = os.O_APPEND | os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
 
 
 class _Line(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     revision: int
     digest: str
     second: Second
+
+
+class Unwritten(msgspec.Struct, frozen=True):
+    """What could not be kept now, and why."""
+
+    seconds: Sequence[tuple[Subject, Second]]
+    error: OSError
 
 
 _DECODER: Final = msgspec.json.Decoder(_Line)
@@ -40,24 +50,47 @@ class SecondsWriter:
         self._paths = paths
         self._sweep_at_s = 0.0
 
-    def write(self, found: Iterable[tuple[Subject, Second]], now_s: float) -> None:
-        """Append the seconds of all revisions to their files. Raises `OSError`."""
-        lines: dict[Path, list[bytes]] = {}
+    def write(self, found: Iterable[tuple[Subject, Second]], now_s: float) -> Unwritten | None:
+        """Append the seconds of all revisions to their files, each file's wholly or not at all; None where all are kept."""
+        lines: dict[Path, list[tuple[Subject, Second]]] = {}
         for subject, second in found:
             folder = Path(self._paths.endpoint(subject.endpoint)) / _FOLDER
             path = folder / f"{_hour(second.at_s)}-{self._paths.writer}.jsonl"
-            line = _Line(subject.revision, subject.digest, second)
-            lines.setdefault(path, []).append(msgspec.json.encode(line))
-        for path, encoded in lines.items():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with path.open("ab") as file:
-                if file.tell() == 0 or _whole(path):
-                    file.write(b"\n".join(encoded) + b"\n")
-                else:  # a full disk tore the last line
-                    file.write(b"\n" + b"\n".join(encoded) + b"\n")
+            lines.setdefault(path, []).append((subject, second))
+        left: list[tuple[Subject, Second]] = []
+        first: OSError | None = None
+        for path, own in lines.items():
+            encoded = [msgspec.json.encode(_Line(s.revision, s.digest, second)) for s, second in own]
+            try:
+                _append(path, b"\n".join(encoded) + b"\n")
+            except OSError as error:  # of one endpoint, perhaps: the others' are kept
+                left += own
+                first = first or error
         if now_s >= self._sweep_at_s:
             self._sweep_at_s = now_s + _SWEEP_S
             sweep(Path(self._paths.root), now_s)
+        return None if first is None else Unwritten(left, first)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """All of it or nothing, so that it may be tried again. Raises `OSError`."""
+    try:
+        file = os.open(path, _FLAGS, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, _FLAGS, 0o600)
+    try:
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            data = b"\n" + data  # a kill tore the last line
+        try:
+            if os.write(file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(file, size)
+            raise
+    finally:
+        os.close(file)
 
 
 def read(root: Path, endpoint: str, since_s: float, until_s: float) -> tuple[Page, ...]:
@@ -86,6 +119,11 @@ def _pages(folder: Path, endpoint: str, since_s: float, until_s: float) -> Itera
             yield Page(endpoint, revision, digest, tuple(seconds))
 
 
+def oldest_s(now_s: float) -> float:
+    """Since when seconds are kept, where space allows: a file holds an hour, and goes as a whole."""
+    return (now_s - KEEP_S) // 3600 * 3600
+
+
 def sweep(root: Path, now_s: float) -> None:
     """Remove what is older than `KEEP_S`, and the oldest beyond `MOST_BYTES`. Any process; idempotent."""
     files: list[tuple[str, int, Path]] = []
@@ -95,17 +133,11 @@ def sweep(root: Path, now_s: float) -> None:
         except FileNotFoundError:
             continue
     files.sort(reverse=True)
-    total, oldest = 0, _hour(now_s - KEEP_S)
+    total, oldest = 0, _hour(oldest_s(now_s))
     for name, size, path in files:
         total += size
         if name.split("-", 1)[0] < oldest or total > MOST_BYTES:
             path.unlink(missing_ok=True)
-
-
-def _whole(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) == b"\n"
 
 
 def _hour(at_s: float) -> str:

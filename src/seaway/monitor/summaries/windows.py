@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from seaway.bundle import blobs
 from seaway.core import summaries
 from seaway.core.summaries import SUMMARY_VERSION, Summary
 
@@ -142,7 +143,7 @@ def write(path: Path, window: Window, *, durable: bool) -> None:
         temporary.unlink(missing_ok=True)  # a full disk must not fill up further
         raise
     if durable:
-        sync_directory(path.parent)
+        blobs.sync_directory(path.parent)
 
 
 def load(path: Path) -> Window:
@@ -256,15 +257,6 @@ def remove(where: Path, names: Iterable[str]) -> int:
         except OSError:
             continue
     return removed
-
-
-def sync_directory(where: Path) -> None:
-    """Make the names in a directory survive a power cut."""
-    descriptor = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entries(where: Path) -> list[str]:

@@ -51,22 +51,19 @@ class SpanSink:
         self._unmade = 0
 
     def picks(self, request: Answered) -> bool:
-        """Whether a request is sampled; the same however often it is asked. Any thread."""
+        """Whether a request may be sampled; `take` reads its `traceparent` to the letter. The same whenever asked."""
         given = request.traceparent
         if given is None:
             return self._drawn(request)
-        if len(given) == _PLAIN and given[-1] not in _ODD and not self._drawn(request):
-            return False  # its client does not sample it, or it is invalid and not drawn
-        parent = trace_context.parse_traceparent(given)
-        return self._drawn(request) if parent is None else parent.sampled
+        # With an even last digit its client does not sample it, or it is invalid, and then drawn like one without.
+        return len(given) != _PLAIN or given[-1] in _ODD or self._drawn(request)
 
     def take(self, block: Block) -> None:
         """Make and hand over the spans of those requests of a block that are sampled."""
         spans: list[Span] = []
-        for request in filter(self.picks, block.requests):
+        for request, parent in self._sampled(block):
             if self._left > 0:
                 self._left -= 1
-                parent = trace_context.parse_traceparent(request.traceparent)
                 spans += _spans(block, request, parent, self._random)
             else:
                 self._unmade += 3 if request.batch_rows else 1
@@ -88,6 +85,13 @@ class SpanSink:
         for outcome, count in (("exported", self._exporter.exported), ("dropped", dropped)):
             family.samples.append(Sample({"outcome": outcome, **labels}, count))
         yield family
+
+    def _sampled(self, block: Block) -> Iterator[tuple[Answered, TraceContext | None]]:
+        """The sampled requests, each with the span of its client, None where it sent none that is valid."""
+        for request in filter(self.picks, block.requests):
+            parent = trace_context.parse_traceparent(request.traceparent)
+            if self._drawn(request) if parent is None else parent.sampled:
+                yield request, parent
 
     def _drawn(self, request: Answered) -> bool:
         """By a hash with a key of this process (Python's own of bytes): no client makes ids that are always drawn."""

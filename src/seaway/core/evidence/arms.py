@@ -1,0 +1,225 @@
+"""Candidate against stable on one yes/no metric: both sides of a margin, and the interval that agrees with the verdict.
+
+Errors, latency over a threshold, wrong answers by labels, capped cost and the stable-slice guard are all this test.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from seaway.core.evidence import dispersion, streams, wealth
+from seaway.core.evidence.dispersion import Dispersion
+from seaway.core.evidence.streams import Look, Margin
+from seaway.core.evidence.wealth import FAIL_ODDS, PASS_ODDS, Floats, Wealth
+
+_PRIOR_UNITS: Final = 200.0
+_HALF_LIFE_LOOKS: Final = 300.0
+_GRID: Final = 20
+SILENT_LOOKS: Final = 3
+"""A source that has been silent for more looks than that is broken."""
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is tested. `strict` fails on any certain harm, within the margin too. `cluster` is the largest number of units
+    that can go wrong together (a batch). `rate` is the stable's from before the rollout. `late` starts can be left out.
+    """
+
+    margin: Margin = Margin()
+    strict: bool = False
+    cluster: float = 1.0
+    rate: float = 0.01
+    late: bool = True
+    interval: bool = True
+
+
+class Totals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Units and bad ones of both arms."""
+
+    candidate: float = 0.0
+    candidate_bad: float = 0.0
+    stable: float = 0.0
+    stable_bad: float = 0.0
+
+
+class Arms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that the test knows. Rows of both sides are the margin and the grid `extras` of the interval.
+
+    `peak_pass` is the highest log E of the pass side in this step. `fault` is what was wrong with the last look;
+    `bounded` says that nothing can be worse than the margin. `dropped` counts looks without traffic in one arm.
+    """
+
+    rule: Rule
+    extras: tuple[float, ...]
+    fail: Wealth
+    passing: Wealth
+    theta_bad: float
+    theta_units: float
+    started_s: float
+    at_s: float
+    dispersion: Dispersion = Dispersion()
+    total: Totals = Totals()
+    step: Totals = Totals()
+    last: Look | None = None
+    peak_pass: float = 0.0
+    looks: int = 0
+    dropped: int = 0
+    bounded: bool = False
+    fault: str | None = None
+
+    @property
+    def log_fail(self) -> float:
+        return float(wealth.log_values(self.fail)[0])
+
+    @property
+    def log_pass(self) -> float:
+        return float(wealth.log_values(self.passing)[0])
+
+    @property
+    def theta(self) -> float:
+        """The stable's rate, of looks so far."""
+        return self.theta_bad / self.theta_units
+
+    @property
+    def divisor(self) -> float:
+        return dispersion.divisor(self.dispersion, self.rule.cluster)
+
+
+def begin(rule: Rule, started_s: float, past: Dispersion | None = None) -> Arms:
+    """Before the first look. `past` is the spread of the stable's last ten minutes or more."""
+    rate = min(max(rule.rate, 1e-6), 1 - 1e-6)
+    extras = _grid(rule.margin, rate) if rule.interval else ()
+    rows = 1 + len(extras)
+    return Arms(
+        rule,
+        extras,
+        wealth.fresh(rows, len(FAIL_ODDS), rule.late),
+        wealth.fresh(rows, len(PASS_ODDS), False),
+        rate * _PRIOR_UNITS,
+        _PRIOR_UNITS,
+        started_s,
+        started_s,
+        past or Dispersion(),
+    )
+
+
+def next_step(arms: Arms) -> Arms:
+    """The pass side begins anew at each step of a rollout; the fail side never does."""
+    return msgspec.structs.replace(
+        arms,
+        passing=wealth.fresh(1 + len(arms.extras), len(PASS_ODDS), False),
+        step=Totals(),
+        peak_pass=0.0,
+    )
+
+
+def seen(arms: Arms, look: Look) -> Arms:
+    """With one more look. Numbers that cannot be right change nothing but `fault`."""
+    fault = look.fault()
+    if fault is None and arms.last is not None and look.at_s <= arms.at_s:
+        fault = "the look is not newer than the one before"
+    if fault is not None:
+        return msgspec.structs.replace(arms, fault=fault)
+    arms = msgspec.structs.replace(arms, at_s=look.at_s, last=look, looks=arms.looks + 1, fault=None)
+    if look.candidate == 0 or look.stable == 0:
+        return msgspec.structs.replace(arms, dropped=arms.dropped + 1)
+    return _learnt(_bet(arms, look), look)
+
+
+def silent(arms: Arms, now_s: float, look_s: float) -> bool:
+    """Whether the metric's source has said nothing for more than `SILENT_LOOKS` looks."""
+    return now_s - arms.at_s > SILENT_LOOKS * look_s
+
+
+def bets_of(arms: Arms, look: Look, fail: bool) -> tuple[streams.Bets, Floats]:
+    """What is bet in a look of such sizes, `(rows, bets)`, and each row's ratio `(rows, 1)`."""
+    ratio, extra = _lines(arms, fail)
+    odds = np.array(FAIL_ODDS if fail else PASS_ODDS)
+    candidate, stable, theta = _as(look.candidate), _as(look.stable), _as(arms.theta)
+    return streams.choose_bets(candidate, stable, theta, ratio, extra, odds, fail), ratio
+
+
+def interval(arms: Arms, alpha_fail: float, alpha_pass: float) -> tuple[float | None, float | None]:
+    """Between which values p_c - ratio * p_s lies: all those that neither side rejects; None is without a limit.
+
+    The lower one holds over the rollout, the upper one over the step. Both are None where the rates moved so much that
+    the two contradict each other.
+    """
+    places = np.array((arms.rule.margin.extra, *arms.extras))
+    above = places[wealth.log_values(arms.fail) >= -math.log(alpha_fail)]
+    if arms.rule.strict:
+        above = above[above != arms.rule.margin.extra]
+    below = places[wealth.log_values(arms.passing) >= -math.log(alpha_pass)]
+    low = float(above.max()) if above.size else None
+    high = float(below.min()) if below.size else None
+    return (None, None) if low is not None and high is not None and low > high else (low, high)
+
+
+def _bet(arms: Arms, look: Look) -> Arms:
+    candidate, candidate_bad = _as(look.candidate), _as(look.candidate_bad)
+    stable, stable_bad = _as(look.stable), _as(look.stable_bad)
+    sides = []
+    for side, fail in ((arms.fail, True), (arms.passing, False)):
+        bets, ratio = bets_of(arms, look, fail)
+        logs = streams.log_factors(bets, candidate, candidate_bad, stable, stable_bad, ratio) / arms.divisor
+        sides.append(wealth.grown(side, logs, look.at_s - arms.started_s))
+    fail_side, passing = sides
+    return msgspec.structs.replace(
+        arms,
+        fail=fail_side,
+        passing=passing,
+        peak_pass=max(arms.peak_pass, float(wealth.log_values(passing)[0])),
+        bounded=arms.rule.margin.ratio * arms.theta + arms.rule.margin.extra >= 1 - 1e-9,
+    )
+
+
+def _learnt(arms: Arms, look: Look) -> Arms:
+    """What later looks may use of this one."""
+    kept = 0.5 ** (1 / _HALF_LIFE_LOOKS)
+    spread = dispersion.seen(
+        arms.dispersion,
+        look.at_s,
+        (look.candidate_bad, look.candidate - look.candidate_bad),
+        (look.stable_bad, look.stable - look.stable_bad),
+    )
+    return msgspec.structs.replace(
+        arms,
+        theta_bad=arms.theta_bad * kept + look.stable_bad,
+        theta_units=arms.theta_units * kept + look.stable,
+        dispersion=spread,
+        total=_plus(arms.total, look),
+        step=_plus(arms.step, look),
+    )
+
+
+def _lines(arms: Arms, fail: bool) -> tuple[Floats, Floats]:
+    margin = arms.rule.margin
+    first = streams.STRICT if fail and arms.rule.strict else margin
+    ratio = np.array([first.ratio, *(margin.ratio for _ in arms.extras)])[:, np.newaxis]
+    extra = np.array([first.extra, *arms.extras])[:, np.newaxis]
+    return ratio, extra
+
+
+def _grid(margin: Margin, rate: float) -> tuple[float, ...]:
+    """Values around the margin, that cover all there can be for such a rate."""
+    border = min(max(margin.ratio * rate + margin.extra, 1e-4), 0.99)
+    below = (margin.extra - border * (j / _GRID) for j in range(_GRID, 0, -1))
+    span = max((1 - border) / (0.05 * border), 2.0)
+    above = (margin.extra + 0.05 * border * span ** (j / _GRID) for j in range(_GRID))
+    return (*below, *above)
+
+
+def _plus(totals: Totals, look: Look) -> Totals:
+    return Totals(
+        totals.candidate + look.candidate,
+        totals.candidate_bad + look.candidate_bad,
+        totals.stable + look.stable,
+        totals.stable_bad + look.stable_bad,
+    )
+
+
+def _as(number: float) -> Floats:
+    return np.asarray(number, dtype=np.float64)

@@ -1,0 +1,82 @@
+"""From the ledger's counts to looks: what a unit is for each check, and when it is bad. `control` calls it every look."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from seaway.core import ledger
+from seaway.core.evidence.streams import Look
+from seaway.core.ledger import Counts, Sparse
+
+
+def errors(at_s: float, candidate: Counts, stable: Counts) -> Look:
+    """Requests by the second in which they ended or their deadline passed; bad is the revision's fault."""
+    return Look(at_s, candidate.finished, candidate.bad, stable.finished, stable.bad)
+
+
+def rejections(at_s: float, candidate: Counts, stable: Counts) -> Look:
+    """Answers of 4xx: the model's fault or the caller's, so a check of its own."""
+    return Look(at_s, candidate.finished, candidate.rejected, stable.finished, stable.rejected)
+
+
+def overdue(at_s: float, candidate: Counts, stable: Counts) -> Look:
+    """Requests that were unfinished when their deadline passed."""
+    return Look(at_s, candidate.finished, candidate.overdue, stable.finished, stable.overdue)
+
+
+class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From which bin of the ledger on a request is slow, for each arm, and the stable's share of slow ones before.
+
+    The margin lies on the axis of time, so these are tested without one (`Margin(1.0, 0.0)`): if the candidate's times
+    are at most `factor` times the stable's, its share above the second threshold is at most the stable's above the first.
+    """
+
+    stable_bin: int
+    candidate_bin: int
+    rate: float
+
+    @property
+    def factor(self) -> float:
+        """How much slower is tolerated, as it is counted: at least what was asked, by less than 4.5 %."""
+        return ledger.edge_s(self.candidate_bin) / ledger.edge_s(self.stable_bin)
+
+
+def freeze_slowness(past: Sparse, q: float, factor: float) -> Slowness | None:
+    """Thresholds from the stable's times before the rollout; None where there were none."""
+    found = ledger.latency_quantile_s(past, q)
+    if found is None:
+        return None
+    first = ledger.threshold_bin(found)
+    second = first + max(0, math.ceil(math.log2(factor) * ledger.LATENCY_BINS_PER_OCTAVE - 1e-9))
+    return Slowness(first, second, ledger.slower(past, first) / sum(count for _, count in past))
+
+
+def latency(at_s: float, slowness: Slowness, candidate: Counts, stable: Counts) -> Look:
+    """Requests that were answered or timed out; bad is slow."""
+    return Look(
+        at_s,
+        sum(count for _, count in candidate.latency),
+        ledger.slower(candidate.latency, slowness.candidate_bin),
+        sum(count for _, count in stable.latency),
+        ledger.slower(stable.latency, slowness.stable_bin),
+    )
+
+
+def quality(at_s: float, candidate: tuple[int, int], stable: tuple[int, int]) -> Look:
+    """Labels that came since the last look, as (all, wrong) of each arm; of requests whose horizon has passed in both."""
+    return Look(at_s, candidate[0], candidate[1], stable[0], stable[1])
+
+
+def together(looks: list[Look]) -> Look:
+    """One look of several at one share of traffic: before the evidence, never after. Raises ValueError on none."""
+    if not looks:
+        raise ValueError("no looks")
+    return Look(
+        max(one.at_s for one in looks),
+        sum(one.candidate for one in looks),
+        sum(one.candidate_bad for one in looks),
+        sum(one.stable for one in looks),
+        sum(one.stable_bad for one in looks),
+    )
