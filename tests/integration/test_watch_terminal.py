@@ -53,7 +53,7 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
-    def read(self, enough: Callable[[str], object], seconds: float = 30.0) -> str:
+    def read(self, enough: Callable[[str], object], seconds: float = 60.0) -> str:
         """What is written from now on, without escapes, once it is enough."""
         end, found = time.monotonic() + seconds, b""
         while True:

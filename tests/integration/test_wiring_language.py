@@ -16,7 +16,7 @@ def test_languages_are_counted_of_some_texts_of_each_block() -> None:
     detect = adapters.language_detector()
     assert detect is not None
     german, english = "Das ist ein Satz auf Deutsch", "The weather is nice today, is it not"
-    texts = np.array([german, english, "12 34"] * 40, dtype=object)
+    texts = np.array([german, english, "12 34 56 78 90 12 34"] * 40, dtype=object)
     live = LiveSummary(Signature((TensorSpec("note", DType.BYTES, (-1,)),), ()), None, language=detect)
     live.add([{"note": texts}], [{}], [len(texts)])
     found = live.summary().inputs["note"].texts

@@ -32,6 +32,7 @@ PROOFS = (
     "summaries",
     "feedback",
     "provenance",
+    "verdicts",
 )
 
 

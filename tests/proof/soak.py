@@ -27,6 +27,8 @@ from faulty_server import FaultyServer
 REQUESTS = 1_000_000
 SAMPLES = 50
 WARM_UP = 0.3
+FILLING = 100_000
+"""Requests before the first sample: what is recorded of them fills its buffers, which are bounded."""
 PIPELINED = 20
 CONNECTIONS = 8
 BYTES_PER_REQUEST = 200.0
@@ -62,10 +64,11 @@ def _soak(server: FaultyServer, endpoint: str, value: float, pid: int, count: in
     block = load.post(f"/v2/models/{endpoint}/infer", host, body) * PIPELINED
     rounds = count // (SAMPLES * PIPELINED * CONNECTIONS)
     samples: list[Usage] = []
-    for _ in range(SAMPLES):
+    per_round = PIPELINED * CONNECTIONS
+    for number in range(-1, SAMPLES):
         connections = [socket.create_connection(("127.0.0.1", server.port), 30) for _ in range(CONNECTIONS)]
         files = [connection.makefile("rb") for connection in connections]
-        for _ in range(rounds):
+        for _ in range(FILLING // per_round if number < 0 else rounds):
             for connection in connections:
                 connection.sendall(block)
             for file in files:
@@ -76,7 +79,8 @@ def _soak(server: FaultyServer, endpoint: str, value: float, pid: int, count: in
             connection.close()
         found = usage.usage(pid)
         assert found is not None, "the worker ended"
-        samples.append(found)
+        if number >= 0:
+            samples.append(found)
     return samples
 
 

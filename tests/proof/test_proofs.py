@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(600)]
         "summaries",
         "feedback",
         "provenance",
+        "verdicts",
     ],
 )
 def test_a_proof_holds_at_a_small_size(name: str) -> None:

@@ -98,6 +98,11 @@ def first_looks(
     return found
 
 
+def share_of(found: npt.NDArray[np.bool_]) -> float:
+    """How many of them."""
+    return round(float(found.mean()), 4)
+
+
 def divisors_by_blocks(traffic: Traffic, past: Traffic, block: int = 10) -> Floats:
     """`dispersion.divisor` of every look, `(runs, looks)`: from blocks that closed before it."""
     before = _blocks(past, block)[1]

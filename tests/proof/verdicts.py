@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 import verdict_peers as peers
-from seaway.core.evidence.streams import STRICT, Margin
-from verdict_runs import ALPHA, NEVER, Floats, Traffic, divisors_by_blocks, drawn, first_looks
+import verdict_units
+from seaway.core.evidence import arms, dispersion
+from seaway.core.evidence.pairs import Disagreement, Labelled
+from seaway.core.evidence.streams import STRICT, Look, Margin
+from verdict_runs import ALPHA, NEVER, Floats, Traffic, divisors_by_blocks, drawn, first_looks, share_of
 
 MARGIN = Margin()
 LOOKS, CANARY, STABLE = 3600, 10.0, 190.0
@@ -27,6 +30,7 @@ def measure(scale: float) -> dict[str, Any]:
     """The figures. Only validity is judged: no false-alarm rate that is proved to be under alpha is certainly over it."""
     draw = np.random.default_rng(SEED)
     runs = max(FEWEST, round(NULL_RUNS * scale)), max(FEWEST, round(HARM_RUNS * scale))
+    _same_as_the_core(draw)
     figures: dict[str, Any] = {
         "table": [
             _row(draw, base, times, runs[0] if times == 1 else runs[1]) for base in BASES for times in TIMES
@@ -41,6 +45,24 @@ def measure(scale: float) -> dict[str, Any]:
         ],
         "latency": [_latency(draw, runs[1], slower) for slower in (1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 5.0)],
         "cold_candidate": _cold(draw, runs[1]),
+        "sticky_users": [
+            verdict_units.sticky(draw, max(10, runs[1] // 4), users) for users in (1_000, 10_000)
+        ],
+        "shadow": [
+            _pairs(draw, runs[1], Disagreement(0.02), (p, 0.0)) for p in (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+        ],
+        "labelled_pairs": [
+            _pairs(draw, runs[1], rule, rates)
+            for rule, rates in (
+                (Labelled(0.0), (0.07, 0.07)),
+                (Labelled(0.0), (0.08, 0.06)),
+                (Labelled(0.01), (0.075, 0.065)),
+                (Labelled(0.01), (0.08, 0.06)),
+                (Labelled(0.01), (0.11, 0.06)),
+                (Labelled(0.01), (0.07, 0.07)),
+            )
+        ],
+        "answers": [_answers(draw, runs[1], moved) for moved in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)],
     }
     figures["null_runs"], figures["harm_runs"] = runs
     return figures
@@ -56,14 +78,14 @@ def _row(draw: np.random.Generator, base: float, times: float, runs: int) -> dic
         "times": times,
         "runs": runs,
         "strict_failed": _said(strict, traffic),
-        "margin_failed": _share(failed < passed),
-        "margin_passed": _share(passed < failed),
+        "margin_failed": share_of(failed < passed),
+        "margin_passed": share_of(passed < failed),
         "margin_median": _median(first, traffic),
     }
     row |= {name: _said(found, traffic) for name, found in peers.z_rules(traffic).items()}
     for name, rule in (("flagger", peers.flagger), ("argo", peers.argo)):
         back, on = rule(traffic)
-        row[name] = {"rolled_back": _said(back, traffic), "promoted": _share(on != NEVER)}
+        row[name] = {"rolled_back": _said(back, traffic), "promoted": share_of(on != NEVER)}
     if times == 1:
         _holds(strict, f"healthy at {base}, strict")
         _holds(failed, f"healthy at {base}")
@@ -75,7 +97,7 @@ def _on_the_margin(draw: np.random.Generator, base: float, runs: int) -> dict[st
     failed, passed = (first_looks(traffic, MARGIN, fail, rate=base) for fail in (True, False))
     _holds(failed, f"on the margin at {base}, failed")
     _holds(passed, f"on the margin at {base}, passed")
-    return {"base": base, "failed": _share(failed != NEVER), "passed": _share(passed != NEVER)}
+    return {"base": base, "failed": share_of(failed != NEVER), "passed": share_of(passed != NEVER)}
 
 
 def _late_starts(draw: np.random.Generator, runs: tuple[int, int]) -> dict[str, Any]:
@@ -84,7 +106,7 @@ def _late_starts(draw: np.random.Generator, runs: tuple[int, int]) -> dict[str, 
     _holds(healthy, "late starts")
     rates = np.where(np.arange(LOOKS) < LOOKS // 2, 0.01, 0.05)
     fault = _steady(draw, runs[1], rates, 0.01)
-    found: dict[str, Any] = {"healthy_failed": _share(healthy != NEVER)}
+    found: dict[str, Any] = {"healthy_failed": share_of(healthy != NEVER)}
     for name, late in (("late", True), ("single", False)):
         firsts = first_looks(fault, STRICT, True, rate=0.01, late=late)
         after = firsts[(firsts != NEVER) & (firsts >= LOOKS // 2)] - LOOKS // 2
@@ -101,8 +123,8 @@ def _ramp(draw: np.random.Generator, runs: int, rates: tuple[float, float]) -> d
     _holds(firsts, f"a ramp while errors go {rates}")
     return {
         "errors": rates,
-        "strict_failed": _share(firsts != NEVER),
-        "pooled_z": _share(peers.z_rules(traffic)["peek"] != NEVER),
+        "strict_failed": share_of(firsts != NEVER),
+        "pooled_z": share_of(peers.z_rules(traffic)["peek"] != NEVER),
     }
 
 
@@ -113,8 +135,8 @@ def _bursts(draw: np.random.Generator, runs: int) -> dict[str, Any]:
     firsts = first_looks(traffic, STRICT, True, rate=0.01)
     _holds(firsts, "bursts of both arms")
     others = peers.z_rules(traffic)
-    return {"strict_failed": _share(firsts != NEVER)} | {
-        name: _share(others[name] != NEVER) for name in ("naive", "peek")
+    return {"strict_failed": share_of(firsts != NEVER)} | {
+        name: share_of(others[name] != NEVER) for name in ("naive", "peek")
     }
 
 
@@ -125,13 +147,13 @@ def _dependent(draw: np.random.Generator, runs: int, kind: str) -> dict[str, Any
     phi = first_looks(traffic, STRICT, True, rate=rate, divisors=divisors_by_blocks(traffic, past))
     found: dict[str, Any] = {
         "kind": kind,
-        "raw_failed": _share(first_looks(traffic, STRICT, True, rate=rate) != NEVER),
-        "phi_failed": _share(phi != NEVER),
+        "raw_failed": share_of(first_looks(traffic, STRICT, True, rate=rate) != NEVER),
+        "phi_failed": share_of(phi != NEVER),
     }
     if kind == "batches of 8":
         known = first_looks(traffic, STRICT, True, rate=rate, divisors=np.asarray(8.0))
         _holds(known, "batches of 8, divided by 8")
-        found["known_failed"] = _share(known != NEVER)
+        found["known_failed"] = share_of(known != NEVER)
     return found
 
 
@@ -167,7 +189,7 @@ def _within_looks(draw: np.random.Generator, size: int, alpha: float) -> dict[st
     e_c, e_s = (draw.binomial(n.astype(int), p).astype(float) for n, p in ((n_c, 0.2), (n_s, 0.001)))
     firsts = first_looks(Traffic(n_c, e_c, n_s, e_s), MARGIN, True, rate=0.001, alpha=alpha)
     return {"requests_a_look": size, "alpha": round(alpha, 5)} | {
-        f"within_{looks}": _share(firsts < looks) for looks in (2, 3, 4)
+        f"within_{looks}": share_of(firsts < looks) for looks in (2, 3, 4)
     }
 
 
@@ -196,9 +218,49 @@ def _cold(draw: np.random.Generator, runs: int) -> dict[str, Any]:
     _holds(dropped, "a cold candidate without its first 30 s")
     with_them = first_looks(traffic, MARGIN, True, rate=0.01)
     return {
-        "failed_with_the_cold_start": _share(with_them != NEVER),
-        "failed_without": _share(dropped != NEVER),
+        "failed_with_the_cold_start": share_of(with_them != NEVER),
+        "failed_without": share_of(dropped != NEVER),
     }
+
+
+def _pairs(
+    draw: np.random.Generator, runs: int, rule: Disagreement | Labelled, rates: tuple[float, float]
+) -> dict[str, Any]:
+    found = verdict_units.of_pairs(draw, runs, rule, rates)
+    limit = rule.tolerance if isinstance(rule, Disagreement) else rule.margin
+    return {"limit": limit} | _judged(found, rates[0] - rates[1], limit, runs)
+
+
+def _answers(draw: np.random.Generator, runs: int, moved: float) -> dict[str, Any]:
+    return _judged(verdict_units.answers(draw, runs, moved), moved, 0.1, runs)
+
+
+def _judged(found: dict[str, Any], harm: float, limit: float, runs: int) -> dict[str, Any]:
+    wrong = ["failed"] * (harm <= limit + 1e-9) + ["passed"] * (harm >= limit - 1e-9)
+    for name in wrong:
+        assert found[name]["share"] <= _allowed(runs), f"{found}: wrongly {name}"
+    return found
+
+
+def _same_as_the_core(draw: np.random.Generator) -> None:
+    """What is simulated is what decides: the arrays give the very looks of `arms.seen`, with phi and late starts."""
+    traffic, past = (_steady(draw, 3, 0.03, 0.01, looks) for looks in (600, 600))
+    divisors = divisors_by_blocks(traffic, past)
+    firsts = first_looks(traffic, MARGIN, True, rate=0.01, divisors=divisors, late=True)
+    for run in range(3):
+        before = dispersion.Dispersion()
+        for look in range(600):
+            good = past.n_s[run, look] - past.e_s[run, look]
+            before = dispersion.seen(before, look, (), (float(past.e_s[run, look]), float(good)))
+        found, crossed = arms.begin(arms.Rule(MARGIN, rate=0.01, interval=False), 600.0, before), NEVER
+        for look in range(600):
+            counts = (a[run, look] for a in (traffic.n_c, traffic.e_c, traffic.n_s, traffic.e_s))
+            found = arms.seen(found, Look(600.0 + look, *map(float, counts)))
+            crossed = min(crossed, look if found.log_fail >= -math.log(ALPHA) else NEVER)
+            following = look + 1
+            if following % 10 and following < 600:
+                assert math.isclose(found.divisor, divisors[run, following]), f"phi at {following}"
+        assert crossed == firsts[run], f"run {run}: {crossed} and {firsts[run]}"
 
 
 def _steady(
@@ -214,16 +276,16 @@ def _steady(
 
 def _holds(firsts: Firsts, what: str) -> None:
     """At most alpha, but for what chance allows once in many thousands of proofs (four standard errors)."""
-    found, allowed = float((firsts != NEVER).mean()), ALPHA + 4 * math.sqrt(ALPHA * (1 - ALPHA) / len(firsts))
-    assert found <= allowed, f"{what}: {found:.1%} of {len(firsts)} wrong verdicts"
+    found = float((firsts != NEVER).mean())
+    assert found <= _allowed(len(firsts)), f"{what}: {found:.1%} of {len(firsts)} wrong verdicts"
+
+
+def _allowed(runs: int) -> float:
+    return ALPHA + 4 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
 
 
 def _said(firsts: Firsts, traffic: Traffic) -> dict[str, float | None]:
-    return {"share": _share(firsts != NEVER), "median": _median(firsts, traffic)}
-
-
-def _share(found: npt.NDArray[np.bool_]) -> float:
-    return round(float(found.mean()), 4)
+    return {"share": share_of(firsts != NEVER), "median": _median(firsts, traffic)}
 
 
 def _median(firsts: Firsts, traffic: Traffic) -> float | None:

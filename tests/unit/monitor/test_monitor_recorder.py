@@ -17,7 +17,7 @@ from seaway.core import ledger
 from seaway.core.ledger import Page
 from seaway.core.records import RecordRules
 from seaway.monitor.recording import keeping, seconds
-from seaway.monitor.recording.recorder import BLOCK_HELD, Recorder
+from seaway.monitor.recording.recorder import BLOCK_HELD, DRAWN_WHOLE, Recorder
 
 
 def outputs(*values: float) -> dict[str, np.ndarray]:
@@ -246,3 +246,32 @@ def test_the_live_pages_are_those_on_disk(tmp_path: Path) -> None:
     assert [second.at_s for second in live.seconds] == [1000, 1001, 1002, 1003, 1004]
     assert [len(msgspec.json.decode(page, type=Page).seconds) for page in one.pages(1002, None)] == [2]
     assert one.pages(0, "other") == []
+
+
+def test_a_burst_is_drawn_less_and_less_and_each_block_has_one_rate(tmp_path: Path) -> None:
+    """Before the budget knows what sinks cost, what is held of a burst is bounded."""
+    clock = FakeClock()
+    sink = MemorySink()
+    one = recorder(tmp_path, clock, [sink])
+    requests = 200_000
+
+    async def scenario() -> None:
+        one.begin()
+        revision = handle(clock)
+        for _ in range(requests):
+            tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 10)
+        await one.settled()
+
+    run(scenario)
+    one.close()
+    assert counted(one) == {"200": requests}
+    assert sink.requests + sink_counts(one, "dropped")["memory"] < 8 * DRAWN_WHOLE
+    blocks = sink.blocks
+    rates = [block.rate for block in blocks]
+    assert rates == sorted(rates, reverse=True) and rates[0] == 1.0 and rates[-1] < 0.1
+    if not sink_counts(one, "dropped")["memory"]:
+        assert sum(block.seen for block in blocks) == requests
+    for rate in set(rates):
+        drawn = sum(len(block.requests) for block in blocks if block.rate == rate)
+        seen = sum(block.seen for block in blocks if block.rate == rate)
+        assert abs(drawn - rate * seen) <= 6 * (rate * (1 - rate) * seen) ** 0.5 + 1

@@ -13,7 +13,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from seaway.core.records import Answered
 from seaway.monitor.sinks import Subject
@@ -28,12 +28,19 @@ _MOST_OPEN: Final = 64
 """Endpoints whose filter is mapped at a time; one that was let go is read from its file again."""
 
 
+class _Filter(NamedTuple):
+    scope: int
+    bits: mmap.mmap
+    inode: int | None
+    """Of the file that is mapped; None where it is in memory alone."""
+
+
 class FirstRequests:
     """Filters by endpoint and scope; on the counting thread only."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._filters: dict[str, tuple[int, mmap.mmap]] = {}
+        self._filters: dict[str, _Filter] = {}
 
     def of(self, subject: Subject, requests: Sequence[Answered]) -> list[Answered]:
         """Those that are the first of their user key, in order; those without a key are left out."""
@@ -50,20 +57,23 @@ class FirstRequests:
 
     def _filter(self, endpoint: str, scope: int) -> mmap.mmap:
         known = self._filters.get(endpoint)
-        if known is not None and known[0] == scope:
-            return known[1]
         folder = self._root / endpoint / _FOLDER
-        made = _open(folder / f"{scope}.bloom")
+        path = folder / f"{scope}.bloom"
+        if known is not None and known.scope == scope:
+            if known.inode in (None, _inode(path)) or _newer(folder, scope):
+                return known.bits
+            _put_back(path, known.bits)
+        made, inode = _open(path)
         _remove_older(folder, scope)
         self._filters.pop(endpoint, None)
         if len(self._filters) >= _MOST_OPEN:
             del self._filters[next(iter(self._filters))]
-        self._filters[endpoint] = scope, made
+        self._filters[endpoint] = _Filter(scope, made, inode)
         return made
 
 
-def _open(path: Path) -> mmap.mmap:
-    """The file, made where it is not there; in this process's memory alone where it cannot be made."""
+def _open(path: Path) -> tuple[mmap.mmap, int | None]:
+    """The file and its inode, made where it is not there; in this process's memory alone where it cannot be made."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with path.open("ab") as file:
@@ -71,9 +81,35 @@ def _open(path: Path) -> mmap.mmap:
                 # Space is set aside now: a store into a hole of a full disk would end the process.
                 os.posix_fallocate(file.fileno(), 0, _BYTES)
         with path.open("r+b") as file:
-            return mmap.mmap(file.fileno(), _BYTES)
+            return mmap.mmap(file.fileno(), _BYTES), os.fstat(file.fileno()).st_ino
     except OSError:
-        return mmap.mmap(-1, _BYTES)
+        return mmap.mmap(-1, _BYTES), None
+
+
+def _inode(path: Path) -> int:
+    """Of the file that stands there; 0 where none does."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _put_back(path: Path, marked: mmap.mmap) -> None:
+    """Where somebody removed the file: it is made again with its marks, unless another worker was quicker."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):  # as in `_open`
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            new.touch(0o600)
+            new.write_bytes(marked[:])
+            path.hardlink_to(new)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _newer(folder: Path, scope: int) -> bool:
+    """Whether a newer rollout has begun, which removes the files of older ones."""
+    return any(path.stem.isdecimal() and int(path.stem) > scope for path in folder.glob("*.bloom"))
 
 
 def _remove_older(folder: Path, scope: int) -> None:

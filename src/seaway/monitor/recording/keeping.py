@@ -12,13 +12,14 @@ import msgspec
 
 from seaway.core.ledger import Second
 from seaway.core.ports import Clock
+from seaway.monitor.open_files import FileGoneError
 from seaway.monitor.recording.budget import Budget
 from seaway.monitor.recording.seconds import SecondsWriter
 from seaway.monitor.sinks import Block, Counted, Sink, Subject
 from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
-MOST_BLOCKS: Final = 64
+MOST_BLOCKS: Final = 16
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Of request bodies in the queue: what is held of them while a sink waits for its disk."""
 MOST_SECONDS: Final = 20_000
@@ -143,8 +144,8 @@ class Keeping:
             if not block.requests:
                 continue
             try:
-                sink.take(block)
-                self._kept[sink.name] += len(block.requests)
+                kept = sink.take(block)
+                self._kept[sink.name] += len(block.requests) if kept is None else kept
                 self._faults.pop(sink.name, None)
             except Exception as error:  # noqa: BLE001 - the thread's edge: one sink's fault must not end the others
                 self._failed(sink.name, error, len(block.requests))
@@ -184,7 +185,8 @@ class Keeping:
                 self._failed(sink.name, error, 0)
 
     def _failed(self, name: str, error: Exception, requests: int) -> None:
-        self._dropped[name] += requests
+        gone = error.requests if isinstance(error, FileGoneError) else 0
+        self._dropped[name] += requests + gone
         if name not in self._faults:
             self._say(f"{name}: {type(error).__name__}: {error}")
         self._faults[name] = str(error)

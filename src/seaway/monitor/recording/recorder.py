@@ -25,8 +25,6 @@ from seaway.core.answers import answer_spec
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
 from seaway.core.records import Answered, RecordRules
-from seaway.core.tensors import Array
-from seaway.engine.answers import Given
 from seaway.engine.handle import Handle
 from seaway.monitor.recording.budget import Budget
 from seaway.monitor.recording.counting import FAILED, Counting, Handed, outcome
@@ -35,82 +33,21 @@ from seaway.monitor.recording.keeping import Keeping
 from seaway.monitor.recording.live_ledger import LiveLedger
 from seaway.monitor.recording.request_counts import Key, RequestCounts
 from seaway.monitor.recording.seconds import SecondsWriter
+from seaway.monitor.recording.sheet import Sheet
 from seaway.monitor.sinks import Choosing, Picking, RecordPaths, Sink, Subject
 from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
 
 BLOCK_HELD: Final = 1024
 """Requests; a second that is over hands over what there is."""
+DRAWN_WHOLE: Final = 4096
+"""Draws after which the rest of a second is drawn half as often, and after as many again half as often as that."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _END_S: Final = 5.0
 _STEP_S: Final = 3
 _OLDER: Final = 4
 _WELL: Final = frozenset({"200", "OK"})
 _NO_RULES: Final = RecordRules()
-
-
-class Sheet:
-    """The requests of one revision that ended since the last block; on the event loop's thread only."""
-
-    __slots__ = (
-        "bytes",
-        "close_up",
-        "drawn",
-        "due",
-        "failures",
-        "gap",
-        "given",
-        "keeps_all",
-        "kept",
-        "older",
-        "subject",
-        "took_s",
-        "units",
-    )
-
-    def __init__(self, subject: Subject, gap: int) -> None:
-        """The first to be drawn is the one so many requests ahead."""
-        self.subject = subject
-        self.gap = self.due = gap
-        """Until the next draw; `due` is what is counted down, and 0 where every request has to be looked at."""
-        self.keeps_all = False
-        """Whether a sink chooses by itself among all requests."""
-        self.close_up = False
-        """Whether every request has to be looked at: for such a sink, for one that picks, or for first requests."""
-        self.given: Given | None = None
-        self.older: list[Given] = []
-        """Of predictors that were replaced and may still answer what they run."""
-        self.clear()
-
-    def look_closely(self, keeps_all: bool, picked: bool) -> None:
-        """Look at every request or not, as the rules and the sinks ask; `picked`: a sink picks among them."""
-        self.keeps_all = keeps_all
-        self.close_up = keeps_all or picked or self.subject.rules.unit is not None
-        self.due = 0 if self.close_up else self.gap
-
-    def take_given(self) -> tuple[list[Array], int, int, int]:
-        """What was answered since the last time (`Given.take`), by predictors that were replaced too."""
-        answers: list[Array] = []
-        rows = unread = invalid = 0
-        for given in (self.given, *self.older):
-            if given is not None:
-                more, *counts = given.take()
-                answers += more
-                rows, unread, invalid = rows + counts[0], unread + counts[1], invalid + counts[2]
-        return answers, rows, unread, invalid
-
-    def clear(self) -> None:
-        """Begin anew."""
-        self.took_s: dict[tuple[str, str], array[float]] = {}
-        """Times from head to answer, by door and code."""
-        self.drawn: list[Answered] = []
-        self.failures: list[Answered] = []
-        """Those that failed and were not drawn."""
-        self.kept: list[Answered] = []
-        """All, where `keeps_all`; else those that a sink picked."""
-        self.units: list[Answered] = []
-        """All, where first requests are counted."""
-        self.bytes = 0
 
 
 class Recorder:
@@ -146,7 +83,9 @@ class Recorder:
         self._random = np.random.default_rng()
         self._gaps: list[int] = []
         self._rate = self._budget.rate
-        """What is drawn with in this second."""
+        """What is drawn with now."""
+        self._left = DRAWN_WHOLE
+        """Draws until the rate is halved for the rest of the second."""
         self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
         self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
         self._counting = Counting(
@@ -213,6 +152,9 @@ class Recorder:
             if not sheet.close_up:
                 sheet.due = sheet.gap
             sheet.drawn.append(request)
+            self._left -= 1
+            if self._left <= 0:
+                self._press()
         elif code not in _WELL and self._draws and outcome(code) in FAILED:
             sheet.failures.append(request)
         elif not held:
@@ -352,14 +294,23 @@ class Recorder:
             self._handed.put(
                 Handed(None, {}, ([], 0, 0, 0), ((), (), (), ()), 1.0, 0, self._second, self._base_s)
             )
-            self._draw_anew()
+            self._draw_anew(self._budget.rate)
             self._begin_second(now_s)
 
-    def _draw_anew(self) -> None:
-        """A new second has its own rate. Geometric gaps have no memory: to draw what is left of one anew is fair."""
-        if self._rate == self._budget.rate:
+    def _press(self) -> None:
+        """So many were drawn within this second that the rest of it is drawn half as often: what is held stays little, and
+        what the keeping thread has before it, also before the budget knows what it costs."""
+        for sheet in self._dirty:
+            if sheet.took_s:
+                self._hand_over(sheet)  # a block has one rate
+        self._draw_anew(self._rate / 2)
+
+    def _draw_anew(self, rate: float) -> None:
+        """From now on there is another rate. Geometric gaps have no memory: to draw what is left of one anew is fair."""
+        self._left = DRAWN_WHOLE
+        if self._rate == rate:
             return
-        self._rate = self._budget.rate
+        self._rate = rate
         self._gaps.clear()
         for sheet in self._sheets.values():
             sheet.gap = self._next_gap()

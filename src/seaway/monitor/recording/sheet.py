@@ -1,0 +1,74 @@
+"""One revision's open sheet: what has ended of it since the recorder last handed it over."""
+
+from __future__ import annotations
+
+from array import array
+
+from seaway.core.records import Answered
+from seaway.core.tensors import Array
+from seaway.engine.answers import Given
+from seaway.monitor.sinks import Subject
+
+
+class Sheet:
+    """The requests of one revision that ended since the last block; on the event loop's thread only."""
+
+    __slots__ = (
+        "bytes",
+        "close_up",
+        "drawn",
+        "due",
+        "failures",
+        "gap",
+        "given",
+        "keeps_all",
+        "kept",
+        "older",
+        "subject",
+        "took_s",
+        "units",
+    )
+
+    def __init__(self, subject: Subject, gap: int) -> None:
+        """The first to be drawn is the one so many requests ahead."""
+        self.subject = subject
+        self.gap = self.due = gap
+        """Until the next draw; `due` is what is counted down, and 0 where every request has to be looked at."""
+        self.keeps_all = False
+        """Whether a sink chooses by itself among all requests."""
+        self.close_up = False
+        """Whether every request has to be looked at: for such a sink, for one that picks, or for first requests."""
+        self.given: Given | None = None
+        self.older: list[Given] = []
+        """Of predictors that were replaced and may still answer what they run."""
+        self.clear()
+
+    def look_closely(self, keeps_all: bool, picked: bool) -> None:
+        """Look at every request or not, as the rules and the sinks ask; `picked`: a sink picks among them."""
+        self.keeps_all = keeps_all
+        self.close_up = keeps_all or picked or self.subject.rules.unit is not None
+        self.due = 0 if self.close_up else self.gap
+
+    def take_given(self) -> tuple[list[Array], int, int, int]:
+        """What was answered since the last time (`Given.take`), by predictors that were replaced too."""
+        answers: list[Array] = []
+        rows = unread = invalid = 0
+        for given in (self.given, *self.older):
+            if given is not None:
+                more, *counts = given.take()
+                answers += more
+                rows, unread, invalid = rows + counts[0], unread + counts[1], invalid + counts[2]
+        return answers, rows, unread, invalid
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.took_s: dict[tuple[str, str], array[float]] = {}
+        """Times from head to answer, by door and code."""
+        self.drawn: list[Answered] = []
+        self.failures: list[Answered] = []
+        """Those that failed and were not drawn."""
+        self.kept: list[Answered] = []
+        """All, where `keeps_all`; else those that a sink picked."""
+        self.units: list[Answered] = []
+        """All, where first requests are counted."""
+        self.bytes = 0
