@@ -162,7 +162,9 @@ def outcomes(address: str, split: models.Split) -> Path:
         lines.append(f"halfhour-{number},{truth}")
     path = HOME / "outcomes.csv"
     path.write_text("\n".join(lines) + "\n")
-    console.print(f"  {len(features)} half-hours asked for, and what the price then did written to {path.name}")
+    console.print(
+        f"  {len(features)} half-hours asked for, and what the price then did written to {path.name}"
+    )
     return path
 
 

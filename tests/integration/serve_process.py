@@ -31,7 +31,7 @@ def route(name: str, *revisions: RoutedRevision, limits: Limits | None = None) -
     return Route(name, revisions, limits or Limits(deadline_s=5.0))
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Poll until the condition holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

@@ -183,6 +183,17 @@ async def _counted(serving: Serving) -> Counter[tuple[str, str, str, str]]:
     return Counter(serving.recorder.codes)
 
 
+def test_the_id_of_a_message_is_its_request_id(serving: Serving, client: Client) -> None:
+    named, other, token = (("x-request-id", "grpc-2"),), (("x-request-id", "two words"),), "grpc-1"
+    told = [
+        client.infer(request(id=protocol_id), metadata=metadata)[1]["x-request-id"]
+        for protocol_id, metadata in ((token, ()), (token, named), (token, other), ("no token", ()))
+    ]
+    assert told[:3] == ["grpc-1", "grpc-2", "grpc-1"] and told[3] != "no token"
+    serving.run(_counted(serving))
+    assert [one.request_id.decode() for one in serving.recorder.requests[-4:]] == told
+
+
 def test_g01_a_message_over_the_limit(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         client.infer(request(values=(0.0,) * 300_000))

@@ -201,7 +201,7 @@ class World:
         except UserError:
             return
         self.states[endpoint] = changes.rollback(
-            state, self.revisions[endpoint, target], ADA, self.now_s
+            state, self.revisions[endpoint, target], None, ADA, self.now_s
         ).state
 
     def carrying(self, table: RoutingTable, endpoint: str) -> int | None:

@@ -84,7 +84,9 @@ def _finish(
     control: Control, accepted: views.Accepted, wait: bool, common: Common, progress: endpoints_view.Progress
 ) -> int:
     """Follow a change until it took effect; raises `revision_failed` where it did not."""
-    done = endpoints_view.follow(control, accepted, progress) if wait else accepted
+    from seaway.wiring.clock import SystemClock
+
+    done = endpoints_view.follow(control, accepted, progress, SystemClock().monotonic_s) if wait else accepted
     if common.json:
         output.print_json(done)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from seaway.cli import output, serving_view
+from seaway.cli.patience import Patience
 from seaway.core.checks import Verdict
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import Event, EventKind, LiveAt
@@ -37,17 +38,20 @@ _SAID = {
 }
 
 
-def follow(control: Control, accepted: views.Accepted, progress: Progress) -> views.Accepted:
+def follow(
+    control: Control, accepted: views.Accepted, progress: Progress, now_s: Callable[[], float]
+) -> views.Accepted:
     """Wait for the event that ends this change.
 
     Raises `revision_failed`, `generation_conflict` where a later change of the endpoint took its place, or that the
-    control process went away.
+    control process went away, or that no worker is there to take it (`cli.patience`).
     """
     if accepted.deferred or not accepted.changed:
         return accepted
     progress(f"{accepted.endpoint}: loading and warming {accepted.ref or ''}")
     asked = False
-    for event in control.follow(accepted.after):
+    patience = Patience(control, accepted, progress, now_s)
+    for event in control.follow(accepted.after, patience.look):
         if event.endpoint != accepted.endpoint:
             continue
         if event.kind in _REQUESTS:

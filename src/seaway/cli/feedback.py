@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HEADS = ("labelled", "share", "accuracy", "precision", "recall", "F1", "ECE", "Brier")
 _NUMBER_HEADS = ("labelled", "share", "MAE", "RMSE", "bias", "p50", "p90", "worst")
 _MOST_CLASSES = 20
+_MOST_NAMED = 5
 
 
 def import_file(
@@ -88,6 +90,11 @@ def _print_total(file: Path, total: FeedbackAnswer) -> None:
     rows = [
         ("accepted", total.accepted, "kept, and safe on disk"),
         ("  of them pending", total.pending, "their prediction was not seen yet"),
+        (
+            "  of them unusable",
+            total.unusable,
+            "their prediction has no such row, or no answer to compare with",
+        ),
         ("duplicates", total.duplicates, "were known already"),
         ("conflicting", total.conflicting, "contradict what came first; not used"),
     ]
@@ -105,6 +112,11 @@ def _print_quality(found: Quality) -> None:
         output.table(None, (label, *_NUMBER_HEADS), [(_label(g), *_number_cells(g)) for g in numbers])
     if not classes and not numbers:
         output.say("no outcome of that time: send them to POST /feedback, or: seaway feedback import FILE")
+    if any(group.label_share is None for group in classes + numbers):
+        output.note("share is - where answered rows are not counted: by slice, or before the counts begin")
+    _print_unknown(classes)
+    for note in found.notes:
+        output.note(output.plain(note))
     kpis = [(_label(g), k.name, k.n, k.mean, k.sum) for g in found.groups for k in g.kpis]
     if kpis:
         output.table(None, (label, "KPI", "n", "mean", "sum"), kpis)
@@ -117,6 +129,23 @@ def _print_quality(found: Quality) -> None:
     )
     if found.groups_left_out:
         output.note(f"{found.groups_left_out} groups with the fewest outcomes are left out")
+
+
+def _print_unknown(groups: list[GroupQuality]) -> None:
+    """Outcomes that name a class which no answer was: a rare class, or one that the model does not have."""
+    support, answered = Counter[str](), Counter[str]()
+    for group in groups:
+        assert group.classes is not None
+        support.update({one.name: one.support for one in group.classes.classes})
+        answered.update({one.name: one.answered for one in group.classes.classes})
+    never = sorted(
+        (name for name in support if support[name] and not answered[name]), key=lambda n: (-support[n], n)
+    )
+    if never:
+        more = f" and {len(never) - _MOST_NAMED} more" if len(never) > _MOST_NAMED else ""
+        shown = ", ".join(output.plain(name) for name in never[:_MOST_NAMED])
+        total = sum(support[name] for name in never)
+        output.note(f"{total} outcomes name classes that the model never answered: {shown}{more}")
 
 
 def _print_classes(group: GroupQuality) -> None:

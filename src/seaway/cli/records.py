@@ -58,14 +58,14 @@ def records(
     since_s = 0.0 if since is None else _since(since, home.clock.now_s())
     if export is not None:
         written = captures.export(home, endpoint, sql or captures.NEWEST, since_s, export)
-        _warn(written.damaged, written.torn)
+        _warn(written.damaged, written.torn, written.unended)
         if common.json:
             output.print_json(written)
         else:
             output.say(f"{output.plain(written.path)}: {written.rows} rows")
         return 0
     found = captures.ask(home, endpoint, sql or captures.NEWEST, since_s, limit)
-    _warn(found.damaged, found.torn)
+    _warn(found.damaged, found.torn, found.unended)
     columns, rows = found.answer.columns, [[_value(cell) for cell in row] for row in found.answer.rows]
     if common.json:
         output.print_json(
@@ -75,6 +75,7 @@ def records(
                 "more": found.answer.more,
                 "damaged": found.damaged,
                 "torn": found.torn,
+                "unended": found.unended,
             }
         )
     else:
@@ -112,11 +113,16 @@ def _erase(home: Home, endpoint: str | None, subject: str, *, yes: bool, common:
     return 4 if done.pending else 1 if done.damaged else 0
 
 
-def _warn(damaged: Sequence[str], torn: int) -> None:
+def _warn(damaged: Sequence[str], torn: int, unended: int) -> None:
     if damaged:
         output.note(f"[yellow]warning[/] left out, since damaged: {output.plain(', '.join(damaged))}")
     if torn:
         output.note(f"[yellow]warning[/] {torn} records could not be read (cut short by a kill, or damaged)")
+    if unended:
+        output.note(
+            f"[yellow]warning[/] killed while they captured (or their disk was full): {unended} workers; "
+            "of each the last two seconds may be missing"
+        )
 
 
 def _short(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> tuple[list[str], list[list[object]]]:

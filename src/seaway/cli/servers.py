@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
@@ -14,6 +15,12 @@ from seaway import settings, sockets
 from seaway.cli import output
 from seaway.cli.options import COMMON, Common, Flag
 from seaway.core.errors import UserError
+
+_EXTRAS: Final = {
+    "grpc": ("grpc", "google.protobuf"),
+    "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+}
+"""The modules that an extra brings."""
 
 
 def up(
@@ -106,6 +113,11 @@ def _supervisor(run: Path, http: str, workers: int, allow_open: bool, chosen: se
 def _doors(chosen: settings.Settings, grpc: str | None, cert: Path | None, key: Path | None) -> list[str]:
     """The supervisor's arguments for the doors beside plain HTTP; those given win over the settings."""
     grpc = grpc or chosen.grpc
+    # All that a worker would refuse as it starts is refused here, since it would be started again for ever.
+    if grpc is not None:
+        _refuse_missing("grpc", f"the gRPC door ({grpc})")
+    if chosen.otlp is not None:
+        _refuse_missing("otel", "sending traces (the setting otlp)")
     words = [] if grpc is None else ["--grpc", grpc]
     if cert is None and key is None:
         cert = None if chosen.tls_cert is None else Path(chosen.tls_cert)
@@ -123,10 +135,26 @@ def _doors(chosen: settings.Settings, grpc: str | None, cert: Path | None, key: 
     if cert is not None and key is not None:
         from seaway.transport import tls
 
-        tls.Certificates(
-            cert, key, lambda _: None
-        )  # here, since a worker that refuses it is started for ever
+        tls.Certificates(cert, key, lambda _: None)
     return words
+
+
+def _refuse_missing(extra: str, what: str) -> None:
+    """Raises `UserError("missing_extra")` where a module of the extra is not installed; imports none of them."""
+    for module in _EXTRAS[extra]:
+        if not _installed(module):
+            raise UserError(
+                "missing_extra",
+                f"{what} needs {module}, which is not installed",
+                f"pip install 'seaway[{extra}]'",
+            )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that holds it
+        return False
 
 
 def _become(arguments: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -72,10 +72,11 @@ class ControlClient:
         path = f"{_path(endpoint, 'quality')}?{urlencode(asked)}"
         return msgspec.json.decode(self._ask("GET", path), type=Quality)
 
-    def follow(self, after: int) -> Iterator[Event]:
-        """Events after this number as they happen; ends when the control process ends."""
+    def follow(self, after: int, beat: Callable[[], None] | None = None) -> Iterator[Event]:
+        """Events after this number as they happen; ends when the control process ends. `beat` is called at least each
+        15 s; what it raises ends all."""
         connection = exchange.UnixConnection(self._socket, _TIMEOUT_S)
-        for data in exchange.events(connection, f"/events?after={after}"):
+        for data in exchange.events(connection, f"/events?after={after}", beat):
             yield msgspec.json.decode(data, type=Event)
 
     def _ask(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,9 +67,14 @@ def exchange(
     return response
 
 
-def events(connection: http.client.HTTPConnection, path: str) -> Iterator[bytes]:
-    """The `data:` lines of a Server-Sent Events stream, until the server or the caller ends it."""
-    for _, data in server_sent_events(connection, "GET", path):
+def events(
+    connection: http.client.HTTPConnection, path: str, beat: Callable[[], None] | None = None
+) -> Iterator[bytes]:
+    """The `data:` lines of a Server-Sent Events stream, until the server or the caller ends it.
+
+    `beat` is called for each comment, which a server sends where it has no event for a while; what it raises ends all.
+    """
+    for _, data in server_sent_events(connection, "GET", path, beat=beat):
         yield data
 
 
@@ -81,11 +86,12 @@ def server_sent_events(
     headers: Mapping[str, str] | None = None,
     *,
     whole: bool = False,
+    beat: Callable[[], None] | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """The events of an answer as they come, each its type ("" where it has none) and its data.
 
     The connection is closed at the end, also where the caller closes the iterator. Raises what `exchange` raises; with
-    `whole`, also where the connection ends inside the answer.
+    `whole`, also where the connection ends inside the answer. `beat` is called for each comment.
     """
     try:
         connection.request(
@@ -102,6 +108,9 @@ def server_sent_events(
                 kind = line[6:].strip().decode("utf-8", "replace")
             elif line.startswith(b"data:"):
                 data.append(line[5:].strip())
+            elif line.startswith(b":"):
+                if beat is not None:
+                    beat()
             elif not line.strip():
                 if data:
                     yield kind, b"\n".join(data)

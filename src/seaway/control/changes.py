@@ -141,14 +141,37 @@ def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: i
     return max(earlier)
 
 
-def rollback(state: DeploymentState, revision: Revision, by: auth.Principal, at_s: float) -> Plan:
-    """An earlier revision, wanted again; the rollback is a stored fact from here on."""
+def rollback(
+    state: DeploymentState, revision: Revision, live: Revision | None, by: auth.Principal, at_s: float
+) -> Plan:
+    """An earlier revision, wanted again; the rollback is a stored fact from here on. `live` is the one now live."""
     if revision.number == state.desired:
         return Plan(state, f"revision {revision.number} is the desired one already", revision)
     message = f"back to revision {revision.number} ({revision.ref})"
-    event = about(EventKind.ROLLBACK_REQUESTED, revision, by.name, at_s, message)
+    warnings = () if live is None else tuple(_recorded_otherwise(live.spec, revision.spec))
+    details = {"warnings": "; ".join(warnings)} if warnings else None
+    event = about(EventKind.ROLLBACK_REQUESTED, revision, by.name, at_s, message, details)
     new = msgspec.structs.replace(_wanted(state, revision.number), rollback=True)
-    return Plan(new, message, revision, (event,))
+    return Plan(new, message, revision, (event,), warnings=warnings)
+
+
+def _recorded_otherwise(was: Deployment, becomes: Deployment) -> Iterator[str]:
+    """What a return to a revision changes in what is recorded, which nobody asked for by name."""
+    old, new = was.record.rules, becomes.record.rules
+    changed = []
+    if old.capture_percent != new.capture_percent:
+        changed.append(f"capture is {new.capture_percent:g} % again (was {old.capture_percent:g} %)")
+    if old.retain_s != new.retain_s:
+        changed.append(f"retain is {becomes.record.retain} again (was {was.record.retain})")
+    if old.subject != new.subject:
+        changed.append(f"subject is {new.subject or 'none'} again (was {old.subject or 'none'})")
+    for name, before, after in (("redact", old.redact, new.redact), ("slices", old.slices, new.slices)):
+        if set(before) != set(after):
+            changed.append(
+                f"{name} is {', '.join(after) or 'none'} again (was {', '.join(before) or 'none'})"
+            )
+    if changed:
+        yield f"recording follows the revision: {'; '.join(changed)}"
 
 
 def delete(state: DeploymentState, by: auth.Principal, at_s: float) -> Plan:

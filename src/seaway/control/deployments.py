@@ -120,7 +120,8 @@ class Deployments:
                 revision = self._store.revision(endpoint, number)
                 if revision is None:
                     raise UserError("revision_not_found", f"{endpoint} has no revision {number}")
-                return changes.rollback(state, revision, principal, self._clock.now_s())
+                live = None if state.live is None else self._store.revision(endpoint, state.live)
+                return changes.rollback(state, revision, live, principal, self._clock.now_s())
 
             return self._commit(endpoint, promise, plan_rollback)
 

@@ -111,7 +111,10 @@ def _time(text: str, now_s: float) -> float:
         return max(0.0, now_s - deployments.seconds(text))
     except ValueError:
         pass  # then it is a point in time
-    return datetime.datetime.fromisoformat(events.parse_time(text)).timestamp()
+    try:
+        return datetime.datetime.fromisoformat(events.parse_time(text)).timestamp()
+    except UserError as error:
+        raise UserError(error.code, error.message, "such as 24h, 7d or 2026-11-22T09:00:00Z") from error
 
 
 def _number(text: str) -> int:

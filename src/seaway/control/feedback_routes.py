@@ -14,6 +14,7 @@ from seaway.control.routes import Parts, json_response
 from seaway.core.errors import UserError
 from seaway.core.feedback import MAX_BODY_BYTES
 from seaway.monitor.feedback.quality import BY_REVISION
+from seaway.wire import feedback_json
 
 
 async def take(parts: Parts, principal: Principal, request: Request) -> Response:
@@ -25,6 +26,7 @@ async def take(parts: Parts, principal: Principal, request: Request) -> Response
         await asyncio.to_thread(refusal, principal, Action.FEEDBACK, None, error.code, error.message)
         raise
     feedback = _feedback(parts)
+    feedback_json.refuse_encoding(request.headers.get("content-encoding"))
     body = await _body(request)
     return json_response(await feedback.take(principal, body, request.headers.get("content-type")))
 

@@ -66,6 +66,7 @@ CODES: Final[dict[str, str]] = {
     "image_unavailable": "The build context could not be made whole.",
     # gates and control
     "record_not_found": "Nothing is kept of a request of this id: it is too old, was not drawn, or never came.",
+    "records_unreadable": "The directory of what is kept of requests, or one in it, cannot be read.",
     "gate_failed": "The version's gate did not pass, so it may not take traffic.",
     "revision_failed": "The revision could not be loaded or did not answer its first prediction; traffic stayed where it was.",
     "nothing_to_roll_back": "The endpoint has no earlier revision to return to.",

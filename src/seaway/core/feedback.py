@@ -24,14 +24,16 @@ MAX_KPIS: Final = 16
 _MOST: Final = 1e150
 """Numbers beyond are refused: the square of an error must stay a number."""
 _TRUTHS: Final = {"true": "1", "false": "0"}
+NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_.:-]{0,63}\Z"
+REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9._:/+=@-]{1,128}\Z"
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z")
 
 Number: TypeAlias = Annotated[float, msgspec.Meta(ge=-_MOST, le=_MOST)]
 Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]{0,63}\Z")]
+Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Outcome: TypeAlias = Text | bool | Integer | Number
-RequestId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:/+=@-]{1,128}\Z")]
+RequestId: TypeAlias = Annotated[str, msgspec.Meta(pattern=REQUEST_ID_PATTERN)]
 """As the data plane takes and gives them (`wire.identity`)."""
 
 
@@ -56,7 +58,8 @@ class FeedbackAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was done with `rows` rows, durable when it is answered. An outcome, and each KPI, is one fact.
 
     `accepted`, `duplicates` and `conflicting` are all the facts; `pending` of the accepted ones wait for their
-    prediction to be seen.
+    prediction to be seen, and `unusable` ones will never count: their prediction is known, and has no such row, or no
+    answer that they could be compared with.
     """
 
     rows: int = 0
@@ -64,6 +67,7 @@ class FeedbackAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     duplicates: int = 0
     conflicting: int = 0
     pending: int = 0
+    unusable: int = 0
 
     def plus(self, other: FeedbackAnswer) -> FeedbackAnswer:
         """Both together."""

@@ -82,7 +82,8 @@ OutcomesOf: TypeAlias = Callable[[AnsweredBy, str], tuple[Outcome, ...]]
 
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much is kept: of all requests that ended since `complete_since_s`, `kept` of `seen` (sampled, see `rate`).
+    """How much is kept: of all requests that ended since `complete_since_s`, `kept` of `seen` (sampled, see `rate`),
+    but for what `killed` says.
 
     `complete_since_s` is None where nothing was ever recorded; older requests may be gone.
     """
@@ -94,6 +95,10 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     segments: int
     damaged: int = 0
     """Segments that cannot be read, and are left out."""
+    killed: int = 0
+    """Workers that were killed while they wrote: of each, up to the last two seconds are missing, and in no count."""
+    killed_at_s: float | None = None
+    """When the last request ended that the latest of them kept."""
 
     @property
     def rate(self) -> float:

@@ -125,7 +125,8 @@ class FeedbackState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The live quality of an endpoint for predictions answered from `since` until before `until`.
 
-    `groups_left_out` are those beyond the most that are told (the ones with the fewest outcomes).
+    `groups_left_out` are those beyond the most that are told (the ones with the fewest outcomes). `notes` say why
+    there may be no group: a revision or a slice of which no outcome is.
     """
 
     endpoint: str
@@ -135,3 +136,4 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: tuple[GroupQuality, ...]
     state: FeedbackState
     groups_left_out: int = 0
+    notes: tuple[str, ...] = ()

@@ -54,7 +54,8 @@ class Sink(Protocol):
     """What its blocks hold: all requests (for sinks that choose by themselves, and cheaply), those drawn at the rate that
     the recorder's budget allows, or those and every request that failed (5xx)."""
 
-    def take(self, block: Block) -> None: ...
+    def take(self, block: Block) -> int | None:
+        """How many of the requests it kept; None means all of them."""
 
     def tick(self, now_s: float) -> None:
         """About once a second, `now_s` since 1970: write what is due to be written."""

@@ -9,7 +9,7 @@ from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
 from seaway.serve import media
-from seaway.serve.door import Answer, Door
+from seaway.serve.door import Answer, Decoded, Door
 from seaway.serve.routes import Target
 from seaway.transport.exchange import Exchange
 from seaway.wire import identity, trace_context
@@ -71,6 +71,12 @@ class Call(Job):
         self.ended_s = 0.0
         self.running = False
         """Whether the engine has it, and its handle counts it."""
+
+    def understood(self, decoded: Decoded) -> None:
+        """Take what the door read. An id in the body names the request where no header does."""
+        self.tensors, self.encode, self.checked, named = decoded
+        if named is not None and self.head.request_id is None:
+            self.request_id = named
 
     @property
     def door(self) -> str:

@@ -22,12 +22,14 @@ class Answer(NamedTuple):
 class Decoded(NamedTuple):
     """A request behind its door. `encode(outputs, endpoint, revision number)` writes its answer.
 
-    `checked`: no input can hold NaN where the Signature allows none.
+    `checked`: no input can hold NaN where the Signature allows none. `request_id` is what the body itself names the
+    request, as a plain token.
     """
 
     tensors: Tensors
     encode: Callable[[Tensors, str, int], Answer]
     checked: bool = False
+    request_id: bytes | None = None
 
 
 class Door(Protocol):

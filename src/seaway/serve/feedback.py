@@ -58,6 +58,7 @@ class FeedbackDoor:
             "content-type": feedback_json.media_of(request.headers.get("content-type")),
             "x-request-id": call.request_id.decode("ascii"),
         }
+        feedback_json.refuse_encoding(request.headers.get("content-encoding"))
         body = await request.body()
         if self._waiting_bytes and self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
             raise TemporaryError(

@@ -27,7 +27,7 @@ _CODES: Final = {code.name: code for code in grpc.StatusCode}
 class GrpcCall:
     """One call, seen from its own thread and from the event loop's.
 
-    `key` is the request id, by which traffic is split; `endpoint` is "" until one was found, so that metric labels stay
+    `key` splits traffic: the request id that the metadata name, else one of ours. `endpoint` is "" until one was found, so that metric labels stay
     bounded. `inside` is written on the loop alone: its handle counts the call.
     """
 
@@ -35,6 +35,7 @@ class GrpcCall:
         "_context",
         "_lock",
         "_metadata",
+        "_named",
         "endpoint",
         "error",
         "handle",
@@ -42,6 +43,7 @@ class GrpcCall:
         "job",
         "key",
         "outputs",
+        "request_id",
         "started_s",
     )
 
@@ -58,7 +60,15 @@ class GrpcCall:
         self._lock.acquire()
         self._metadata: dict[str, object] = dict(context.invocation_metadata() or ())
         given = identity.request_id(self._said("x-request-id"))
-        self.key = (given or identity.new_request_id()).decode("ascii")
+        self._named = given is not None
+        self.request_id = given or identity.new_request_id()
+        self.key = self.request_id.decode("ascii")
+
+    def understood(self, protocol_id: str) -> None:
+        """Take the message's own `id`, which names the request where the metadata do not."""
+        named = None if self._named else identity.protocol_id(protocol_id)
+        if named is not None:
+            self.request_id = named
 
     def _said(self, key: str) -> bytes | None:
         """What the call's metadata say; keys that end in -bin, whose values are bytes, are not asked for."""
@@ -109,11 +119,6 @@ class GrpcCall:
         return left_s
 
     @property
-    def request_id(self) -> bytes:
-        """`key` as the error log takes it."""
-        return self.key.encode("ascii")
-
-    @property
     def trace_id(self) -> str | None:
         """The trace that the client's `traceparent` names."""
         found = trace_context.parse_traceparent(self.traceparent)
@@ -130,11 +135,12 @@ class GrpcCall:
 
     def metadata(self, traced: bool) -> tuple[tuple[str, str], ...]:
         """What every answer says; with `traced`, also which span a sampled client's call has."""
+        request_id = self.request_id.decode("ascii")
         if self.handle is None:
-            return (("x-request-id", self.key),)
+            return (("x-request-id", request_id),)
         revision = self.handle.revision
         found = (
-            ("x-request-id", self.key),
+            ("x-request-id", request_id),
             ("seaway-revision", str(revision.number)),
             ("seaway-digest", revision.digest),
         )

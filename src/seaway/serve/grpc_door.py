@@ -145,6 +145,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def _infer(self, data: bytes, call: GrpcCall) -> bytes:
         request = oip_grpc.Request(data)
+        call.understood(request.id)
         call.watch(self._bridge, self._leave)
         large = len(data) >= _LARGE_BYTES
         self._bridge.post(lambda: self._begin(call, request, len(data), large))

@@ -52,7 +52,7 @@ class Predictions:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        call.tensors, call.encode, call.checked = door.decode(head.headers, body, handle.signature)
+        call.understood(door.decode(head.headers, body, handle.signature))
         self._run(call, handle, door)
 
     def _run(self, call: Call, handle: Handle, door: Door) -> None:
@@ -74,8 +74,8 @@ class Predictions:
         """Leaves the handle, which counts the call already."""
         exchange = call.exchange
         try:
-            call.tensors, call.encode, call.checked = await asyncio.to_thread(
-                door.decode, call.head.headers, exchange.body, handle.signature
+            call.understood(
+                await asyncio.to_thread(door.decode, call.head.headers, exchange.body, handle.signature)
             )
             if not exchange.gone:
                 self._run(call, handle, door)

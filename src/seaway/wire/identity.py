@@ -21,6 +21,11 @@ def request_id(given: bytes | None) -> bytes | None:
     return given if given is not None and _REQUEST_ID.match(given) else None
 
 
+def protocol_id(given: str | None) -> bytes | None:
+    """The `id` inside an Open Inference Protocol request as a request id, None where it is none or no plain token."""
+    return request_id(given.encode("utf-8", "replace")) if given else None
+
+
 def new_request_id() -> bytes:
     """One of our own, that no other process gives."""
     return b"%b-%x" % (_prefix, next(_numbers))

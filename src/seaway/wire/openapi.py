@@ -36,7 +36,10 @@ _COMPONENTS: Final[Json] = {
 
 
 _REQUEST_ID: Final[Json] = {
-    "x-request-id": {"description": "The client's own, where it sent one.", "schema": {"type": "string"}}
+    "x-request-id": {
+        "description": "The client's own, where it sent one (here, or as the protocol's id).",
+        "schema": {"type": "string"},
+    }
 }
 _EVENTS: Final[Json] = {
     "type": "object",

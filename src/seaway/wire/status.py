@@ -88,6 +88,7 @@ STATUS: Final[dict[str, Status]] = {
     "image_unavailable": _AWAY,
     # gates and control
     "record_not_found": _NOT_FOUND,
+    "records_unreadable": _FAULT,
     "gate_failed": _REFUSED,
     "revision_failed": _REFUSED,
     "nothing_to_roll_back": _REFUSED,

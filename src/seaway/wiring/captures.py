@@ -12,6 +12,7 @@ import msgspec
 from seaway.core.bundles import parse_name
 from seaway.core.captures import QueryAnswer, RecordQuery
 from seaway.core.errors import UserError
+from seaway.monitor import readable
 from seaway.monitor.capture import files as capture_files
 from seaway.monitor.capture import segments
 from seaway.wiring import adapters
@@ -21,11 +22,13 @@ NEWEST: Final = "SELECT * FROM records ORDER BY received_at DESC, request_id, ro
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An answer, and what it could not be made from: damaged segments by file name, and torn records."""
+    """An answer, and what it could not be made from: damaged segments by file name, torn records, and workers
+    that were killed while they captured (`segments.View`)."""
 
     answer: QueryAnswer
     damaged: tuple[str, ...]
     torn: int
+    unended: int
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -35,18 +38,20 @@ class Exported(msgspec.Struct, frozen=True):
     rows: int
     damaged: tuple[str, ...]
     torn: int
+    unended: int
 
 
 def ask(home: Home, endpoint: str, sql: str, since_s: float, limit: int | None) -> Found:
     """Run one SELECT over the view `records`. Raises `UserError` (`endpoint_not_found`, `invalid_query`, `missing_extra`)."""
     with _open(home, endpoint, since_s) as (query, view):
-        return Found(query.ask(sql, limit), view.damaged, view.torn)
+        return Found(query.ask(sql, limit), view.damaged, view.torn, view.unended)
 
 
 def export(home: Home, endpoint: str, sql: str, since_s: float, path: Path) -> Exported:
     """Write all that a SELECT finds to a `.parquet` or `.csv` file. Raises as `ask`, and `invalid_request`."""
     with _open(home, endpoint, since_s) as (query, view):
-        return Exported(str(path), query.export(sql, str(path)), view.damaged, view.torn)
+        rows = query.export(sql, str(path))
+        return Exported(str(path), rows, view.damaged, view.torn, view.unended)
 
 
 @contextlib.contextmanager
@@ -60,9 +65,12 @@ def _open(home: Home, endpoint: str, since_s: float) -> Iterator[tuple[RecordQue
 
 def _known(home: Home, endpoint: str) -> None:
     parse_name(endpoint)
-    if not capture_files.directory(home.paths.records, endpoint).is_dir():
+    place = capture_files.directory(home.paths.records, endpoint)
+    readable.check(home.paths.records, place.parent, place)
+    if not place.is_dir():
         raise UserError(
             "endpoint_not_found",
             f"nothing was captured of {endpoint}",
-            "set `record: {capture: 10%}` in its endpoint file, deploy it and send it requests",
+            "`record: {capture: 10%}` in its endpoint file keeps a tenth of what is answered from then on; "
+            "where that is set, a request can be read about two seconds after its end",
         )

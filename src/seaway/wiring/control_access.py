@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -42,7 +42,7 @@ class Control(Protocol):
     def feedback(self, body: bytes, content_type: str) -> FeedbackAnswer: ...
     def quality(self, endpoint: str, asked: Mapping[str, str]) -> Quality: ...
     def erase(self, request: views.EraseRequest) -> views.Erased: ...
-    def follow(self, after: int) -> Iterator[Event]: ...
+    def follow(self, after: int, beat: Callable[[], None] | None = None) -> Iterator[Event]: ...
 
 
 @contextlib.contextmanager

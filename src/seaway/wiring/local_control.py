@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 import msgspec
@@ -85,7 +85,7 @@ class LocalControl:
     def _feedback(self) -> Feedback:
         return open_feedback(self._home.paths.records, self._home.clock)
 
-    def follow(self, after: int) -> Iterator[Event]:
+    def follow(self, after: int, beat: Callable[[], None] | None = None) -> Iterator[Event]:
         """The events there are: with no loop running, none will follow."""
         yield from self._deployments.events(self._principal, after)
 

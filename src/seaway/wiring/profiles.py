@@ -12,6 +12,7 @@ from seaway.core.bundles import Digest, ModelRef
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.profiles import CategoricalSummary, NumericSummary, ReferenceProfile, quantile
 from seaway.core.summaries import ColumnSummary
+from seaway.monitor import readable
 from seaway.monitor.summaries import windows
 from seaway.wiring.home import Home
 
@@ -85,9 +86,10 @@ def ask(home: Home, endpoint: str, revision: int | None, since_s: float) -> Prof
     """What was summarised of a revision (of the newest, without one) since then; None where nothing was.
 
     Reads files alone, so it needs no server. Raises `UserError("endpoint_not_found")` where no worker ever wrote a
-    summary of this endpoint.
+    summary of this endpoint, and `PermanentError("records_unreadable")`.
     """
     root, now_s = home.paths.records, home.clock.now_s()
+    readable.check(root, root / endpoint, root / endpoint / windows.DIRECTORY)
     if not windows.revisions(root, endpoint):
         raise UserError(
             "endpoint_not_found",

@@ -87,15 +87,16 @@ def main() -> None:
         return recorders.make(root, place.slot, options, rules, clock)
 
     sources = Sources(open_bundle, adapters.runtime, sample, lambda _, bundle: isolate(bundle))
-    open_grpc = None if place.grpc is None else grpc_door()
     factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         try:
+            open_grpc = None if place.grpc is None else grpc_door()
             forward = None if arguments.control is None else ControlForward(arguments.control)
             version = seaway.__version__
             runner.run(worker.run(place, sources, isolate, clock, version, record, open_grpc, forward))
         except SeawayError as error:
-            log.write_line(f"seaway: {error.code}: {error.message}")
+            hint = "" if error.hint is None else f" ({error.hint})"
+            log.write_line(f"seaway: worker {place.slot} cannot start: {error.code}: {error.message}{hint}")
             sys.exit(status.STATUS[error.code].exit_code)
         os._exit(0)  # a model that never returns must not hold the process: its threads are not joined
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from seaway.cli import endpoints_view
+from seaway.cli.patience import PATIENCE_S
 from seaway.control import views
 from seaway.core.bundles import Digest
 from seaway.core.errors import TemporaryError, UserError
@@ -20,7 +21,7 @@ class Told:
         self._events = events
         self._ends = ends
 
-    def follow(self, after: int) -> Iterator[Event]:
+    def follow(self, after: int, beat: Callable[[], None] | None = None) -> Iterator[Event]:
         yield from (event for event in self._events if event.seq > after)
         assert self._ends, "the verb waits for ever"
 
@@ -39,7 +40,7 @@ def accepted(revision: int | None) -> views.Accepted:
 
 
 def follow(told: Told, revision: int | None) -> views.Accepted:
-    return endpoints_view.follow(told, accepted(revision), lambda _: None)  # type: ignore[arg-type]
+    return endpoints_view.follow(told, accepted(revision), lambda _: None, lambda: 0.0)  # type: ignore[arg-type]
 
 
 DEPLOY, ROLLBACK, DELETE = (
@@ -100,3 +101,53 @@ def test_l06_a_server_that_goes_away_is_temporary() -> None:
     with pytest.raises(TemporaryError) as caught:
         follow(Told(event(11, DEPLOY, 2), ends=True), 2)
     assert (caught.value.code, caught.value.hint) == ("control_unavailable", "seaway status")
+
+
+class Beating:
+    """A server whose workers are `workers[n]` at the n-th beat, each beat 15 s after the last; no event ever comes."""
+
+    def __init__(self, *workers: tuple[views.WorkerStatus, ...]) -> None:
+        self._workers = workers
+        self.beats = 0
+
+    def now_s(self) -> float:
+        return 15.0 * self.beats
+
+    def status(self) -> views.Status:
+        return views.Status((), self._workers[self.beats - 1])
+
+    def follow(self, after: int, beat: Callable[[], None]) -> Iterator[Event]:
+        for _ in self._workers:
+            self.beats += 1
+            beat()
+        yield event(11, DEPLOY, 2)
+        yield event(12, EventKind.REVISION_LIVE, 2)
+
+
+def waiting(server: Beating) -> tuple[list[str], views.Accepted]:
+    said: list[str] = []
+    done = endpoints_view.follow(server, accepted(2), said.append, server.now_s)  # type: ignore[arg-type]
+    return said, done
+
+
+def worker(pid: int, *, ready: bool) -> views.WorkerStatus:
+    return views.WorkerStatus(0, pid, ready, False, 1, 0)
+
+
+def test_a_deploy_that_no_worker_takes_ends_and_says_where_to_look() -> None:
+    crashing = [((worker(pid, ready=False),) if pid % 2 else ()) for pid in range(100)]
+    server = Beating(*crashing)
+    with pytest.raises(TemporaryError) as caught:
+        waiting(server)
+    assert caught.value.code == "not_ready" and "no worker has been ready" in caught.value.message
+    assert "seaway up" in (caught.value.hint or "")
+    assert server.now_s() == PATIENCE_S
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_deploy_waits_for_workers_that_stay(ready: bool) -> None:
+    gone: list[tuple[views.WorkerStatus, ...]] = [()] * 6
+    alive = [(worker(7, ready=ready),)] * 20
+    said, done = waiting(Beating(*gone, *alive, *gone))
+    assert done.revision == 2
+    assert [line for line in said if "no worker is ready" in line]

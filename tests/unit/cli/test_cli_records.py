@@ -54,6 +54,7 @@ def test_sql_and_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "more": False,
         "damaged": [],
         "torn": 0,
+        "unended": 0,
     }
     _, out, _ = run(capsys, home, "prices", "--since", "2023-11-14T22:13:24Z", "--json")
     assert [row[0] for row in json.loads(out)["rows"]] == ["request-5", "request-4"]

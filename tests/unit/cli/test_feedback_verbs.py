@@ -87,7 +87,7 @@ def test_import_without_a_server_and_again(tmp_path: Path, capsys: pytest.Captur
     words = ["feedback", "import", str(path), "--home", str(tmp_path / "home")]
     assert main.main([*words, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
-    assert first == {"rows": 2, "accepted": 3, "duplicates": 0, "conflicting": 0, "pending": 3}
+    assert first == {"rows": 2, "accepted": 3, "duplicates": 0, "conflicting": 0, "pending": 3, "unusable": 0}
     assert main.main(words) == 0
     shown = capsys.readouterr().out
     assert "2 rows, 3 facts" in shown
@@ -154,3 +154,26 @@ def test_the_tables_fit_in_100_columns(
 def test_without_outcomes_it_says_how_to_send_them(capsys: pytest.CaptureFixture[str]) -> None:
     verbs._print_quality(quality())
     assert "seaway feedback import FILE" in capsys.readouterr().out
+
+
+def test_classes_that_no_answer_was_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that another revision answered are not."""
+    scores = (
+        (ClassScore("yes", 5, 9, 4, 0, 0, 0), ClassScore("banana", 2, 0, 0, 0, 0, 0), ClassScore("rare", 1, 0, 0, 0, 0, 0)),
+        (ClassScore("rare", 1, 1, 1, 1, 1, 1), ClassScore("[b]", 1, 0, 0, 0, 0, 0)),
+    )  # fmt: skip
+    groups = [
+        GroupQuality(n, 8, classes=msgspec.structs.replace(CLASSES, classes=found))
+        for n, found in enumerate(scores)
+    ]
+    verbs._print_quality(quality(*groups))
+    told = capsys.readouterr()
+    shown = " ".join((told.out + told.err).split())
+    assert "3 outcomes name classes that the model never answered: banana, [b]" in shown
+    assert "share is - where answered rows are not counted" in shown
+
+
+def test_what_is_asked_for_in_vain_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    verbs._print_quality(msgspec.structs.replace(quality(), notes=("no outcome was told of revision 9",)))
+    told = capsys.readouterr()
+    assert "no outcome was told of revision 9" in told.out + told.err

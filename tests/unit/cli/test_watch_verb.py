@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import watch_values as v
@@ -63,7 +63,7 @@ class FakeControl:
     def live_at(self, at: str, endpoint: str | None = None) -> tuple[()]:
         raise NotImplementedError
 
-    def follow(self, after: int) -> Iterator[Event]:
+    def follow(self, after: int, beat: Callable[[], None] | None = None) -> Iterator[Event]:
         raise NotImplementedError
 
 

@@ -12,7 +12,7 @@ from seaway.control import changes, views
 from seaway.core import reconciliation as core
 from seaway.core.bundles import ModelRef
 from seaway.core.checks import CheckResult, GateReport, Measurement, Verdict
-from seaway.core.deployments import Backend, Deployment, LimitsSection, Phase, Replicas
+from seaway.core.deployments import Backend, Deployment, LimitsSection, Phase, RecordSection, Replicas
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.ports import Change
 
@@ -286,3 +286,20 @@ def test_a_row_that_takes_longer_than_the_endpoints_deadline_is_told(
     report = GateReport(digest_of("prices", 1), "prices:v1", Verdict.PASSED, (latency,), "now")
     judged = changes.judge(spec, plane.bundles.resolve(ModelRef("prices", 1)), report, None)
     assert any("6,200 ms" in warning and "1,000 ms" in warning for warning in judged.warnings) is told
+
+
+def test_a_rollback_says_that_recording_goes_back_with_the_revision(plane: Plane) -> None:
+    deploy_live(plane, 1)
+    record = RecordSection(capture="10%", redact=("name",), retain="7d", slices=("region",))
+    spec = Deployment(1, "prices", Backend(bundle="prices:v2"), record=record)
+    plane.deployments.deploy(OWNER, "prices", views.DeployRequest(spec=spec))
+    make_live(plane)
+    (warning,) = plane.deployments.rollback(OWNER, "prices").warnings
+    assert warning.startswith("recording follows the revision: capture is 0 % again (was 10 %)")
+    assert "retain is 30d again (was 7d)" in warning and "redact is none again (was name)" in warning
+    assert plane.store.events()[-1].details["warnings"] == warning
+
+
+def test_a_rollback_that_leaves_recording_alone_says_nothing_of_it(plane: Plane) -> None:
+    deploy_live(plane, 1, 2)
+    assert plane.deployments.rollback(OWNER, "prices").warnings == ()

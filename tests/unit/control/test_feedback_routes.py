@@ -171,3 +171,14 @@ def test_after_close_feedback_is_sent_to_the_next_process(service: Service) -> N
     answer = service.send(b'{"request_id":"a","outcome":1}')
     assert (answer.status, answer.json()["code"]) == (503, "draining")
     assert "retry-after" in answer.headers
+
+
+def test_a_compressed_body_is_refused(service: Service) -> None:
+    answer = service.send(b'{"request_id":"a","outcome":"yes"}', **{"content-encoding": "gzip"})
+    assert answer.status == 415 and b"send the body as it is" in answer.body
+
+
+def test_a_bad_time_names_all_forms(service: Service) -> None:
+    answer = service.call("GET", "/endpoints/prices/quality?since=24x")
+    hint = msgspec.json.decode(answer.body)["hint"]
+    assert answer.status == 400 and all(form in hint for form in ("24h", "7d", "2026-11-22T09:00:00Z"))

@@ -103,6 +103,17 @@ def test_the_pass_side_of_predictions_is_fair_for_any_set_on_the_margin() -> Non
     assert 0.5 < mean <= 1.0
 
 
+def test_the_pass_side_of_predictions_is_fair_in_many_answers_too() -> None:
+    """Two groups, exactly 0.4 apart, 30 answers of each arm: Hoeffding's bound is nearly reached here."""
+    groups = predictions.Groups((0.3, 0.7), classes=("a",))
+    fresh, n, mean = predictions.begin(groups, 0.0, margin=0.4), 30, 0.0
+    of_candidate, of_stable = chances(n, 0.7), chances(n, 0.3)
+    for c, s in itertools.product(range(n + 1), repeat=2):
+        seen = predictions.seen(fresh, 1.0, (c, n - c), (s, n - s))
+        mean += float(of_candidate[c] * of_stable[s]) * math.exp(seen.log_pass)
+    assert 0.5 < mean <= 1.0
+
+
 def test_late_starts_never_pay_in_more_than_the_whole() -> None:
     shares = [paid_in(starts) for starts in range(10_000)]
     assert shares[0] == 0.5

@@ -84,9 +84,10 @@ class MemorySink:
     def wants(self, rules: RecordRules) -> bool:
         return self.takes == "all"
 
-    def take(self, block: Block) -> None:
+    def take(self, block: Block) -> int | None:
         self._before()
         self.blocks.append(block)
+        return None
 
     def tick(self, now_s: float) -> None: ...
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from outcome_lookups import Lookup, Made, answered
@@ -168,3 +169,22 @@ def test_the_share_of_answers_with_an_outcome(tmp_path: Path, lookup: Lookup, ou
 
 def test_a_home_without_outcomes_has_no_groups(tmp_path: Path) -> None:
     assert quality.read(tmp_path, DAY).groups == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "note"),
+    [
+        ({"revision": 9}, "revision 9; there are outcomes of revisions: 1"),
+        ({"by": "regoin"}, "slice 'regoin'; their slices: region"),
+        ({"only": ("regoin", "eu")}, "slice 'regoin'; their slices: region"),
+        ({"only": ("region", "nowhere")}, None),
+        ({}, None),
+    ],
+)
+def test_a_revision_or_slice_that_no_outcome_has_is_noted(
+    tmp_path: Path, lookup: Lookup, outcomes: Outcomes, question: dict[str, object], note: str | None
+) -> None:
+    lookup.made["a"] = answered("yes")
+    outcomes.add([[Fact("a", 0, "", "yes", None, None, '{"region":"eu"}')]], HOUR_S)
+    found = quality.read(tmp_path, msgspec.structs.replace(DAY, **question))
+    assert (note is None and found.notes == ()) or (note is not None and note in found.notes[0])

@@ -304,18 +304,6 @@ def test_a_directory_that_cannot_be_made_is_an_error_each_time(tmp_path: Path) -
     assert len(provenance_files.find(tmp_path, b"r")) == 1
 
 
-def test_records_that_somebody_removed_are_begun_anew(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    kept = sink(tmp_path, clock=clock)
-    kept.take(fakes.block([fakes.number(b"a", 1.0)]))
-    for path in (tmp_path / "_requests").iterdir():
-        path.unlink()
-    clock.advance(61.0)
-    kept.tick(fakes.BASE_S + 61.0)
-    kept.take(fakes.block([fakes.number(b"b", 1.0)]))
-    assert len(provenance_files.find(tmp_path, b"b")) == 1
-
-
 def test_w12_of_a_request_only_its_answers_and_the_chosen_slices_are_written(tmp_path: Path) -> None:
     secret = "jane.doe@example.org"
     requests = [fakes.labels(b"r-1", "up", cities=[secret]), fakes.Ended(b"r-2", traceparent=secret.encode())]

@@ -18,6 +18,7 @@ from seaway.core.ledger import Page
 from seaway.core.records import RecordRules
 from seaway.monitor.recording import keeping, seconds
 from seaway.monitor.recording.recorder import BLOCK_HELD, DRAWN_WHOLE, Recorder
+from seaway.monitor.sinks import Block
 
 
 def outputs(*values: float) -> dict[str, np.ndarray]:
@@ -162,6 +163,27 @@ def test_a_sink_that_fails_is_said_once_and_the_others_go_on(tmp_path: Path) -> 
     assert sink_counts(one, "dropped")["broken"] == 3 * BLOCK_HELD
     assert sink_counts(one, "kept")["whole"] == whole.requests == 3 * BLOCK_HELD
     assert len(said) == 1 and "No space left" in said[0]
+
+
+def test_a_sink_counts_as_kept_what_it_says(tmp_path: Path) -> None:
+    class Half(MemorySink):
+        def take(self, block: Block) -> int:
+            super().take(block)
+            return len(block.requests) // 2
+
+    clock, half = FakeClock(), Half("all", "half")
+    one = recorder(tmp_path, clock, [half])
+
+    async def scenario() -> None:
+        one.begin()
+        revision = handle(clock)
+        for _ in range(BLOCK_HELD):
+            tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 10)
+
+    run(scenario)
+    one.close()
+    assert half.requests == BLOCK_HELD
+    assert sink_counts(one, "kept")["half"] == BLOCK_HELD // 2
 
 
 def test_seconds_that_cannot_be_written_are_counted_as_dropped(tmp_path: Path) -> None:

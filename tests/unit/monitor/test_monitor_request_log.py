@@ -125,7 +125,8 @@ def test_the_choice_decides_which_requests_get_a_line(
 ) -> None:
     log = sink(tmp_path / "log", logged)
     codes = ("200", "internal", "wrong_shape")
-    log.take(fakes.block([fakes.Ended(b"r-%d" % (n + 1), code=code) for n, code in enumerate(codes)]))
+    block = fakes.block([fakes.Ended(b"r-%d" % (n + 1), code=code) for n, code in enumerate(codes)])
+    assert log.take(block) == len(written)
     log.close()
     assert log.takes == takes
     assert log.wants(RecordRules()) == (takes == "all")

@@ -238,3 +238,13 @@ def test_what_is_asked_again_and_again_reads_no_whole_table(
         steps = [step for _, _, _, step in plan]
     assert any("INDEX facts_unjoined" in step for step in steps)
     assert not [step for step in steps if step.startswith("SCAN facts")]
+
+
+def test_what_can_never_count_is_told_at_once(lookup: Lookup, outcomes: Outcomes) -> None:
+    lookup.made["a"] = answered("yes", "no")
+    lookup.made["n"] = answered(1.5)
+    beyond, no_number, good = fact("a", "no", row=2), fact("n", "banana"), fact("a", "no")
+    (answer,) = outcomes.add([[beyond, no_number, good]], NOW_S)
+    assert answer == FeedbackAnswer(accepted=3, unusable=2)
+    (again,) = outcomes.add([[beyond, no_number, good]], NOW_S)
+    assert again == FeedbackAnswer(duplicates=3)

@@ -121,6 +121,16 @@ def test_r10_a_media_type_that_is_not_taken_goes_no_further() -> None:
     assert error.code == "unsupported_media_type"
 
 
+def test_a_compressed_body_goes_no_further() -> None:
+    async def never(body: bytes, headers: object) -> Awaitable[None]:
+        raise AssertionError("it was handed on")
+
+    compressed = request(b"x")
+    compressed.scope["headers"].append((b"content-encoding", b"gzip"))
+    error = refusal(lambda: asyncio.run(FeedbackDoor(never, Counter()).post(compressed)))  # type: ignore[arg-type]
+    assert (error.code, error.hint) == ("unsupported_media_type", "send the body as it is")
+
+
 def test_r07_only_feedback_may_be_large() -> None:
     async def limits() -> list[int]:
         server = Server()

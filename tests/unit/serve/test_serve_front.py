@@ -120,3 +120,34 @@ def test_r08_r10_media_that_no_door_takes_is_refused_by_its_head(header: tuple[b
 
 async def _head(server: Server, exchange: Exchange) -> int:
     return server.front.head(exchange)
+
+
+INFER = b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}],"id":"%b"}'
+
+
+@pytest.mark.parametrize(
+    ("named", "header", "known_as"),
+    [
+        (b"order-17", None, "order-17"),
+        (b"order-17", b"from-header", "from-header"),
+        (b"order-17", b"two words", "order-17"),
+        (b"no token", None, None),
+        (b"", None, None),
+        (b"\\u00e9", None, None),
+        (b"a" * 129, None, None),
+    ],
+)
+def test_the_id_of_a_protocol_request_is_its_request_id(
+    named: bytes, header: bytes | None, known_as: str | None
+) -> None:
+    server = Server()
+    headers = [] if header is None else [(b"x-request-id", header)]
+
+    async def scenario() -> tuple[int, dict[str, str], bytes]:
+        return await server.ask("/v2/models/e/infer", INFER % named, headers=headers)
+
+    status, told, _ = asyncio.run(scenario())
+    (kept,) = server.recorder.requests
+    given = told["x-request-id"]
+    assert (status, kept.request_id.decode()) == (200, given)
+    assert given == known_as or (known_as is None and given.encode() != named)

@@ -8,7 +8,7 @@ import pytest
 
 from seaway.core.errors import UserError
 from seaway.core.feedback import MAX_BODY_BYTES, MAX_ROWS, FeedbackRow
-from seaway.wire.feedback_json import read_rows
+from seaway.wire.feedback_json import read_rows, refuse_encoding
 
 LINES = "application/x-ndjson"
 A, B = FeedbackRow("a", outcome=1), FeedbackRow("b", outcome="yes")
@@ -88,3 +88,26 @@ def test_r10_other_media_are_not_read(media: str) -> None:
     with pytest.raises(UserError, match=re.escape(media)) as raised:
         read_rows(b"[]", media)
     assert raised.value.code == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "said"),
+    [
+        (b'{"request_id":"a b","outcome":1}', None, r"row 1: a request id is 1 to 128 of .* \(field `request_id`\)"),
+        (b'{"request_id":"a","kpi":{"a b":1}}', None, r"row 1: a name is a letter or _"),
+        (b'{"request_id":"a","outcome":"\\ud800"}', None, r"the body .* half of a surrogate pair"),
+        (b'{"request_id":"a","outcome":1}\n\n{"request_id":"a","outcome":"\\ud800"}', LINES, r"row 2 .* half of a surrogate"),
+        (b'{"request_id":"a","outcome":1}\n{"request_id":"\xff","outcome":1}', LINES, r"row 2 .* not UTF-8"),
+        (b'{"request_id":"a","outcome":"\\ud83d\\ude00"', None, r"(?!.*surrogate)"),
+        (b'{"request_id":"a","outcome":"\\\\ud800"', None, r"(?!.*surrogate)"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_is_wrong_in_words(body: bytes, media: str | None, said: str) -> None:
+    with pytest.raises(UserError) as raised:
+        read_rows(body, media)
+    assert re.match(said, raised.value.message) and "\\Z" not in raised.value.message
+
+
+@pytest.mark.parametrize("given", [None, "", "identity", " Identity"])
+def test_a_body_as_it_is_is_taken(given: str | None) -> None:
+    refuse_encoding(given)

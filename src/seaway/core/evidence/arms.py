@@ -126,6 +126,7 @@ def seen(arms: Arms, look: Look) -> Arms:
     arms = msgspec.structs.replace(arms, at_s=look.at_s, last=look, looks=arms.looks + 1, fault=None)
     if look.candidate == 0 or look.stable == 0:
         return msgspec.structs.replace(arms, dropped=arms.dropped + 1)
+    arms = msgspec.structs.replace(arms, dispersion=dispersion.closed(arms.dispersion, look.at_s))
     return _learnt(_bet(arms, look), look)
 
 

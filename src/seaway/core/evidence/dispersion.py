@@ -35,17 +35,23 @@ class Dispersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_candidate: Categories = ()
 
 
+def closed(found: Dispersion, at_s: float) -> Dispersion:
+    """With the open block closed, where a look at that time is of a later one; to be called before the look's bets."""
+    block_s = math.floor(at_s / BLOCK_S) * BLOCK_S
+    if found.open_s is None or block_s == found.open_s:
+        return found
+    return Dispersion(
+        _closed(found.stable, found.open_stable), _closed(found.candidate, found.open_candidate)
+    )
+
+
 def seen(found: Dispersion, at_s: float, candidate: Categories, stable: Categories) -> Dispersion:
     """With one more look: counts by category of each arm, empty where there is only the other one."""
-    block_s = math.floor(at_s / BLOCK_S) * BLOCK_S
-    if found.open_s is not None and block_s != found.open_s:
-        found = Dispersion(
-            _closed(found.stable, found.open_stable), _closed(found.candidate, found.open_candidate)
-        )
+    found = closed(found, at_s)
     return Dispersion(
         found.stable,
         found.candidate,
-        block_s,
+        math.floor(at_s / BLOCK_S) * BLOCK_S,
         _added(found.open_stable, stable),
         _added(found.open_candidate, candidate),
     )

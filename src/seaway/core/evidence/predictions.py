@@ -97,6 +97,7 @@ class Predictions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def log_pass(self) -> float:
+        """log E against every set of answers at once, in this step."""
         speeds = np.array(_SPEEDS) * self.margin
         distance = distance_of(np.array(self.step), self.groups.ordered)
         gained = speeds * (self.margin * self.step_weight - distance) - speeds**2 * self.step_weight / 8
@@ -150,6 +151,7 @@ def seen(found: Predictions, at_s: float, candidate: tuple[int, ...], stable: tu
     found = msgspec.structs.replace(found, at_s=at_s, looks=found.looks + 1, fault=None)
     if sum(candidate) == 0 or sum(stable) == 0:
         return found
+    found = msgspec.structs.replace(found, dispersion=dispersion.closed(found.dispersion, at_s))
     gained = _fail_gains(found, np.array(candidate, dtype=np.float64), np.array(stable, dtype=np.float64))
     fail = wealth.grown(found.fail, gained[np.newaxis], at_s - found.started_s)
     return _learnt(msgspec.structs.replace(found, fail=fail), candidate, stable)

@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from seaway.core import ledger
-from seaway.core.evidence.streams import Look
+from seaway.core.evidence.streams import Look, Margin
 from seaway.core.ledger import Counts, Sparse
 
 
@@ -29,13 +29,19 @@ def overdue(at_s: float, candidate: Counts, stable: Counts) -> Look:
 class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From which bin of the ledger on a request is slow, for each arm, and the stable's share of slow ones before.
 
-    The margin lies on the axis of time, so these are tested without one (`Margin(1.0, 0.0)`): if the candidate's times
-    are at most `factor` times the stable's, its share above the second threshold is at most the stable's above the first.
+    The margin lies on the axis of time: if the candidate's times are at most `factor` times the stable's, its share above
+    the second threshold is at most the stable's above the first. So `margin` tolerates nothing more; but where times are
+    so alike that nearly none of the stable's is above, half of the `tail` 1 - q is, else nothing could ever pass.
     """
 
     stable_bin: int
     candidate_bin: int
     rate: float
+    tail: float
+
+    @property
+    def margin(self) -> Margin:
+        return Margin(1.0, max(0.0, self.tail / 2 - self.rate))
 
     @property
     def factor(self) -> float:
@@ -50,7 +56,7 @@ def freeze_slowness(past: Sparse, q: float, factor: float) -> Slowness | None:
         return None
     first = ledger.threshold_bin(found)
     second = first + max(0, math.ceil(math.log2(factor) * ledger.LATENCY_BINS_PER_OCTAVE - 1e-9))
-    return Slowness(first, second, ledger.slower(past, first) / sum(count for _, count in past))
+    return Slowness(first, second, ledger.slower(past, first) / sum(count for _, count in past), 1 - q)
 
 
 def latency(at_s: float, slowness: Slowness, candidate: Counts, stable: Counts) -> Look:

@@ -24,7 +24,7 @@ def of_arms(
     forecast: Forecast | None = None,
     candidates_per_s: float = 0.0,
 ) -> str:
-    """Of the check `what` (such as "errors"), whose share of the rollout's `alpha_fail` is `weight`."""
+    """Of the check `what` (such as "errors"), whose share of the rollout's `alpha_fail` is `weight`; 1 for an advisory one."""
     totals = found.step if verdict is Verdict.PASSED else found.total
     if totals.candidate <= 0 or totals.stable <= 0:
         return _nothing(what, units, found.fault)
@@ -72,10 +72,10 @@ def of_pairs(
 
 def percent(rate: float) -> str:
     """Two digits that matter: 1.9 %, 0.12 %, 20 %."""
-    value = rate * 100
+    value = float(f"{rate * 100:.2g}")
     if value == 0 or value >= 10:
         return f"{value:.0f} %"
-    places = 1 if value >= 1 else min(6, 1 - math.floor(math.log10(abs(value))))
+    places = min(6, 1 - math.floor(math.log10(abs(value))))
     return f"{value:.{places}f} %"
 
 
@@ -89,9 +89,9 @@ def _ending(
     rate_per_s: float,
 ) -> str:
     if verdict is Verdict.FAILED:
-        return f"{tolerated} is certain (false-alarm risk {percent(alpha_fail)} per rollout)"
+        return f"{tolerated} is certain (false-alarm risk {alpha_fail * 100:g} % per rollout)"
     if verdict is Verdict.PASSED:
-        return f"harm below the margin is certain (risk of a wrong pass {percent(alpha_pass)})"
+        return f"harm below the margin is certain (risk of a wrong pass {alpha_pass * 100:g} %)"
     if verdict is Verdict.ERRORED:
         return f"not judged: {fault or 'a guard has tripped, so the two arms cannot be compared'}"
     if forecast is None:
@@ -111,17 +111,18 @@ def _between(low: float | None, high: float | None, margin: Margin) -> str:
     if low is None and high is None:
         return ""
     against = "the stable's rate" if margin.ratio == 1 else f"{margin.ratio:g} × the stable's rate"
-    if low is None:
-        return f" (at most {_points(high)} above {against})"
     if high is None:
-        return f" (at least {_points(low)} above {against})"
-    return f" ({_points(low)} to {_points(high)} above {against})"
+        found = f"at least {_points(low)}"
+    elif low is None:
+        found = f"at most {_points(high)}"
+    else:
+        found = f"{_points(low)} to {_points(high)}"
+    return f" ({found} points above {against})"
 
 
 def _points(value: float | None) -> str:
-    assert value is not None
-    text = percent(abs(value)).removesuffix(" %")
-    return f"{'−' if value < 0 else ''}{text} points"
+    sign = "−" if value is not None and value < 0 else ""
+    return sign + percent(abs(value or 0.0)).removesuffix(" %")
 
 
 def _count(number: float) -> str:

@@ -58,19 +58,25 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Kept beside the segments: for how long they are kept, and all that could not be read so far."""
+    """Kept beside the segments: for how long they are kept, and what was lost so far."""
 
     retain_s: float
     torn: int = 0
+    unended: int = 0
 
 
 class View(msgspec.Struct, frozen=True):
-    """What can be read now: segments, and rows that no segment holds yet. `damaged` are left out; `torn` as in `Done`."""
+    """What can be read now: segments, and rows that no segment holds yet. `damaged` are left out; `torn` as in `Done`.
+
+    `unended` counts the workers that were killed (or whose disk was full) while they captured: of each, up to the last
+    two seconds are missing.
+    """
 
     segments: tuple[Segment, ...]
     rows: Rows
     damaged: tuple[str, ...]
     torn: int
+    unended: int
 
 
 def convert(
@@ -139,7 +145,7 @@ def view(root: Path, endpoint: str, since_s: float) -> Iterator[View]:
     """What was captured of an endpoint since a time; no file of it goes while it is open. Blocking. Raises `OSError`."""
     place = capture_files.directory(root, endpoint)
     if not place.is_dir():
-        yield View((), capture_rows.rows_of((), lambda _: True), (), 0)
+        yield View((), capture_rows.rows_of((), lambda _: True), (), 0, 0)
         return
     with capture_files.locked(place, alone=False):
         listing = capture_files.listing(place)
@@ -153,7 +159,8 @@ def view(root: Path, endpoint: str, since_s: float) -> Iterator[View]:
         )
         state = _state(place)
         torn = sum(spool.torn for _, spool in spools) + (state.torn if state else 0)
-        yield View(good, rows, tuple(s.path.name for s in segments if s not in good), torn)
+        unended = sum(spool.unended for _, spool in spools) + (state.unended if state else 0)
+        yield View(good, rows, tuple(s.path.name for s in segments if s not in good), torn, unended)
 
 
 class _Turn:
@@ -168,7 +175,7 @@ class _Turn:
         self._erased: dict[str, None] = {}
         self._erased_rows = 0
         self._damaged: list[str] = []
-        self._torn = 0
+        self._torn = self._unended = 0
 
     def run(self, *, every: bool) -> Done:
         capture_files.settle(self._place)
@@ -204,6 +211,7 @@ class _Turn:
         read = _read(batch)
         spools = [spool for _, spool in read]
         self._torn += sum(spool.torn for spool in spools)
+        self._unended += sum(spool.unended for spool in spools)
         if not self._given and (said := [spool.opened.retain_s for spool in spools if spool.opened]):
             self._retain_s = said[-1]
         oldest_s, kept = self._now_s - self._retain_s, 0
@@ -275,7 +283,8 @@ class _Turn:
 
     def _save_state(self) -> None:
         before = _state(self._place)
-        state = _State(self._retain_s, self._torn + (before.torn if before else 0))
+        known = before or _State(self._retain_s)
+        state = _State(self._retain_s, known.torn + self._torn, known.unended + self._unended)
         if state != before:
             capture_files.replace(self._place / _STATE, msgspec.json.encode(state))
 

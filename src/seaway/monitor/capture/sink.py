@@ -25,6 +25,7 @@ from seaway.monitor.capture import redaction
 from seaway.monitor.capture.columns import Layout
 from seaway.monitor.capture.erasures import Erasures
 from seaway.monitor.capture.spool import ROTATE_BYTES, ROTATE_S, Captured, Late, Layed, SpoolWriter, frame
+from seaway.monitor.open_files import FileGoneError
 from seaway.monitor.sinks import Block, RecordPaths
 
 SPOOLS_BYTES: Final = 512 * 1024 * 1024
@@ -53,6 +54,11 @@ class _Place:
         self.spool: SpoolWriter | None = None
         self.erasures = Erasures(())
         self.erasures_stamp: tuple[int, int] | None = None
+
+    def make(self) -> None:
+        """The directory, also where somebody removed it. Raises `OSError`."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, exist_ok=True)
 
     def close_spool(self) -> None:
         if self.spool is not None:
@@ -120,14 +126,24 @@ class CaptureSink:
             place.close_spool()
             raise
         spool.layouts[plan.number] = layout
+        spool.requests += len(requests)
 
     def tick(self, now_s: float) -> None:
-        """Close spools that are old or large, or hold a subject that was erased."""
+        """Close spools that are old or large, or hold a subject that was erased.
+
+        Raises `FileGoneError` once where somebody removed a spool that is written: the next request begins a new one.
+        """
+        gone: FileGoneError | None = None
         for place in self._places.values():
             spool = place.spool
-            if spool is not None and not 0 <= now_s - spool.at_s < ROTATE_S:
+            if spool is not None and not spool.stands():
+                place.close_spool()
+                gone = FileGoneError(spool.path, spool.requests + (gone.requests if gone else 0))
+            elif spool is not None and not 0 <= now_s - spool.at_s < ROTATE_S:
                 place.close_spool()
             place.look_for_erasures()
+        if gone is not None:
+            raise gone
 
     def close(self) -> None:
         for place in self._places.values():
@@ -178,10 +194,8 @@ class CaptureSink:
     def _place(self, endpoint: str) -> _Place:
         place = self._places.get(endpoint)
         if place is None:
-            path = capture_files.directory(Path(self._paths.root), endpoint)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.mkdir(mode=0o700, exist_ok=True)
-            place = self._places[endpoint] = _Place(path)
+            place = _Place(capture_files.directory(Path(self._paths.root), endpoint))
+            self._places[endpoint] = place
             place.look_for_erasures()
         return place
 
@@ -189,6 +203,9 @@ class CaptureSink:
         if place.spool is not None and place.spool.bytes >= ROTATE_BYTES:
             place.close_spool()
         if place.spool is None:
+            place.make()
+            if self._secret:  # the key may have been removed too, and erasures read it from its file
+                self._secret = capture_files.secret(self._root())
             if capture_files.spools_bytes(place.path) > SPOOLS_BYTES:
                 raise OSError(errno.ENOSPC, "captured requests wait to be converted, and none fit any more")
             now_s = self._clock.now_s()

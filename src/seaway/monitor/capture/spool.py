@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from seaway.core.captures import Cell, ColumnSpec
+from seaway.monitor import open_files
 from seaway.monitor.capture.columns import Omitted
 
 ROTATE_BYTES: Final = 8 * 1024 * 1024
@@ -68,7 +69,11 @@ class Late(msgspec.Struct, frozen=True, array_like=True, tag="late"):
     request_id: str
 
 
-Message: TypeAlias = Opened | Layed | Captured | Late
+class Ended(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+    """The last frame: its worker closed it. Without it the worker was killed, or its disk was full."""
+
+
+Message: TypeAlias = Opened | Layed | Captured | Late | Ended
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
 
@@ -79,20 +84,22 @@ def frame(message: Message) -> bytes:
 
 
 class SpoolWriter:
-    """The spool that a worker writes now; for one thread. `bytes` is its size."""
+    """The spool that a worker writes now; for one thread. `bytes` is its size; whoever appends counts the `requests`."""
 
     def __init__(self, directory: Path, writer: str, at_s: float, retain_s: float) -> None:
         """Makes the file, locked before it has its name. Raises `OSError`."""
         self.at_s = at_s
         self.bytes = 0
+        self.requests = 0
         self.layouts: dict[int, int] = {}
         name = f"spool-{writer}-{int(at_s * 1000)}-{secrets.token_hex(6)}.log"
         new = directory / (NEW + name)
+        self.path = directory / name
         self._file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.append([frame(Opened(1, at_s, retain_s))])
-            new.rename(directory / name)
+            new.rename(self.path)
         except BaseException:
             os.close(self._file)
             with contextlib.suppress(OSError):
@@ -112,24 +119,35 @@ class SpoolWriter:
             raise
         self.bytes = end
 
+    def stands(self) -> bool:
+        """Whether its file is still where it was made."""
+        return open_files.stands(self._file, self.path)
+
     def close(self) -> None:
         """Frees the lock: whoever converts may take the spool from now on."""
+        with contextlib.suppress(OSError):
+            self.append([frame(Ended())])
         os.close(self._file)
 
 
 class Spool(msgspec.Struct, frozen=True):
-    """What one spool holds. `torn` counts what could not be read: a tail cut short, or frames with a wrong checksum."""
+    """What one spool holds. `torn` counts what could not be read: a tail cut short, or frames with a wrong checksum.
+
+    `unended` says that nobody writes it any more, and nobody closed it: what its worker had not written yet is lost.
+    """
 
     opened: Opened | None
     layouts: dict[int, Layed]
     requests: list[Captured]
     late: list[str]
     torn: int
+    unended: bool
 
 
 def read(path: Path) -> Spool:
     """Read a spool, also one that is being written. Raises `OSError`."""
     opened, layouts, requests, late, torn = None, {}, [], [], 0
+    unended = is_closed(path)  # asked before it is read, since it may be closed meanwhile
     for message in _messages(path.read_bytes()):
         if isinstance(message, Opened):
             opened = message
@@ -139,9 +157,11 @@ def read(path: Path) -> Spool:
             requests.append(message)
         elif isinstance(message, Late):
             late.append(message.request_id)
+        elif isinstance(message, Ended):
+            unended = False
         else:
             torn += 1
-    return Spool(opened, layouts, requests, late, torn)
+    return Spool(opened, layouts, requests, late, torn, unended)
 
 
 def _messages(data: bytes) -> Iterator[Message | None]:

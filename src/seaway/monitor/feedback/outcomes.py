@@ -18,7 +18,7 @@ from seaway.core.feedback import Fact, FeedbackAnswer, Lookup
 from seaway.core.provenance import AnsweredBy
 from seaway.monitor.feedback import schema
 from seaway.monitor.feedback.join import Asked, matches
-from seaway.monitor.feedback.schema import PENDING, UNMATCHED
+from seaway.monitor.feedback.schema import PENDING, UNMATCHED, UNUSABLE
 
 _FIRST_RETRY_S: Final = 1.0
 BATCH: Final = 10_000
@@ -30,9 +30,10 @@ INSERT OR IGNORE INTO facts SELECT ?1 + n, request_id, row, name, value, at_s, ?
 _CONTRADICT: Final = """
 INSERT OR IGNORE INTO conflicts SELECT i.request_id, i.row, i.name, i.value, ?1 FROM incoming i
   LEFT JOIN facts f USING (request_id, row, name) WHERE i.taken = 0 OR f.value <> i.value"""
-_TELL: Final = """
+_TELL: Final = f"""
 SELECT i.part, SUM(f.seq IS ?1 + i.n), SUM(i.taken = 1 AND f.seq <> ?1 + i.n AND f.value = i.value),
-  SUM(i.taken = 0 OR f.value <> i.value), SUM(f.seq IS ?1 + i.n AND f.state = 0)
+  SUM(i.taken = 0 OR f.value <> i.value), SUM(f.seq IS ?1 + i.n AND f.state = 0),
+  SUM(f.seq IS ?1 + i.n AND f.state = {UNUSABLE})
   FROM incoming i LEFT JOIN facts f USING (request_id, row, name) GROUP BY i.part"""
 
 _WAITS: Final = f"""

@@ -30,7 +30,9 @@ from seaway.core.quality import (
     NumberQuality,
     Quality,
 )
+from seaway.monitor import readable
 from seaway.monitor.feedback import reading as outcomes_read
+from seaway.monitor.feedback import schema
 from seaway.monitor.feedback.reading import JoinedFact
 
 WINDOW_S: Final = 3600
@@ -60,13 +62,15 @@ _Key = tuple[int, int | None, str | None]
 
 
 def read(records: Path, question: Question, answered: AnsweredPages | None = None) -> Quality:
-    """The answer to a question. Blocking. Raises as `outcomes_read.joined`."""
+    """The answer to a question. Blocking. Raises as `outcomes_read.joined`, and `PermanentError("records_unreadable")`."""
+    readable.check(records, schema.path_of(records).parent)
     found: dict[_Key, list[JoinedFact]] = {}
+    slices = _Slices()
     pages = outcomes_read.joined(
         records, question.endpoint, question.revision, question.since_s, question.until_s
     )
     for revision, page in pages:
-        for key, facts in _split(revision, page, question):
+        for key, facts in _split(revision, page, question, slices):
             found.setdefault(key, []).extend(facts)
     told = sorted(found, key=lambda key: (-len(found[key]), key))[:MOST_GROUPS]
     rows = _answered(question, answered)
@@ -78,7 +82,22 @@ def read(records: Path, question: Question, answered: AnsweredPages | None = Non
         groups=tuple(_group(key, found[key], rows) for key in sorted(told, key=_order)),
         state=outcomes_read.state(records, question.endpoint),
         groups_left_out=len(found) - len(told),
+        notes=() if any(found.values()) else tuple(_why_none(records, question, slices)),
     )
+
+
+def _why_none(records: Path, question: Question, slices: _Slices) -> Iterator[str]:
+    """What was asked for that no outcome is of."""
+    known = outcomes_read.revisions(records, question.endpoint)
+    if question.revision is not None and question.revision not in known:
+        told = ", ".join(map(str, known)) or "none"
+        yield f"no outcome was told of revision {question.revision}; there are outcomes of revisions: {told}"
+    asked = [] if question.by in (BY_REVISION, BY_WINDOW) else [question.by]
+    asked += [] if question.only is None else [question.only[0]]
+    names = slices.names()
+    for name in asked:
+        if names and name not in names:
+            yield f"no outcome of that time has a slice {name!r}; their slices: {', '.join(sorted(names))}"
 
 
 def _order(key: _Key) -> tuple[int, int, str]:
@@ -86,10 +105,9 @@ def _order(key: _Key) -> tuple[int, int, str]:
 
 
 def _split(
-    revision: int, facts: Iterable[JoinedFact], question: Question
+    revision: int, facts: Iterable[JoinedFact], question: Question, slices: _Slices
 ) -> Iterator[tuple[_Key, Iterable[JoinedFact]]]:
     """The facts by the group that they count in."""
-    slices = _Slices()
     if question.only is not None:
         name, value = question.only
         facts = [fact for fact in facts if slices.value(fact, name) == value]
@@ -118,6 +136,10 @@ class _Slices:
         if text not in self._known:
             self._known[text] = msgspec.json.decode(text or "{}", type=dict[str, str])
         return self._known[text].get(name)
+
+    def names(self) -> set[str]:
+        """Of all slices that were read."""
+        return {name for slices in self._known.values() for name in slices}
 
 
 def _answered(question: Question, answered: AnsweredPages | None) -> dict[_Key, int] | None:

@@ -76,6 +76,15 @@ def joined(
                 after = (page[-1][1], page[-1][0])
 
 
+def revisions(records: Path, endpoint: str) -> tuple[int, ...]:
+    """Those of an endpoint that any outcome was joined with."""
+    with _reading(records) as connection:
+        if connection is None:
+            return ()
+        query = "SELECT DISTINCT revision FROM subjects WHERE endpoint = ? ORDER BY revision"
+        return tuple(number for (number,) in _fetch(connection, query, endpoint))
+
+
 def state(records: Path, endpoint: str) -> FeedbackState:
     """What no figure holds."""
     with _reading(records) as connection:

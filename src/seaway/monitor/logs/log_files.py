@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from seaway.monitor import open_files
+
 _NAME: Final = re.compile(r"requests-(\d+)-(\d+)\.(?:(\d+)\.)?jsonl\Z")
 _TAIL_BYTES: Final = 64 * 1024
 
@@ -45,13 +47,7 @@ class LogFiles:
 
     def reopen_if_moved(self) -> None:
         """Begin a new file where somebody else (logrotate) has moved or removed this one."""
-        if self._file is None:
-            return
-        try:
-            same = os.path.samestat(os.fstat(self._file), self._path.stat())
-        except OSError:
-            same = False
-        if not same:
+        if self._file is not None and not open_files.stands(self._file, self._path):
             self.close()
 
     def close(self) -> None:

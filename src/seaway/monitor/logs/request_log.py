@@ -59,10 +59,13 @@ class RequestLogSink:
     def wants(self, rules: RecordRules) -> bool:
         return self._logged is Logged.ALL
 
-    def take(self, block: Block) -> None:
-        """Raises `OSError` where the disk does not take the lines; the file then ends with its last whole line."""
-        if self._logged is not Logged.OFF:
-            self._files.append([ecs.encode(line) + b"\n" for line in self._lines(block)])
+    def take(self, block: Block) -> int:
+        """How many got a line. Raises `OSError` where the disk does not take the lines; the file then ends with its last whole line."""
+        if self._logged is Logged.OFF:
+            return 0
+        lines = [ecs.encode(line) + b"\n" for line in self._lines(block)]
+        self._files.append(lines)
+        return len(lines)
 
     def tick(self, now_s: float) -> None:
         """Every block is written at once; only a file that somebody moved away is begun anew."""

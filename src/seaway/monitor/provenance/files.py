@@ -52,7 +52,7 @@ def lookup(root: Path | str, ids: Sequence[bytes]) -> Joined:
 
 def kept(root: Path | str) -> Kept:
     """How much is kept, and since when without gaps other than those of sampling."""
-    gone, first, seen, held, space, damaged = [0.0], [], 0, 0, 0, 0
+    gone, first, killed, seen, held, space, damaged = [0.0], [], [], 0, 0, 0, 0
     names = form.segments(Path(root))
     for name in names:
         header = provenance_room.header_of(name.path)
@@ -63,12 +63,14 @@ def kept(root: Path | str) -> Kept:
         if header is None:
             damaged += 1
             continue
+        if header["requests"] and provenance_room.was_killed(name.path):
+            killed.append(float(header["last_s"]))
         gone.append(float(header["gone_until_s"]))
         if header["requests"]:
             first.append(float(header["first_s"]))
         seen, held = seen + int(header["seen"]), held + int(header["kept"])
     since_s = max(max(gone), min(first)) if first else None
-    return Kept(since_s, seen, held, space, len(names), damaged)
+    return Kept(since_s, seen, held, space, len(names), damaged, len(killed), max(killed, default=None))
 
 
 class OpenSegment(NamedTuple):

@@ -45,10 +45,12 @@ HEADER: Final = np.dtype(
         ("first_s", "<f8"),
         ("last_s", "<f8"),
         ("gone_until_s", "<f8"),
+        ("closed_s", "<f8"),
     ]
 )
 """`seen` requests ended while `kept` of them were kept here, from `first_s` to `last_s`; of the slot's requests until
-`gone_until_s` some were removed again (0: none)."""
+`gone_until_s` some were removed again (0: none). `closed_s` is when its worker closed it; 0 while it writes, and where it was
+killed: then nobody holds the lock on the file."""
 
 REQUEST: Final = np.dtype(
     [

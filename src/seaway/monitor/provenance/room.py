@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,22 @@ def header_of(path: Path) -> np.void | None:
         if found is not None:
             return found
     return None
+
+
+def was_killed(path: Path) -> bool:
+    """Whether a segment's worker ended without closing it; False where that cannot be told."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False  # it is still written
+    finally:
+        os.close(file)
+    header = header_of(path)  # read after the lock was seen free: it may have been closed just before
+    return header is not None and not header["closed_s"]
 
 
 def _remove(one: form.SegmentName) -> None:

@@ -7,12 +7,14 @@ plain write is an `OSError`.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from seaway.monitor import open_files
 from seaway.monitor.provenance import layout as form
 from seaway.monitor.provenance.names import Names
 
@@ -38,6 +40,7 @@ class Segment:
             self._names_file = os.open(names, flags, 0o600)
             undo.callback(os.close, self._names_file)
             undo.callback(names.unlink, missing_ok=True)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write_header(self._header)
             undo.pop_all()
 
@@ -46,6 +49,11 @@ class Segment:
         """When its oldest request ended; None where it is empty."""
         header = self._header[0]
         return float(header["first_s"]) if header["requests"] else None
+
+    @property
+    def kept(self) -> int:
+        """How many requests it holds."""
+        return int(self._header["kept"][0])
 
     def has_room(self, requests: int, answers: int) -> bool:
         """Whether so many requests and answered rows fit."""
@@ -86,8 +94,18 @@ class Segment:
         self._write_header(header)
         self._header = header
 
-    def close(self) -> None:
-        """Called once."""
+    def stands(self) -> bool:
+        """Whether both its files are still where they were made."""
+        return open_files.stands(self._file, self.path) and open_files.stands(
+            self._names_file, form.names_path(self.path)
+        )
+
+    def close(self, now_s: float) -> None:
+        """Say that nothing was lost at its end, and free the lock. Called once."""
+        header = self._header.copy()
+        header["closed_s"] = now_s
+        with contextlib.suppress(OSError):
+            self._write_header(header)
         os.close(self._file)
         os.close(self._names_file)
 

@@ -17,6 +17,7 @@ from seaway.core.answers import AnswerSpec, read_answers
 from seaway.core.ports import Clock
 from seaway.core.provenance import SLICES, AnsweredBy
 from seaway.core.records import Answered, RecordRules
+from seaway.monitor.open_files import FileGoneError
 from seaway.monitor.provenance import layout as form
 from seaway.monitor.provenance import room as provenance_room
 from seaway.monitor.provenance.names import Names
@@ -88,22 +89,23 @@ class ProvenanceSink:
         self._take(block.subject, block.requests, block.rate, block.base_s)
 
     def tick(self, now_s: float) -> None:
-        """Remove what is past its time, about once a minute."""
+        """Remove what is past its time, about once a minute. Raises `FileGoneError` once where a segment was removed."""
+        found = self._segment
+        if found is not None and not found.stands():
+            self.close()
+            raise FileGoneError(found.path, found.kept)
         monotonic_s = self._clock.monotonic_s()
         if monotonic_s - self._trimmed_s < _TRIM_EVERY_S:
             return
         self._trimmed_s = monotonic_s
-        found = self._segment
-        if found is not None:
-            aged = found.first_s is not None and found.first_s < now_s - self._retain_s / _AGES
-            if aged or not found.path.exists():
-                self.close()
+        if found is not None and found.first_s is not None and found.first_s < now_s - self._retain_s / _AGES:
+            self.close()
         current = None if self._segment is None else self._segment.path
         provenance_room.remove_old(self._root, now_s - self._retain_s, current)
 
     def close(self) -> None:
         if self._segment is not None:
-            self._segment.close()
+            self._segment.close(self._clock.now_s())
             self._segment = None
 
     def _take(self, subject: Subject, requests: Sequence[Answered], rate: float, base_s: float) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from seaway.core.errors import UserError
 from seaway.core.tensors import DType, Signature, Tensors
 from seaway.serve.door import Answer, Decoded, Door
-from seaway.wire import oip_binary, oip_json
+from seaway.wire import identity, oip_binary, oip_json
 from seaway.wire.oip_requests import InferRequest
 
 _LENGTH: Final = b"inference-header-content-length"
@@ -41,13 +41,14 @@ class Oip:
             request = oip_json.decode_request(body, signature)
         else:
             request = oip_binary.decode_request(length, body, signature)
+        named = None if request.id is None else identity.protocol_id(request.id)
         if request.binary:
-            return Decoded(request.tensors, _binary_answer(request, signature), request.checked)
+            return Decoded(request.tensors, _binary_answer(request, signature), request.checked, named)
 
         def encode(outputs: Tensors, endpoint: str, number: int) -> Answer:
             return Answer(oip_json.encode_response(request, outputs, signature, endpoint, number))
 
-        return Decoded(request.tensors, encode, request.checked)
+        return Decoded(request.tensors, encode, request.checked, named)
 
 
 def _binary_answer(request: InferRequest, signature: Signature) -> Callable[[Tensors, str, int], Answer]:

@@ -1,0 +1,167 @@
+"""Writes the measured part of docs/statistics.md from docs/proof/verdicts.json: `python docs/make_statistics.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+BEGIN = "<!-- measured: written by docs/make_statistics.py from docs/proof/verdicts.json -->\n"
+END = "<!-- /measured -->\n"
+
+
+def percent(share: float) -> str:
+    """One digit after the point below 10 %."""
+    return f"{share * 100:.1f}" if share < 0.0995 else f"{share * 100:.0f}"
+
+
+def said(cell: dict[str, Any]) -> str:
+    """Percent, and the median of candidate requests where most came to a verdict."""
+    if cell["share"] < 0.5 or cell["median"] is None:
+        return percent(cell["share"])
+    return f"{percent(cell['share'])} ({cell['median']:,.0f})"
+
+
+def rows(head: list[str], found: list[list[str]]) -> str:
+    """A table of Markdown."""
+    lines = ["| " + " | ".join(line) + " |" for line in [head, *found]]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
+
+
+def render(document: dict[str, Any]) -> str:
+    """All that stands between the two marks."""
+    figures = document["figures"]
+    head = f"""{document["date"]}, {figures["null_runs"]:,} rollouts for ×1 and {figures["harm_runs"]:,} else: a canary of 5 % of 200 requests a
+second, a look a second, one hour, α = 0.05, one check. Percent of rollouts (median of candidate requests). *strict*: ρ = 1,
+δ = 0. *margin*: ρ = 1.2, δ = 0.002. *naive*: z-test at 5 % each second; *peek*: each minute, Bonferroni; *end*: once. *Flagger*:
+success ≥ 99 % per minute, five failed roll back, ten good promote; *Argo*: ten of them, the fourth failed aborts.
+
+"""
+    return head + _table(figures) + "\n" + _more(figures)
+
+
+def _table(figures: dict[str, Any]) -> str:
+    head = [
+        "stable",
+        "candidate",
+        "strict failed",
+        "margin failed / passed",
+        "naive",
+        "peek",
+        "end",
+        "Flagger",
+        "Argo",
+    ]
+    body = []
+    for row in figures["table"]:
+        median = "–" if row["margin_median"] is None else f"{row['margin_median']:,.0f}"
+        body.append(
+            [
+                f"{row['base'] * 100:g} %",
+                f"×{row['times']:g}",
+                said(row["strict_failed"]),
+                f"{percent(row['margin_failed'])} / {percent(row['margin_passed'])} ({median})",
+                *(said(row[name]) for name in ("naive", "peek", "end")),
+                *(
+                    f"{percent(row[name]['rolled_back']['share'])} back, {percent(row[name]['promoted'])} promoted"
+                    for name in ("flagger", "argo")
+                ),
+            ]
+        )
+    return rows(head, body)
+
+
+def _more(figures: dict[str, Any]) -> str:
+    late, bursts, cold = figures["late_starts"], figures["bursts"], figures["cold_candidate"]
+    body = [
+        [
+            f"harm exactly on the margin, {one['base'] * 100:g} % errors",
+            f"failed {percent(one['failed'])}, passed {percent(one['passed'])} %",
+        ]
+        for one in figures["on_the_margin"]
+    ]
+    body += [
+        [
+            f"healthy, share 1 → 5 → 25 → 50 %, errors {one['errors'][0] * 100:g} → {one['errors'][1] * 100:g} %",
+            f"strict failed {percent(one['strict_failed'])} %, pooled z-test {percent(one['pooled_z'])} %",
+        ]
+        for one in figures["ramps"]
+    ]
+    body.append(
+        [
+            "healthy, bursts of 30 % errors in both arms",
+            f"strict failed {percent(bursts['strict_failed'])} % (naive {percent(bursts['naive'])}, peek {percent(bursts['peek'])} %)",
+        ]
+    )
+    for one in figures["dependence"]:
+        known = f", by the known size {percent(one['known_failed'])}" if "known_failed" in one else ""
+        text = f"undivided {percent(one['raw_failed'])}, by φ {percent(one['phi_failed'])}{known} %"
+        body.append([f"healthy, {one['kind']}", f"failed: {text}"])
+    body.append(
+        [
+            "late starts: healthy; ×5 after 30 minutes",
+            f"failed {percent(late['healthy_failed'])} %; noticed after {late['late_median_s_after_fault']:.0f} s "
+            f"(single start {late['single_median_s_after_fault']:.0f} s)",
+        ]
+    )
+    for one in figures["within_looks"]:
+        shares = ", ".join(percent(one[f"within_{looks}"]) for looks in (2, 3, 4))
+        where = (
+            f"20 % errors against 0.1 %, {one['requests_a_look']} canary requests a look, α {one['alpha']:g}"
+        )
+        body.append([where, f"failed within 2, 3, 4 looks: {shares} %"])
+    body += [
+        [
+            f"p99 × 1.2, candidate ×{one['slower']:g} slower",
+            f"failed {said(one['failed'])}, passed {said(one['passed'])}",
+        ]
+        for one in figures["latency"]
+    ]
+    body.append(
+        [
+            "healthy, 5 % errors in its first 30 s",
+            f"failed {percent(cold['failed_with_the_cold_start'])} %, those seconds dropped {percent(cold['failed_without'])} %",
+        ]
+    )
+    return rows(["more settings", "result"], body + _units(figures))
+
+
+def _units(figures: dict[str, Any]) -> list[list[str]]:
+    body = [
+        [
+            f"healthy, sticky arms, {one['users']:,} users of Zipf(1) traffic",
+            f"failed: every request {percent(one['every_request_failed'])}, first per user {percent(one['first_per_user_failed'])} %",
+        ]
+        for one in figures["sticky_users"]
+    ]
+    body += [
+        [f"shadow, {one['limit'] * 100:g} % tolerated, {one['worse'] * 100:g} % disagree", both(one)]
+        for one in figures["shadow"]
+    ]
+    body += [
+        [
+            f"labelled pairs, margin {one['limit'] * 100:g} points, only one wrong: candidate {one['worse'] * 100:g}, "
+            f"stable {one['better'] * 100:g} %",
+            both(one),
+        ]
+        for one in figures["labelled_pairs"]
+    ]
+    body += [
+        [f"answers of 10 classes, margin 0.1, moved {one['moved']:g}", both(one)]
+        for one in figures["answers"]
+    ]
+    return body
+
+
+def both(found: dict[str, Any]) -> str:
+    """How many fail and pass."""
+    return f"failed {said(found['failed'])}, passed {said(found['passed'])} %"
+
+
+if __name__ == "__main__":
+    page = HERE / "statistics.md"
+    before, rest = page.read_text("utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    measured = render(json.loads((HERE / "proof" / "verdicts.json").read_text("utf-8")))
+    page.write_text(before + BEGIN + measured + END + after, "utf-8")
