@@ -142,8 +142,8 @@ def _recorder(port: int) -> dict[str, float]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.recording", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
     parser.add_argument("--requests", type=int, default=10_000_000, help="whose memory is watched")
     return parser.parse_args()
 

@@ -45,14 +45,17 @@ class Block(msgspec.Struct, frozen=True):
     base_s: float
 
 
+Takes = Literal["all", "sample", "failures", "sample and failures"]
+
+
 class Sink(Protocol):
     """Keeps one kind of record."""
 
     name: str
     """The label of its drops in `/metrics`."""
-    takes: Literal["all", "sample", "sample and failures"]
+    takes: Takes
     """What its blocks hold: all requests (for sinks that choose by themselves, and cheaply), those drawn at the rate that
-    the recorder's budget allows, or those and every request that failed (5xx)."""
+    the recorder's budget allows, every request that failed (5xx; others may be among them), or both."""
 
     def take(self, block: Block) -> int | None:
         """How many of the requests it kept; None means all of them."""

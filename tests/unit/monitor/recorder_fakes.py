@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from engine_fakes import SIGNATURE, FakeRuntime, revision, sources
@@ -17,7 +16,7 @@ from seaway.engine.handle import Handle
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Pool
 from seaway.monitor.recording.recorder import Recorder
-from seaway.monitor.sinks import Block, RecordPaths, Sink
+from seaway.monitor.sinks import Block, RecordPaths, Sink, Takes
 
 CLASSES = Signature(
     (TensorSpec("x", DType.FP32, (-1,)),), (TensorSpec("label", DType.INT64, (-1,), Meaning.LABEL),)
@@ -73,7 +72,7 @@ class MemorySink:
 
     def __init__(
         self,
-        takes: Literal["all", "sample", "sample and failures"] = "sample",
+        takes: Takes = "sample",
         name: str = "memory",
         before: Callable[[], None] = lambda: None,
     ) -> None:

@@ -56,7 +56,7 @@ def test_it_comes_back_within_seconds_when_the_load_goes() -> None:
 def test_a_burst_after_a_quiet_time_is_drawn_whole() -> None:
     drive = Drive(20e-6)
     drive.go(10, 20)
-    drive.go(3000, 1)
+    drive.go(1500, 1)
     assert drive.budget.rate == 1.0
 
 

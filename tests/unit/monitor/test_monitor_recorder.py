@@ -54,7 +54,7 @@ def pages(root: Path) -> tuple[Page, ...]:
 
 def test_all_is_counted_exactly_by_code_and_in_the_second_in_which_it_ended(tmp_path: Path) -> None:
     clock = FakeClock()
-    sink = MemorySink()
+    sink = MemorySink("all")
     one = recorder(tmp_path, clock, [sink])
 
     async def scenario() -> None:

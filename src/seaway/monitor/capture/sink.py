@@ -10,7 +10,7 @@ import errno
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from seaway.monitor.capture.columns import Layout
 from seaway.monitor.capture.erasures import Erasures
 from seaway.monitor.capture.spool import ROTATE_BYTES, ROTATE_S, Captured, Late, Layed, SpoolWriter, frame
 from seaway.monitor.open_files import FileGoneError
-from seaway.monitor.sinks import Block, RecordPaths
+from seaway.monitor.sinks import Block, RecordPaths, Takes
 
 SPOOLS_BYTES: Final = 512 * 1024 * 1024
 """Spools of an endpoint that may wait to be converted; beyond, what is captured is dropped."""
@@ -86,7 +86,7 @@ class CaptureSink:
     """
 
     name = "capture"
-    takes: Literal["all", "sample", "sample and failures"] = "all"
+    takes: Takes = "all"
 
     def __init__(self, paths: RecordPaths, clock: Clock) -> None:
         self._paths = paths

@@ -16,7 +16,7 @@ import msgspec
 
 from seaway.core.records import Answered, RecordRules
 from seaway.monitor.logs.log_files import LogFiles
-from seaway.monitor.sinks import Block, RecordPaths
+from seaway.monitor.sinks import Block, RecordPaths, Takes
 from seaway.wire import ecs, status, trace_context
 
 DATASET: Final = "seaway.request"
@@ -34,6 +34,14 @@ class Logged(enum.StrEnum):
     ALL = "all"
 
 
+_TAKES: Final[dict[Logged, Takes]] = {
+    Logged.OFF: "failures",
+    Logged.FAILURES: "failures",
+    Logged.SAMPLE: "sample and failures",
+    Logged.ALL: "all",
+}
+
+
 class RequestLogSink:
     """See `sinks.Sink`. A slot's files take at most `files` times `file_bytes`; the oldest go first."""
 
@@ -48,9 +56,7 @@ class RequestLogSink:
         files: int = FILES,
     ) -> None:
         """`directory` is HOME/log; it is made with the first line."""
-        self.takes: Literal["all", "sample", "sample and failures"] = (
-            "all" if logged is Logged.ALL else "sample and failures"
-        )
+        self.takes = _TAKES[logged]
         self._logged = logged
         self._slot = paths.slot
         self._files = LogFiles(directory, paths.slot, paths.pid, file_bytes, files)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from seaway.monitor.provenance import room as provenance_room
 from seaway.monitor.provenance.names import Names
 from seaway.monitor.provenance.segment import Segment
 from seaway.monitor.provenance.slice_columns import column_texts
-from seaway.monitor.sinks import Block, RecordPaths, Subject
+from seaway.monitor.sinks import Block, RecordPaths, Subject, Takes
 from seaway.wire import status, trace_context
 
 SPACE_BYTES: Final = 256 * 1024 * 1024
@@ -60,7 +60,7 @@ class ProvenanceSink:
     """See `sinks.Sink`. Takes no space but for what came, at most `space_bytes` in a slot, for at most `retain_s`."""
 
     name = "provenance"
-    takes: Literal["all", "sample", "sample and failures"] = "sample and failures"
+    takes: Takes = "sample and failures"
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ SHARE: Final = 0.015
 """Of one core, for all sinks of a worker together."""
 HOLDING_S: Final = 6e-6
 """What it costs the event loop that a drawn request stays in memory for a moment: its caches go cold, measured on *small*."""
-SAVED_S: Final = 10.0
+SAVED_S: Final = 2.0
 """An idle worker saves up so many seconds' share, so that a burst after a quiet time is drawn whole."""
 _EVERY_S: Final = 1.0
 _SPENDING_S: Final = 2.0

@@ -28,7 +28,7 @@ _TICK_S: Final = 1.0
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """One block, as the three kinds of sinks take it; `size` is that of the bodies of all its requests."""
+    """One block, as the kinds of sinks take it; `size` is that of the bodies of all its requests."""
 
     all: Block
     drawn: Block

@@ -40,8 +40,8 @@ from seaway.wire.prometheus import Family, Sample
 
 BLOCK_HELD: Final = 1024
 """Requests; a second that is over hands over what there is."""
-DRAWN_WHOLE: Final = 4096
-"""Draws after which the rest of a second is drawn half as often, and after as many again half as often as that."""
+DRAWN_WHOLE: Final = 1024
+"""Draws after which the rest of a second is drawn a quarter as often, and after as many again a quarter of that."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _END_S: Final = 5.0
 _STEP_S: Final = 3
@@ -63,7 +63,8 @@ class Recorder:
     ) -> None:
         """`rules` gives those of an endpoint now, `say` writes a line to the worker's log."""
         self._sinks = tuple(sinks)
-        self._draws = any(sink.takes != "all" for sink in sinks)
+        self._draws = any(sink.takes in ("sample", "sample and failures") for sink in sinks)
+        self._fails = any(sink.takes in ("failures", "sample and failures") for sink in sinks)
         self._picks = tuple(sink.picks for sink in sinks if isinstance(sink, Picking))
         self._rules = rules
         self._clock = clock
@@ -85,7 +86,7 @@ class Recorder:
         self._rate = self._budget.rate
         """What is drawn with now."""
         self._left = DRAWN_WHOLE
-        """Draws until the rate is halved for the rest of the second."""
+        """Draws until the rest of the second is drawn less often."""
         self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
         self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
         self._counting = Counting(
@@ -155,7 +156,7 @@ class Recorder:
             self._left -= 1
             if self._left <= 0:
                 self._press()
-        elif code not in _WELL and self._draws and outcome(code) in FAILED:
+        elif code not in _WELL and self._fails and outcome(code) in FAILED:
             sheet.failures.append(request)
         elif not held:
             return
@@ -298,12 +299,12 @@ class Recorder:
             self._begin_second(now_s)
 
     def _press(self) -> None:
-        """So many were drawn within this second that the rest of it is drawn half as often: what is held stays little, and
+        """So many were drawn within this second that the rest of it is drawn a quarter as often: what is held stays little, and
         what the keeping thread has before it, also before the budget knows what it costs."""
         for sheet in self._dirty:
             if sheet.took_s:
                 self._hand_over(sheet)  # a block has one rate
-        self._draw_anew(self._rate / 2)
+        self._draw_anew(self._rate / 4)
 
     def _draw_anew(self, rate: float) -> None:
         """From now on there is another rate. Geometric gaps have no memory: to draw what is left of one anew is fair."""

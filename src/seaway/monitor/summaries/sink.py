@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from seaway.core.live_summaries import LiveSummary
 from seaway.core.ports import Clock
 from seaway.core.tensors import Tensors
 from seaway.monitor.capture import redaction
-from seaway.monitor.sinks import Block, RecordPaths, Subject
+from seaway.monitor.sinks import Block, RecordPaths, Subject, Takes
 from seaway.monitor.summaries import compaction, windows
 from seaway.monitor.summaries.windows import SPANS_S, Window
 
@@ -37,7 +37,7 @@ class SummarySink:
     """See `monitor.sinks.Sink`."""
 
     name: str = "summaries"
-    takes: Literal["all", "sample", "sample and failures"] = "sample"
+    takes: Takes = "sample"
 
     def __init__(self, paths: RecordPaths, clock: Clock, language: Callable[[str], str] | None) -> None:
         self._paths = paths

@@ -8,13 +8,13 @@ that are measured anyway, so a request in flight pays nothing for being traced.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from seaway.core.records import Answered
 from seaway.core.spans import Attribute, Span, SpanExporter, SpanKind
-from seaway.monitor.sinks import Block, Subject
+from seaway.monitor.sinks import Block, Subject, Takes
 from seaway.wire import metric_names, status, trace_context
 from seaway.wire.prometheus import Family, Sample
 from seaway.wire.trace_context import TraceContext
@@ -40,7 +40,7 @@ class SpanSink:
     """
 
     name = "spans"
-    takes: Literal["all", "sample", "sample and failures"] = "all"
+    takes: Takes = "all"
 
     def __init__(self, exporter: SpanExporter, sample: float, random: np.random.Generator) -> None:
         """`sample` (0 to 1) is the share of the requests without a `traceparent` that begin a trace here."""
