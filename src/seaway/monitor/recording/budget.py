@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SHARE: Final = 0.015
+SHARE: Final = 0.01
 """Of one core, for all sinks of a worker together."""
 HOLDING_S: Final = 6e-6
 """What it costs the event loop that a drawn request stays in memory for a moment: its caches go cold, measured on *small*."""
