@@ -77,6 +77,14 @@ def test_every_door_gives_the_same_bits(server: WorkerProcess, size: int) -> Non
 
 
 def test_within_one_executed_batch_too(server: WorkerProcess) -> None:
+    """On a busy machine the doors may miss each other's batch: then they are asked again."""
+    assert any(_together(server) for _ in range(20)), (
+        "the doors never met in one batch, so this proves nothing"
+    )
+
+
+def _together(server: WorkerProcess) -> bool:
+    """Ask at all doors at the same time; whether all met in one batch. The answers must be the same either way."""
     before = _batches(server)
     answers: dict[str, np.ndarray] = {}
     gate = threading.Barrier(len(DOORS))
@@ -93,7 +101,8 @@ def test_within_one_executed_batch_too(server: WorkerProcess) -> None:
     assert len(answers) == len(DOORS)
     assert same_bits(list(answers.values()))
     batches, rows = (after - b for after, b in zip(_batches(server), before, strict=True))
-    assert (batches, rows) == (1, 12), "the doors did not meet in one batch, so this proves nothing"
+    assert rows == 12
+    return batches == 1
 
 
 def test_batch_sizes_stay_within_the_tolerance(server: WorkerProcess) -> None:

@@ -24,7 +24,9 @@ from control_process import ENVIRONMENT, Prober, Server, make_home, until
 pytestmark = pytest.mark.slow
 ENTER, LEAVE, CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
 ENDED = re.compile(r"ended +([0-9.,]+)/s")
-NO_COLOUR = {**ENVIRONMENT, "TERM": "xterm-256color", "NO_COLOR": "1"}
+# The test runner may set COLUMNS and LINES, which win over a terminal's own size.
+SIZELESS = {key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "LINES")}
+NO_COLOUR = {**SIZELESS, "TERM": "xterm-256color", "NO_COLOR": "1"}
 
 
 class Terminal:

@@ -42,6 +42,8 @@ from seaway.wire import prometheus, worker_admin
 _IDLE_GRACE_S: Final = 0.5
 # How long it goes on accepting: closing a socket resets the connections that wait in its queue.
 _LAST_ACCEPTS_S: Final = 0.1
+# On a busy machine its queue may not be empty by then; so long it may take at most.
+_EMPTY_S: Final = 2.0
 _KEEP_PATHS_S: Final = 1.0
 
 
@@ -164,6 +166,9 @@ async def _keep_paths(admin: Admin, door: SocketDoor) -> None:
 async def _drain(server: HttpServer, let_go: Callable[[], None], most_s: float) -> None:
     """Empty the queue, stop accepting; answer what was accepted, each answer closing its connection; then idle ones."""
     await asyncio.sleep(_LAST_ACCEPTS_S)
+    until_s = asyncio.get_running_loop().time() + _EMPTY_S
+    while server.queued() and asyncio.get_running_loop().time() < until_s:
+        await asyncio.sleep(0)
     server.stop_accepting()
     let_go()
     await server.drain(min(_IDLE_GRACE_S, most_s), most_s)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from email.utils import formatdate
+from typing import Final
 
 from seaway.transport.connection import HttpConnection
 from seaway.transport.known import KnownHeads
 from seaway.transport.limits import TransportLimits
 from seaway.transport.ports import Application
 from seaway.transport.tls import Certificates
+
+_UNACKED_AT: Final = 24
+"""Where `struct tcp_info` has tcpi_unacked, 4 bytes (linux/tcp.h)."""
+_TCP_INFO_BYTES: Final = _UNACKED_AT + 4
 
 
 class HttpServer:
@@ -31,6 +37,7 @@ class HttpServer:
         self._set_date()
         self._connections: set[HttpConnection] = set()
         self._listeners: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []
         self._certificates: list[Certificates] = []
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
@@ -53,6 +60,7 @@ class HttpServer:
             backlog=2048,
         )
         self._listeners.append(listener)
+        self._sockets.append(listening_socket)
         if ssl is not None:
             self._certificates.append(ssl)
         if self._timer is None:
@@ -67,11 +75,21 @@ class HttpServer:
         for connection in tuple(self._connections):
             connection.sweep(now_s)
 
+    def queued(self) -> int:
+        """Connections that are made, and not accepted yet. Linux: of a listening socket, TCP_INFO tells its queue."""
+        found = 0
+        for one in self._sockets:
+            if one.fileno() >= 0 and one.family in (socket.AF_INET, socket.AF_INET6):
+                told = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+                found += int.from_bytes(told[_UNACKED_AT:_TCP_INFO_BYTES], sys.byteorder)
+        return found
+
     def stop_accepting(self) -> None:
         """Close the listening sockets; open connections go on. Idempotent."""
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        self._sockets.clear()
 
     async def drain(self, idle_grace_s: float, most_s: float) -> None:
         """End all connections: idle ones after the grace (requests may be on their way), others after their last
