@@ -50,9 +50,9 @@ def check_file(path: Path, digest: str, size: int, what: str) -> None:
         )
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames inside a directory survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Make a file's bytes, or the names in a directory, survive a power cut. Raises `OSError`."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -48,7 +48,7 @@ def environment_lock(cache: Path) -> bytes:
         cache.mkdir(parents=True, exist_ok=True)
         encoded = canonical_lock(_locked(pins, Path(scratch)), pins)
         blobs.replace_file(path, encoded)
-        blobs.sync_directory(cache)
+        blobs.sync(cache)
     return encoded
 
 

@@ -305,11 +305,11 @@ class BundleStore:
                 self._put(home, digest, size, part, made)
 
     def _write_index(self, home: Path, manifests: tuple[oci.Descriptor, ...], made: list[Path]) -> None:
-        blobs.sync_directory(home / "blobs" / "sha256")
+        blobs.sync(home / "blobs" / "sha256")
         blobs.replace_file(home / "index.json", oci.canonical(oci.Index(2, manifests=manifests)))
         made.clear()  # from here on the index names them, so a failure to sync must not remove them
-        blobs.sync_directory(home)
-        blobs.sync_directory(home.parent)
+        blobs.sync(home)
+        blobs.sync(home.parent)
 
     def _clean(self, home: Path) -> None:
         """Remove what a killed writer left; the lock is held, so no living one has temporary files."""

@@ -97,7 +97,7 @@ class Front:
         self.refuse(exchange, error_log.fault(error))
 
     def finished(self, exchange: Exchange) -> None:
-        """Count it."""
+        """Tell the recorder."""
         call = exchange.state
         assert isinstance(call, Call)
         if exchange.gone:

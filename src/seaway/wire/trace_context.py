@@ -75,11 +75,6 @@ def parse_tracestate(given: bytes | None) -> tuple[tuple[str, str], ...]:
     return tuple(members.items()) if len(members) <= _MEMBERS else ()
 
 
-def format_tracestate(members: tuple[tuple[str, str], ...]) -> bytes:
-    """The header that passes a `tracestate` on."""
-    return ",".join(f"{key}={value}" for key, value in members).encode()
-
-
 def child(parent: TraceContext, request_id: bytes, received_s: float) -> TraceContext:
     """Our span of one request below its client's, for the `traceparent` of what is called on its behalf.
 

@@ -114,7 +114,6 @@ def test_a_code_decides_level_outcome_and_status(
 @pytest.mark.parametrize(
     ("logged", "takes", "written"),
     [
-        (Logged.OFF, "failures", []),
         (Logged.FAILURES, "failures", ["r-2"]),
         (Logged.SAMPLE, "sample and failures", ["r-1", "r-2", "r-3"]),
         (Logged.ALL, "all", ["r-1", "r-2", "r-3"]),

@@ -14,11 +14,11 @@ from capture_requests import ALL, BASE_S, Ended, block, place, sink, written
 
 from seaway.adapters.records.duckdb import DuckdbRecords
 from seaway.adapters.records.parquet import ParquetSegments
+from seaway.bundle import blobs
 from seaway.core.captures import QueryAnswer
 from seaway.core.errors import UserError
 from seaway.core.records import RecordRules
 from seaway.monitor.capture import erasures as capture_erasures
-from seaway.monitor.capture import files as capture_files
 from seaway.monitor.capture import gone, segments
 from seaway.testing.clock import VirtualClock
 
@@ -97,7 +97,7 @@ def stopping_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return call
 
     with monkeypatch.context() as patched, pytest.raises(Stopped):
-        for owner, name in ((capture_files, "sync"), (Path, "replace"), (Path, "unlink")):
+        for owner, name in ((blobs, "sync"), (Path, "replace"), (Path, "unlink")):
             patched.setattr(owner, name, wrapped(getattr(owner, name)))
         for name in ("write", "without"):
             patched.setattr(FORM, name, wrapped(getattr(FORM, name)))

@@ -26,6 +26,8 @@ from typing import Final
 
 import msgspec
 
+from seaway.bundle import blobs
+
 PART: Final = ".part-"
 _SEGMENT: Final = re.compile(r"segment-(\d+)-(\d+)-([0-9a-f]{32})\.parquet")
 _SPOOL: Final = re.compile(r"spool-\d+-\d+-(\d+)-[0-9a-f]{12}\.log")
@@ -156,11 +158,11 @@ def put_segment(
 ) -> Segment:
     """Give a written part its name, in the place of what it `replaces`. Raises `OSError`."""
     written.chmod(0o600)
-    sync(written)
+    blobs.sync(written)
     name = f"segment-{int(times_s[0] * 1000)}-{int(times_s[1] * 1000)}-{_digest(written)}.parquet"
     journal = _begin(place, _Change(name, tuple(path.name for path in replaces if path.name != name)))
     written.replace(place / name)
-    sync(place)
+    blobs.sync(place)
     _finish(place, journal, replaces, name)
     return segment_of(place / name)
 
@@ -185,7 +187,7 @@ def replace(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    blobs.sync(path.parent)
 
 
 def secret(root: Path) -> bytes:
@@ -196,21 +198,12 @@ def secret(root: Path) -> bytes:
         temporary.touch(0o600)
         try:
             temporary.write_bytes(secrets.token_bytes(32))
-            sync(temporary)
+            blobs.sync(temporary)
             with contextlib.suppress(FileExistsError):
                 place.hardlink_to(temporary)
         finally:
             temporary.unlink()
     return place.read_bytes()
-
-
-def sync(path: Path) -> None:
-    """Make a file's bytes, or the names in a directory, survive a power cut. Raises `OSError`."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _begin(place: Path, change: _Change) -> Path:
@@ -227,7 +220,7 @@ def _finish(place: Path, journal: Path, replaced: Sequence[Path], made: str | No
 def _remove(place: Path, names: Sequence[str]) -> None:
     for name in names:
         (place / name).unlink(missing_ok=True)
-    sync(place)
+    blobs.sync(place)
 
 
 def _read_change(path: Path) -> _Change | None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from seaway.bundle import blobs
 from seaway.monitor.capture import files as capture_files
 
 NAME: Final = "gone.json"
@@ -42,4 +43,4 @@ def forget(place: Path, request_ids: Iterable[str]) -> None:
             capture_files.replace(place / NAME, msgspec.json.encode(left))
         else:
             (place / NAME).unlink(missing_ok=True)
-            capture_files.sync(place)
+            blobs.sync(place)

@@ -26,16 +26,14 @@ _GRPC: Final = "grpc"
 
 
 class Logged(enum.StrEnum):
-    """Which requests get a line: none, those that failed (5xx), those and the ones that the recorder draws, or all."""
+    """Which requests get a line: those that failed (5xx), those and the ones that the recorder draws, or all."""
 
-    OFF = "off"
     FAILURES = "failures"
     SAMPLE = "sample"
     ALL = "all"
 
 
 _TAKES: Final[dict[Logged, Takes]] = {
-    Logged.OFF: "failures",
     Logged.FAILURES: "failures",
     Logged.SAMPLE: "sample and failures",
     Logged.ALL: "all",
@@ -67,8 +65,6 @@ class RequestLogSink:
 
     def take(self, block: Block) -> int:
         """How many got a line. Raises `OSError` where the disk does not take the lines; the file then ends with its last whole line."""
-        if self._logged is Logged.OFF:
-            return 0
         lines = [ecs.encode(line) + b"\n" for line in self._lines(block)]
         self._files.append(lines)
         return len(lines)

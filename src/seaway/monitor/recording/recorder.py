@@ -186,7 +186,7 @@ class Recorder:
         yield from self._ledger.families(labels)
         yield from self._keeping.families(labels)
         rate = metric_names.RECORDER_RATE.family()
-        rate.samples.append(Sample(labels, self._budget.rate))
+        rate.samples.append(Sample(labels, self._rate))
         yield rate
 
     @property
@@ -273,7 +273,7 @@ class Recorder:
         sheet.clear()
 
     def _next_gap(self) -> int:
-        """After how many requests the next one is drawn: each by itself with the budget's rate, so the gap is geometric."""
+        """After how many requests the next one is drawn: each by itself with the rate of now, so the gap is geometric."""
         if not self._draws:
             return sys.maxsize
         if not self._gaps:

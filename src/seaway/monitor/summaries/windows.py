@@ -143,7 +143,7 @@ def write(path: Path, window: Window, *, durable: bool) -> None:
         temporary.unlink(missing_ok=True)  # a full disk must not fill up further
         raise
     if durable:
-        blobs.sync_directory(path.parent)
+        blobs.sync(path.parent)
 
 
 def load(path: Path) -> Window:
