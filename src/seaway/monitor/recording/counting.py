@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Final
@@ -212,7 +213,7 @@ class Counting:
             second = Second(second_s, tally.counts(), None if first is None else first.counts())
             self._live.add(subject, second)
             self._keeping.second(subject, second)
-        self._budget.adjust(self._now_s())
+        self._budget.adjust(self._now_s(), time.process_time())
 
 
 def outcome(code: str) -> str | None:

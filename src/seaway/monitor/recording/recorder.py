@@ -12,6 +12,7 @@ import asyncio
 import math
 import sys
 import threading
+import time
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ from seaway.wire.prometheus import Family, Sample
 
 BLOCK_HELD: Final = 1024
 """Requests; a second that is over hands over what there is."""
-DRAWN_WHOLE: Final = 1024
+DRAWN_WHOLE: Final = 512
 """Draws after which the rest of a second is drawn a quarter as often, and after as many again a quarter of that."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 _END_S: Final = 5.0
@@ -80,7 +81,7 @@ class Recorder:
         self._begin_second(clock.monotonic_s())
         self._counts = RequestCounts()
         self._ledger = LiveLedger()
-        self._budget = Budget(clock.monotonic_s())
+        self._budget = Budget(clock.monotonic_s(), time.process_time())
         self._random = np.random.default_rng()
         self._gaps: list[int] = []
         self._rate = self._budget.rate
