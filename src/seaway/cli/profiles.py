@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from seaway.cli import output
 from seaway.cli.options import COMMON, Common
-from seaway.core import deployments, events
+from seaway.core import events, sections
 from seaway.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def profile(
 
     home = Home(common.configuration())
     try:
-        since_s = home.clock.now_s() - deployments.seconds(since)
+        since_s = home.clock.now_s() - sections.seconds(since)
     except ValueError as error:
         raise UserError(
             "invalid_request", f"--since {since[:40]!r} is no duration", "such as 10m, 1h or 7d"

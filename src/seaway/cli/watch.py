@@ -22,8 +22,8 @@ from cyclopts import Parameter
 
 from seaway.cli import output
 from seaway.cli.options import COMMON, Common, Flag
-from seaway.core.deployments import seconds as parse_duration
 from seaway.core.errors import SeawayError, UserError
+from seaway.core.sections import seconds as parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console

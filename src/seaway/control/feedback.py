@@ -13,7 +13,7 @@ from typing import Final
 
 from seaway.control import auth
 from seaway.control.auth import Action, Principal
-from seaway.core import deployments, events
+from seaway.core import events, sections
 from seaway.core.errors import UserError
 from seaway.core.feedback import Fact, FeedbackAnswer, facts_of
 from seaway.core.ports import Clock
@@ -108,7 +108,7 @@ def _read(body: bytes, content_type: str | None) -> tuple[int, list[Fact]]:
 
 def _time(text: str, now_s: float) -> float:
     try:
-        return max(0.0, now_s - deployments.seconds(text))
+        return max(0.0, now_s - sections.seconds(text))
     except ValueError:
         pass  # then it is a point in time
     try:

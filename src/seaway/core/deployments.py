@@ -7,9 +7,7 @@ as they were written, so that a stored Deployment reads like its file; the prope
 from __future__ import annotations
 
 import enum
-import itertools
-import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -17,80 +15,24 @@ from seaway.core.bundles import Digest, ModelRef, parse_name
 from seaway.core.checks import Verdict
 from seaway.core.errors import SeawayError
 from seaway.core.records import RecordRules
+from seaway.core.rollouts.spec import Rollout
+from seaway.core.rollouts.state import RolloutState
+from seaway.core.sections import (
+    Count,
+    Duration,
+    HeaderName,
+    Percent,
+    Section,
+    Size,
+    Wait,
+    percent,
+    seconds,
+    size_bytes,
+)
 from seaway.core.traffic import Limits
 
-_UNITS_S: Final[dict[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_UNITS_BYTES: Final[dict[str, int]] = {
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
-_LARGEST: Final = 1e12
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([A-Za-z%]+)\Z")
 
-# The digits are limited, so that every value is a finite number, and now plus every duration is a date.
-_FRACTION: Final = r"(\.[0-9]{1,20})?"
-_DURATION: Final = rf"^([0-9]{{1,9}}{_FRACTION}(ms|s|m)|[0-9]{{1,5}}{_FRACTION}(h|d))$"
-Duration = Annotated[
-    str, msgspec.Meta(pattern=_DURATION, description="a duration up to 99999d, such as 50ms, 1s, 10m, 24h")
-]
-Wait = Annotated[
-    str, msgspec.Meta(pattern=rf"^auto$|{_DURATION}", description="auto, or a duration, such as 2ms")
-]
-Size = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=rf"^([0-9]{{1,12}}{_FRACTION}B|[0-9]{{1,9}}{_FRACTION}[KMG]i?B)$",
-        description="a size, such as 16MiB",
-    ),
-]
-Percent = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", description="a percent from 0% to 100%"),
-]
-HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]+$", max_length=100)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
-
-
-def seconds(text: str) -> float:
-    """`500ms` → 0.5. Raises `ValueError`."""
-    number, unit = _quantity(text)
-    return number * _UNITS_S[unit]
-
-
-def size_bytes(text: str) -> int:
-    """`16MiB` → 16777216. Raises `ValueError`."""
-    number, unit = _quantity(text)
-    return int(number * _UNITS_BYTES[unit])
-
-
-def percent(text: str) -> float:
-    """`0.1%` → 0.1. Raises `ValueError`."""
-    number, unit = _quantity(text)
-    if unit != "%":
-        raise ValueError(f"{text!r} is no percent")
-    return number
-
-
-def _quantity(text: str) -> tuple[float, str]:
-    match = _QUANTITY.match(text)
-    if match is None or match.group(2) not in {*_UNITS_S, *_UNITS_BYTES, "%"}:
-        raise ValueError(f"{text[:80]!r} is no number with a unit")
-    number = float(match.group(1))
-    if number > _LARGEST:
-        raise ValueError(f"{text[:80]!r} is too large")
-    return number, match.group(2)
-
-
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A part of endpoint.yaml: unknown keys are errors, keys at their default are left out when written."""
-
-
-class Replicas(_Section, frozen=True):
+class Replicas(Section, frozen=True):
     """How many replicas; min 0 sleeps when idle."""
 
     min: Count = 1
@@ -101,7 +43,7 @@ class Replicas(_Section, frozen=True):
             raise ValueError(f"min {self.min} is more than max {self.max}")
 
 
-class Backend(_Section, frozen=True):
+class Backend(Section, frozen=True):
     """What stands behind the endpoint: exactly one of bundle, engine, provider and graph."""
 
     bundle: str | None = None
@@ -128,14 +70,14 @@ class Backend(_Section, frozen=True):
             _name(self.variant)
 
 
-class Batching(_Section, frozen=True):
+class Batching(Section, frozen=True):
     """How requests are joined."""
 
     max_rows: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64
     wait: Wait = "auto"
 
 
-class LimitsSection(_Section, frozen=True):
+class LimitsSection(Section, frozen=True):
     """What one request, and the queue of all, may take."""
 
     deadline: Duration = "1s"
@@ -153,67 +95,14 @@ class LimitsSection(_Section, frozen=True):
         )
 
 
-class Slo(_Section, frozen=True):
+class Slo(Section, frozen=True):
     """What the endpoint promises: stored and shown; judged once analysis of live traffic is built."""
 
     p99: Duration | None = None
     errors: Percent | None = None
 
 
-class Sticky(_Section, frozen=True):
-    """What keeps a caller on one revision while a rollout runs."""
-
-    header: HeaderName
-
-
-CheckName = Literal["errors", "latency", "predictions", "agreement", "quality"]
-
-
-class RolloutCheck(_Section, frozen=True):
-    """A check of a rollout with its options; `harm` is the change that counts as worse."""
-
-    check: CheckName
-    harm: Percent | None = None
-
-
-class Inconclusive(_Section, frozen=True):
-    """What to do when a step's checks have not decided in time."""
-
-    after: Duration = "24h"
-    then: Literal["rollback", "promote", "pause"] = "rollback"
-
-
-class Rollout(_Section, frozen=True):
-    """How traffic moves from the stable revision to the new one."""
-
-    steps: Annotated[tuple[Percent, ...], msgspec.Meta(min_length=1, max_length=100)] = ("100%",)
-    hold: Duration = "60s"
-    bake: Duration = "10m"
-    sticky: Sticky | None = None
-    shadow: Percent = "0%"
-    checks: tuple[CheckName | RolloutCheck, ...] = ()
-    alpha: Percent = "5%"
-    inconclusive: Inconclusive = Inconclusive()
-
-    def __post_init__(self) -> None:
-        steps = self.steps_percent
-        if steps[-1] != 100 or any(a >= b for a, b in itertools.pairwise(steps)):
-            raise ValueError(f"steps must rise and end with 100%, not {', '.join(self.steps)}")
-        if seconds(self.hold) <= 0:
-            raise ValueError("hold must be more than 0")
-        if not 0 < percent(self.alpha) < 100:
-            raise ValueError("alpha must be more than 0% and less than 100%")
-
-    @property
-    def steps_percent(self) -> tuple[float, ...]:
-        return tuple(percent(step) for step in self.steps)
-
-    @property
-    def bake_s(self) -> float:
-        return seconds(self.bake)
-
-
-class Subject(_Section, frozen=True):
+class Subject(Section, frozen=True):
     """The header that says whose data a request is."""
 
     header: HeaderName
@@ -222,7 +111,7 @@ class Subject(_Section, frozen=True):
 ColumnName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class RecordSection(_Section, frozen=True):
+class RecordSection(Section, frozen=True):
     """What is kept of requests beyond counts and summaries.
 
     `capture` is the share whose payloads are kept, for `retain`, without what `redact` names; `subject` makes a person's
@@ -251,7 +140,7 @@ class RecordSection(_Section, frozen=True):
         )
 
 
-class Target(_Section, frozen=True):
+class Target(Section, frozen=True):
     """Where replicas run."""
 
     kind: Literal["local", "container", "kubernetes", "ray", "sagemaker", "vertex", "azure", "edge"] = "local"
@@ -311,8 +200,7 @@ def deployment_of(endpoint: str, ref: str) -> Deployment:
 
 def unavailable(spec: Deployment) -> tuple[str, ...]:
     """The settings of `spec` that parse but are not built yet, each as `path: what it says`; empty if all are."""
-    serve, rollout = spec.serve, spec.rollout
-    bare = Rollout(steps=rollout.steps, bake=rollout.bake)
+    serve = spec.serve
     asked: list[tuple[str, object, bool]] = [
         ("project", spec.project, spec.project != "default"),
         ("serve.engine", serve.engine, serve.engine is not None),
@@ -323,15 +211,8 @@ def unavailable(spec: Deployment) -> tuple[str, ...]:
         ("serve.replicas.max", serve.replicas.max, serve.replicas.max != 1),
         ("fallback", len(spec.fallback), bool(spec.fallback)),
         ("policies", len(spec.policies), bool(spec.policies)),
-        ("rollout.steps", ", ".join(rollout.steps), rollout.steps_percent not in ((100.0,), (0.0, 100.0))),
-        ("rollout.sticky", rollout.sticky, rollout.sticky is not None),
         ("monitors", ", ".join(spec.monitors), bool(spec.monitors)),
         ("target.kind", spec.target.kind, spec.target.kind != "local"),
-    ]
-    asked += [
-        (f"rollout.{key}", getattr(rollout, key), getattr(rollout, key) != getattr(bare, key))
-        for key in rollout.__struct_fields__
-        if key not in ("steps", "sticky")
     ]
     return tuple(f"{path}: {_shown(value)}" for path, value, differs in asked if differs)
 
@@ -379,7 +260,8 @@ class DeploymentState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `desired`, `live` and `previous` are revision numbers, `last` the highest one ever given. `previous` was live
     before and stays loaded until `warm_until_s` (seconds since 1970). `rollback` is the fact that a rollback
     was begun; only a later deploy clears it. `proven` are the revisions that have been live, which a rollback may
-    choose from; `failed` and `reason` tell of the last revision that could not be prepared.
+    choose from; `failed` and `reason` tell of the last revision that could not be prepared, or failed its rollout. `rollout`
+    is the last one, also after its end.
     """
 
     endpoint: str
@@ -394,3 +276,4 @@ class DeploymentState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proven: tuple[int, ...] = ()
     failed: int | None = None
     reason: str | None = None
+    rollout: RolloutState | None = None

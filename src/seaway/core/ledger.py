@@ -32,7 +32,9 @@ class Counts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     `rejected` (4xx: the caller's fault), `cancelled` (the client left), `invalid` (answered, with NaN or infinity), the
     rest is answered well. `overdue` of the failed got no answer before their deadline, whether they ran or still waited.
     `latency` counts those answered or timed out, by bin of `latency_bin`. `answers` counts answered rows by class, or by
-    bin for numbers (`core.answers`), `unread` those rows whose answer was not looked at, under pressure.
+    bin for numbers (`core.answers`), `unread` those rows whose answer was not looked at, under pressure. `cost` and
+    `confidence` count only the requests that were drawn for the sinks, by bin: the processor time that each took in the
+    model (`latency_bin`), and the confidence of its first row in thousandths.
     """
 
     finished: int = 0
@@ -46,6 +48,8 @@ class Counts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     unread: int = 0
     latency: Sparse = ()
     answers: tuple[tuple[str, int], ...] = ()
+    cost: Sparse = ()
+    confidence: Sparse = ()
 
     @property
     def bad(self) -> int:
@@ -65,18 +69,31 @@ NUMBERS: Final = (
     "unread",
 )
 """The fields of Counts that are plain numbers, in their order."""
+BINNED: Final = ("latency", "cost", "confidence")
+"""Those that are counts by bin."""
+
+
+class PairCounts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Mirrored requests: one row of each, whose two answers agreed or differed, and those without a pair: `failed` ones
+    that the candidate could not answer, `dropped` ones that were never run, to spare the live ones."""
+
+    same: int = 0
+    differ: int = 0
+    failed: int = 0
+    dropped: int = 0
 
 
 class Second(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One second (`at_s`, since 1970) of one revision in one worker.
 
-    `first` counts only the first request of each user key, where the endpoint has a sticky key: the unit of verdicts
-    where arms are sticky.
+    While a rollout is judged, `units` counts what its verdicts are made of: the requests that the split sent here, and where
+    it is sticky, of each user key only the first. `pairs` stand at the revision that is mirrored to.
     """
 
     at_s: int
     counts: Counts
-    first: Counts | None = None
+    units: Counts | None = None
+    pairs: PairCounts | None = None
 
 
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,17 +108,22 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def merge_counts(found: Iterable[Counts]) -> Counts:
     """All of them together."""
     sums = [0] * len(NUMBERS)
-    latency: dict[int, int] = {}
+    bins: dict[str, dict[int, int]] = {name: {} for name in BINNED}
     answers: dict[str, int] = {}
     for one in found:
         for place, name in enumerate(NUMBERS):
             sums[place] += getattr(one, name)
-        for index, count in one.latency:
-            latency[index] = latency.get(index, 0) + count
+        for name, own in bins.items():
+            for index, count in getattr(one, name):
+                own[index] = own.get(index, 0) + count
         for answer, count in one.answers:
             answers[answer] = answers.get(answer, 0) + count
     numbers = dict(zip(NUMBERS, sums, strict=True))
-    return Counts(**numbers, latency=sparse(latency), answers=tuple(sorted(answers.items())))
+    return Counts(
+        **numbers,
+        answers=tuple(sorted(answers.items())),
+        **{name: sparse(own) for name, own in bins.items()},
+    )
 
 
 def merge_pages(pages: Iterable[Page]) -> tuple[Page, ...]:
@@ -120,8 +142,25 @@ def merge_pages(pages: Iterable[Page]) -> tuple[Page, ...]:
 def _together(at_s: int, seconds: list[Second]) -> Second:
     if len(seconds) == 1:
         return seconds[0]
-    firsts = [second.first for second in seconds if second.first is not None]
-    return Second(at_s, merge_counts(s.counts for s in seconds), merge_counts(firsts) if firsts else None)
+    units = [second.units for second in seconds if second.units is not None]
+    pairs = [second.pairs for second in seconds if second.pairs is not None]
+    return Second(
+        at_s,
+        merge_counts(second.counts for second in seconds),
+        merge_counts(units) if units else None,
+        merge_pairs(pairs) if pairs else None,
+    )
+
+
+def merge_pairs(found: Iterable[PairCounts]) -> PairCounts:
+    """All of them together."""
+    all_ = list(found)
+    return PairCounts(
+        sum(one.same for one in all_),
+        sum(one.differ for one in all_),
+        sum(one.failed for one in all_),
+        sum(one.dropped for one in all_),
+    )
 
 
 def latency_bins(took_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

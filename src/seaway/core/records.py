@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Protocol
 
 import msgspec
 
 from seaway.core.tensors import Tensors
+from seaway.core.user_keys import UserKey
 
 
 class RecordRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an endpoint's workers record beyond counts and summaries; part of a Route.
 
     `capture_percent` of the requests are kept with their payloads, without the columns and headers in `redact`, for
-    `retain_s`. `subject` and `unit` are lower-case header names: whose data a request is (for erasure), and the user key
-    of sticky rollouts. `slices` are input columns by whose values live quality is told apart.
+    `retain_s`. `subject` is a lower-case header name: whose data a request is (for erasure). `slices` are input columns by
+    whose values live quality is told apart. While a rollout is `judged`, the units of its verdicts are counted apart: with
+    `unit`, the first request of each user key in the rollout `scope` (its candidate's number).
     """
 
     capture_percent: float = 0.0
     redact: tuple[str, ...] = ()
     retain_s: float = 30 * 86_400.0
     subject: str | None = None
-    unit: str | None = None
+    judged: bool = False
+    unit: UserKey | None = None
     scope: int = 0
     slices: tuple[str, ...] = ()
+
+
+class Chosen(enum.StrEnum):
+    """Why a request went to its revision. Only the first two are a sample of the traffic, so units of a verdict."""
+
+    ONLY = "only"
+    """There was no other."""
+    SPLIT = "split"
+    NAMED = "named"
+    """The client asked for it."""
+    FLAG = "flag"
+    FALLBACK = "fallback"
+    """Another revision could not answer it."""
 
 
 class Answered(Protocol):
@@ -46,6 +63,7 @@ class Answered(Protocol):
     run_s: float
     tensors: Tensors
     outputs: Tensors | None
+    chosen: Chosen
 
     @property
     def cpu_s(self) -> float: ...

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import msgspec
 
 from seaway.core.bundles import Digest
 from seaway.core.errors import UserError
 from seaway.core.records import RecordRules
+from seaway.core.user_keys import UserKey
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,13 +40,43 @@ class RoutedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     isolated: bool = False
 
 
+class FlagRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Requests that go to the revision `number`, whatever the shares: where a header, a cookie or the client's preferred
+    language is one of `values`. Header names and values of languages are in lower case."""
+
+    number: int
+    values: tuple[str, ...]
+    key: UserKey | None = None
+    """None means the language."""
+
+
+class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which share of the requests the revision `number` answers too, its answers compared and thrown away; `by` and
+    `tolerance` say when two answers agree (docs/rollouts.md)."""
+
+    number: int
+    percent: float
+    by: Literal["exact", "tolerance", "rank"] | None = None
+    tolerance: float | None = None
+
+
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One endpoint: its revisions with their shares (0 = loaded and warm, but takes no traffic unless named)."""
+    """One endpoint: its revisions with their shares (0 = loaded and warm, but takes no traffic unless named).
+
+    While a rollout runs: `salt` makes its split its own, `sticky` is the user key that the split goes by (the request id
+    where a request has none), `flags` go before the split, first match first, `fallback` is the revision that answers what
+    another one could not.
+    """
 
     endpoint: str
     revisions: tuple[RoutedRevision, ...]
     limits: Limits = Limits()
     record: RecordRules = RecordRules()
+    salt: str = ""
+    sticky: UserKey | None = None
+    flags: tuple[FlagRule, ...] = ()
+    mirror: Mirror | None = None
+    fallback: int | None = None
 
     def revision(self, number: int) -> RoutedRevision | None:
         return next((r for r in self.revisions if r.number == number), None)

@@ -16,7 +16,7 @@ from seaway.control import endpoint_file, locks, peers, table_file
 from seaway.control.auth import Role
 from seaway.control.bell import Bell
 from seaway.control.workers import Workers
-from seaway.core import deployments, events
+from seaway.core import deployments, events, sections
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.traffic import RoutingTable
 from seaway.wire import worker_admin
@@ -101,24 +101,24 @@ def test_a_worker_that_is_away_or_silent_counts_as_absent(tmp_path: Path) -> Non
     ("text", "value"), [("50ms", 0.05), ("1s", 1.0), ("1.5m", 90.0), ("24h", 86_400.0), ("30d", 2_592_000.0)]
 )
 def test_durations(text: str, value: float) -> None:
-    assert deployments.seconds(text) == pytest.approx(value)
+    assert sections.seconds(text) == pytest.approx(value)
 
 
 def test_sizes_and_percents() -> None:
-    assert deployments.size_bytes("16MiB") == 16 * 2**20
-    assert deployments.size_bytes("1.5KB") == 1500
-    assert deployments.percent("0.1%") == 0.1
+    assert sections.size_bytes("16MiB") == 16 * 2**20
+    assert sections.size_bytes("1.5KB") == 1500
+    assert sections.percent("0.1%") == 0.1
     for wrong in ("1", "x", "1 s", "-1s", "1s\n", ""):
         with pytest.raises(ValueError, match="number with a unit"):
-            deployments.seconds(wrong)
+            sections.seconds(wrong)
 
 
 @pytest.mark.parametrize("digits", ["9" * 320, "9" * 16])
 def test_durations_and_sizes_too_large_to_work_with_are_no_values(digits: str) -> None:
     for read, unit in (
-        (deployments.seconds, "s"),
-        (deployments.seconds, "d"),
-        (deployments.size_bytes, "GiB"),
+        (sections.seconds, "s"),
+        (sections.seconds, "d"),
+        (sections.size_bytes, "GiB"),
     ):
         with pytest.raises(ValueError, match="too large"):
             read(digits + unit)
@@ -151,7 +151,7 @@ def test_an_endpoint_file_with_a_number_too_large_is_refused(section: dict[str, 
 def test_the_longest_durations_work() -> None:
     spec = deployments.Rollout(bake="99999d")
     assert events.timestamp(2e9 + spec.bake_s).startswith("2307-")
-    assert events.timestamp(2e9 + deployments.seconds("999999999m")).startswith("3934-")
+    assert events.timestamp(2e9 + sections.seconds("999999999m")).startswith("3934-")
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00+23:00", "9999-12-31T23:59-23:00", "x" * 500])

@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from seaway.core.deployments import LimitsSection, Slo, percent, seconds
+from seaway.core.deployments import LimitsSection, Slo
+from seaway.core.sections import percent, seconds
 from seaway.wire import metric_names as names
 from seaway.wire import status
 

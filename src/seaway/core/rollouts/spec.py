@@ -1,0 +1,271 @@
+"""The section `rollout` of endpoint.yaml: canary, blue/green, A/B and shadow are steps and checks, not kinds of their own."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import math
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from seaway.core.sections import Duration, HeaderName, Percent, Section, percent, seconds
+
+CheckName = Literal[
+    "errors",
+    "rejections",
+    "latency",
+    "predictions",
+    "confidence",
+    "agreement",
+    "quality",
+    "outcome",
+    "cost",
+]
+CANARY_CHECKS: Final[tuple[CheckName, ...]] = ("errors", "latency")
+"""What is judged where steps take a share of the traffic and no checks are named."""
+_PAUSING: Final = ("predictions", "confidence")
+CookieName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_CLOCK = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="such as 16:30")]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class Sticky(Section, frozen=True):
+    """What keeps a caller on one revision while a rollout runs: a header or a cookie that names the user."""
+
+    header: HeaderName | None = None
+    cookie: CookieName | None = None
+
+    def __post_init__(self) -> None:
+        if (self.header is None) == (self.cookie is None):
+            raise ValueError("exactly one of header and cookie is needed")
+
+
+class RolloutCheck(Section, frozen=True):
+    """A check with its options; docs/rollouts.md says what `harm` means for each.
+
+    `plus` is harm in points beside the relative one. `strict` fails on any certain harm. `then` is what a failure does
+    (answers that moved pause, all else goes back). An `advisory` check is judged and shown, and decides nothing. `by`,
+    `tolerance` say when two answers agree; `good` is the outcome that is wanted.
+    """
+
+    check: CheckName
+    harm: Percent | None = None
+    plus: Percent | None = None
+    strict: bool = False
+    then: Literal["rollback", "pause"] | None = None
+    advisory: bool = False
+    by: Literal["exact", "tolerance", "rank"] | None = None
+    tolerance: Percent | None = None
+    good: Text | None = None
+
+    def __post_init__(self) -> None:
+        allowed: dict[str, tuple[CheckName, ...]] = {
+            "plus": ("errors", "rejections"),
+            "by": ("agreement",),
+            "tolerance": ("agreement",),
+            "good": ("outcome",),
+        }
+        for option, checks in allowed.items():
+            if getattr(self, option) is not None and self.check not in checks:
+                raise ValueError(f"{option} is an option of {' and '.join(checks)}, not of {self.check}")
+        if self.check == "outcome" and self.good is None:
+            raise ValueError("the check outcome needs good: the outcome that is wanted")
+        if self.strict and self.check in ("predictions", "confidence", "agreement"):
+            raise ValueError(f"{self.check} has no strict form: say how much harm is tolerated")
+        if self.harm is not None and percent(self.harm) <= 0 and not self.strict:
+            raise ValueError("harm must be more than 0%, or nothing can ever pass; strict fails on any harm")
+
+    @property
+    def harm_share(self) -> float | None:
+        """As a share: 20% is 0.2; None where the check's own default stands."""
+        return None if self.harm is None else percent(self.harm) / 100
+
+    @property
+    def on_failure(self) -> Literal["rollback", "pause"]:
+        return self.then or ("pause" if self.check in _PAUSING else "rollback")
+
+
+class Step(Section, frozen=True):
+    """One step: the candidate's share, the least time on it, which of the checks must pass, and whether a person must
+    approve before the next. What is left out is the rollout's."""
+
+    to: Percent
+    hold: Duration | None = None
+    checks: tuple[CheckName, ...] | None = None
+    approve: bool = False
+
+
+class Flag(Section, frozen=True):
+    """Requests that go to one arm whatever the shares: by a header, a cookie, or the language that the client prefers.
+
+    They are no sample, so no check counts them.
+    """
+
+    to: Literal["candidate", "stable"]
+    equals: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    header: HeaderName | None = None
+    cookie: CookieName | None = None
+    language: bool = False
+
+    def __post_init__(self) -> None:
+        if sum((self.header is not None, self.cookie is not None, self.language)) != 1:
+            raise ValueError("exactly one of header, cookie and language: true is needed")
+
+
+class Freeze(Section, frozen=True):
+    """When no share rises (a rollback always acts): on `days`, at times of day `start` to `end`, on dates `since` to
+    `until` (the last day included); what is left out is always. All in UTC, or in hours from it."""
+
+    days: tuple[Day, ...] = ()
+    start: _CLOCK | None = None
+    end: _CLOCK | None = None
+    since: datetime.date | None = None
+    until: datetime.date | None = None
+    utc_offset: Annotated[float, msgspec.Meta(ge=-14, le=14)] = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.start is None) != (self.end is None):
+            raise ValueError("start and end belong together")
+        if self.start is not None and self.start == self.end:
+            raise ValueError("start and end are the same")
+        if not self.days and self.start is None and self.since is None and self.until is None:
+            raise ValueError("say when: days, start and end, since or until")
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError("since is after until")
+
+    def holds(self, now_s: float) -> bool:
+        """Whether it is frozen then (seconds since 1970). A night that begins on a frozen day belongs to it."""
+        zone = datetime.timezone(datetime.timedelta(hours=self.utc_offset))
+        now = datetime.datetime.fromtimestamp(now_s, zone)
+        day = now.date()
+        if self.start is not None and self.end is not None:
+            clock = now.strftime("%H:%M")
+            if self.start < self.end:
+                if not self.start <= clock < self.end:
+                    return False
+            elif clock < self.end:
+                day -= datetime.timedelta(days=1)
+            elif clock < self.start:
+                return False
+        if self.days and ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[day.weekday()] not in self.days:
+            return False
+        return (self.since is None or day >= self.since) and (self.until is None or day <= self.until)
+
+
+class Inconclusive(Section, frozen=True):
+    """What to do when a step's checks have not decided in time. `promote` goes on only where every check has seen both
+    arms and none is broken: nothing is ever promoted on no data."""
+
+    after: Duration = "24h"
+    then: Literal["rollback", "promote", "pause"] = "rollback"
+
+    @property
+    def after_s(self) -> float:
+        return seconds(self.after)
+
+
+class Rollout(Section, frozen=True):
+    """How traffic moves from the stable revision to the new one.
+
+    `warmup` is left out of latency, of both arms, after the candidate's first request. `fallback` lets the stable
+    revision answer what the candidate could not; it counts against the candidate.
+    """
+
+    steps: Annotated[tuple[Percent | Step, ...], msgspec.Meta(min_length=1, max_length=100)] = ("100%",)
+    hold: Duration = "60s"
+    bake: Duration = "10m"
+    sticky: Sticky | None = None
+    shadow: Percent = "0%"
+    checks: Annotated[tuple[CheckName | RolloutCheck, ...], msgspec.Meta(max_length=20)] | None = None
+    alpha: Percent = "5%"
+    inconclusive: Inconclusive = Inconclusive()
+    warmup: Duration = "30s"
+    fallback: Literal["stable", "none"] = "stable"
+    flags: Annotated[tuple[Flag, ...], msgspec.Meta(max_length=20)] = ()
+    freeze: Annotated[tuple[Freeze, ...], msgspec.Meta(max_length=20)] = ()
+    start: datetime.datetime | None = None
+
+    def __post_init__(self) -> None:
+        shares = self.steps_percent
+        if shares[-1] != 100 or any(a >= b for a, b in itertools.pairwise(shares)):
+            shown = ", ".join(f"{share:g}%" for share in shares)
+            raise ValueError(f"steps must rise and end with 100%, not {shown}")
+        if seconds(self.hold) <= 0:
+            raise ValueError("hold must be more than 0")
+        if not 0 < percent(self.alpha) < 100:
+            raise ValueError("alpha must be more than 0% and less than 100%")
+        if self.start is not None and self.start.tzinfo is None:
+            raise ValueError("start needs its offset from UTC, such as 2026-11-23T09:00:00Z")
+        names = [check.check for check in self.all_checks]
+        if len(set(names)) != len(names):
+            raise ValueError("a check is named twice")
+        for step in self.all_steps:
+            unknown = [name for name in step.checks or () if name not in names]
+            if unknown:
+                raise ValueError(f"the step to {step.to} names {unknown[0]}, which is not among the checks")
+            if step.hold is not None and seconds(step.hold) <= 0:
+                raise ValueError("hold must be more than 0")
+        if "agreement" in names and percent(self.shadow) == 0:
+            raise ValueError("the check agreement needs a shadow share, such as shadow: 10%")
+        if seconds(self.inconclusive.after) < seconds(self.hold):
+            raise ValueError("inconclusive.after is shorter than hold")
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """With what the rollout says where a step does not."""
+        return tuple(step if isinstance(step, Step) else Step(to=step) for step in self.steps)
+
+    @property
+    def all_checks(self) -> tuple[RolloutCheck, ...]:
+        """As named; where none are, those of a canary if any step takes a share."""
+        named: tuple[CheckName | RolloutCheck, ...]
+        if self.checks is not None:
+            named = self.checks
+        else:
+            named = CANARY_CHECKS if any(0 < share < 100 for share in self.steps_percent) else ()
+        return tuple(check if isinstance(check, RolloutCheck) else RolloutCheck(check) for check in named)
+
+    @property
+    def gradual(self) -> bool:
+        """Whether there is anything to decide between the preparation of a candidate and its promotion, or after it."""
+        return self.steps_percent != (100.0,) or bool(self.all_checks)
+
+    @property
+    def steps_percent(self) -> tuple[float, ...]:
+        return tuple(percent(step.to if isinstance(step, Step) else step) for step in self.steps)
+
+    @property
+    def bake_s(self) -> float:
+        return seconds(self.bake)
+
+    @property
+    def warmup_s(self) -> float:
+        return seconds(self.warmup)
+
+    @property
+    def alpha_share(self) -> float:
+        return percent(self.alpha) / 100
+
+    @property
+    def shadow_percent(self) -> float:
+        return percent(self.shadow)
+
+    @property
+    def start_s(self) -> float:
+        """Seconds since 1970; minus infinity where it may begin at once."""
+        return -math.inf if self.start is None else self.start.timestamp()
+
+    def hold_s(self, step: int) -> float:
+        """The least time on a step, by its place."""
+        return seconds(self.all_steps[step].hold or self.hold)
+
+    def gating(self, step: int) -> tuple[RolloutCheck, ...]:
+        """The checks that must pass before a step is left; advisory ones are not among them."""
+        wanted = self.all_steps[step].checks
+        return tuple(c for c in self.all_checks if not c.advisory and (wanted is None or c.check in wanted))
+
+    def frozen(self, now_s: float) -> bool:
+        """Whether no share may rise now."""
+        return any(one.holds(now_s) for one in self.freeze)

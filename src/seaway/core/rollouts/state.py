@@ -1,0 +1,56 @@
+"""What is stored of a rollout: part of its endpoint's DeploymentState, changed with it by compare-and-set."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class RolloutPhase(enum.StrEnum):
+    """Where a rollout is. `waiting` is before its first step (not ready yet, or not yet time); in `baking` the candidate has all
+    traffic and the old revision stays warm. The rest are ends, and final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    BAKING = "baking"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    SUPERSEDED = "superseded"
+
+
+OPEN = (RolloutPhase.WAITING, RolloutPhase.RUNNING, RolloutPhase.PAUSED)
+"""The candidate may have a share, and the stable revision has the rest."""
+
+
+class RolloutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rollout is named by its endpoint and the number of its `candidate`; `stable` is what it is compared with.
+
+    `step` is the place in the spec's steps, -1 before the first; `percent` the candidate's wanted share (a step's, or one that
+    was set by hand). `since_s` is when every worker routed by it, None until they do. `approved` is the highest step that a
+    person has approved to be left. `why` says why it is paused or ended, `cause` which check failed, `by` who did it.
+    """
+
+    candidate: int
+    stable: int
+    phase: RolloutPhase
+    started_s: float
+    step: int = -1
+    percent: float = 0.0
+    since_s: float | None = None
+    approved: int = -1
+    why: str | None = None
+    cause: str | None = None
+    by: str | None = None
+    ended_s: float | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.phase in OPEN
+
+    @property
+    def judged(self) -> bool:
+        """Whether its evidence is still gathered."""
+        return self.open or self.phase is RolloutPhase.BAKING
