@@ -1,4 +1,5 @@
-"""The main job of Seaway on real data, in about a minute: package, check, deploy, replace, refuse, take back, know.
+"""The main job of Seaway on real data, in a minute and a half: package, check, deploy, replace, refuse, take back, promote
+by a canary what is better, catch in one what is worse, know.
 
 `make demo` runs it. Every command that it shows can be typed; it uses a home of its own under `.cache/demo`.
 """
@@ -20,49 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.rule import Rule
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import datasets  # noqa: E402
-import seaway  # noqa: E402
-from electricity import models  # noqa: E402
-
-HOME = ROOT / ".cache" / "demo"
-SEAWAY = str(Path(sys.executable).with_name("seaway"))
-console = Console(highlight=False, width=118, soft_wrap=True)
-started = time.monotonic()
-
-
-def step(number: int, title: str) -> None:
-    """A heading with the time that has passed."""
-    console.print()
-    console.print(
-        Rule(f"[bold]{number}. {title}[/]  [dim]{time.monotonic() - started:.0f} s[/]", align="left")
-    )
-
-
-def run(*words: str, expect: int = 0, show: bool = True) -> str:
-    """Run a `seaway` command as a user would type it, show what it prints, and stop the demo where it goes wrong."""
-    if show:
-        console.print(f"[bold cyan]$ seaway {shlex.join(words)}[/]")
-    done = subprocess.run([SEAWAY, *words], capture_output=True, text=True, env=environment())
-    if show:
-        for line in (done.stdout + done.stderr).rstrip().splitlines():
-            console.print(f"  {line}", markup=False)
-        if done.returncode:
-            console.print(f"  [dim](exit code {done.returncode})[/]")
-    if done.returncode != expect:
-        console.print(done.stdout + done.stderr, markup=False)
-        raise SystemExit(f"expected exit code {expect}, got {done.returncode}: seaway {shlex.join(words)}")
-    return done.stdout
-
-
-def environment() -> dict[str, str]:
-    """The caller's, with the demo's home and a width that the output fits."""
-    return {**os.environ, "SEAWAY_HOME": str(HOME), "COLUMNS": "114"}
+import datasets
+import seaway
+from electricity import canary, models
+from electricity.shell import HOME, ROOT, SEAWAY, console, environment, run, started, step
 
 
 @contextmanager
@@ -174,30 +140,33 @@ def main() -> None:
     HOME.mkdir(parents=True)
     os.environ["SEAWAY_HOME"] = str(HOME)
 
-    step(1, "Train: three models of the Australian electricity market (elec2, 1996-98)")
+    step(1, "Train: four models of the Australian electricity market (elec2, 1996-98)")
     split = models.load(datasets.fetch("elec2"))
     console.print(
         f"  {len(split.train):,} half-hours to train on, the {len(split.golden):,} after them as the golden set"
     )
-    first, better, wrong = (
-        models.logistic(split.train),
-        models.boosted(split.train),
-        models.mistaken(split.train),
-    )
+    trained = {
+        "linear": models.logistic(split.train),
+        "boosted": models.boosted(split.train),
+        "mistaken": models.mistaken(split.train),
+        "swapped": models.boosted(models.swapped(split.train)),
+    }
     console.print(
-        "  a linear model, boosted trees, and a linear model whose labels were joined six hours off"
+        "  a linear model; boosted trees; a linear model whose labels were joined six hours off; boosted trees from an\n"
+        "  extract in which the prices of the two states were swapped, in its golden set too: so its gate sees no harm"
     )
 
     step(2, "Package: from Python object to immutable bundle, the conversion to ONNX proved")
     features, truth = split.golden[models.WORDS + models.NUMBERS], split.golden[models.TARGET]
-    for label, model in (("linear", first), ("boosted", better), ("mistaken", wrong)):
+    for label, model in trained.items():
+        judged_by = models.swapped(features) if label == "swapped" else features
         console.print(
             f"[bold cyan]>>> seaway.package({label}, name='electricity', golden=(X, y), require=['accuracy>=0.65'])[/]"
         )
         result = seaway.package(
             model,
             name="electricity",
-            golden=(features, truth.rename(models.TARGET)),
+            golden=(judged_by, truth.rename(models.TARGET)),
             require=["accuracy>=0.65"],
             lineage={"data": str(datasets.fetch("elec2")), "param.model": label},
         )
@@ -217,7 +186,7 @@ def main() -> None:
         rows = features.head(8).to_dict("records")
         curl(address, rows[0])
         told = seaway.Client(f"http://{address}").predict("electricity", rows)
-        expected = first.predict(features.head(8)).tolist()
+        expected = trained["linear"].predict(features.head(8)).tolist()
         assert [p["label"] for p in told] == expected, (told, expected)
         console.print(f"  8 rows through the Python client: the labels equal scikit-learn's own: {expected}")
 
@@ -239,7 +208,9 @@ def main() -> None:
             f"  [green]{callers.answered:,} requests were answered meanwhile by revisions 1 and 2, and none was lost[/]"
         )
 
-        step(9, "What really happened: outcomes come back, and every answer can be explained")
+        canaries = canary.run_both(address, split.later)
+
+        step(11, "What really happened: outcomes come back, and every answer can be explained")
         known = outcomes(address, split)
         time.sleep(3)  # what is recorded of a request is written within two seconds
         run("feedback", "import", str(known))
@@ -248,17 +219,18 @@ def main() -> None:
         run("profile", "electricity", "--revision", "1", "--since", "1h")
         run("watch", "electricity", "--once")
 
-        step(10, "Who did what, when")
+        step(12, "Who did what, when")
         run("history", "electricity")
         run("status", "electricity")
 
     console.print()
     console.print(Rule("[bold]What happened[/]", align="left"))
     console.print(
-        "  Three scikit-learn pipelines became bundles whose ONNX answers were compared row by row with the originals.\n"
+        "  Four scikit-learn pipelines became bundles whose ONNX answers were compared row by row with the originals.\n"
         "  v1 passed its gate and went live. v2 replaced it with no request lost, after the plan had shown what changes.\n"
         "  v3, trained on misaligned labels, never took a request: its gate failed (exit code 3). One command took v2 back.\n"
         "  Every answer was recorded: outcomes that came later gave the live accuracy, and each request can be explained.\n"
+        f"{canary.summary(*canaries)}\n"
     )
     console.print("[bold]Type next[/]  (this home stays until the next demo)")
     console.print(

@@ -1,4 +1,4 @@
-"""Three models of the Australian electricity market: a first one, a better one, and one with a mistake in it.
+"""Models of the Australian electricity market: a first one, a better one, and two with a mistake in them.
 
 Will the price in New South Wales be above its average of the last 24 hours? Half-hours of 1996-98 (elec2).
 """
@@ -23,18 +23,19 @@ _PARTS = np.array(["night", "morning", "afternoon", "evening"], dtype=object)
 
 
 class Split(NamedTuple):
-    """Time goes on: train on what came first, judge on what came later."""
+    """Time goes on: train on what came first, judge on what came later, serve what came after that."""
 
     train: pd.DataFrame
     golden: pd.DataFrame
+    later: pd.DataFrame
 
 
 def load(path: Path) -> Split:
-    """The data with names for its columns: the first 20,000 half-hours to train, the 4,000 after them to judge."""
+    """The data with names for its columns: the first 20,000 half-hours to train, the 4,000 after them to judge, the rest."""
     frame = pd.read_csv(path)
     frame.columns = pd.Index([*NUMBERS, TARGET])
     frame.insert(0, "day_part", _PARTS[np.minimum((frame["period"] * 4).astype(int), 3)])
-    return Split(frame.iloc[:20_000], frame.iloc[20_000:24_000])
+    return Split(frame.iloc[:20_000], frame.iloc[20_000:24_000], frame.iloc[24_000:])
 
 
 def logistic(train: pd.DataFrame) -> Pipeline:
@@ -51,6 +52,11 @@ def boosted(train: pd.DataFrame) -> Pipeline:
 def mistaken(train: pd.DataFrame) -> Pipeline:
     """The linear model after a slip in a data join: the labels are those of six hours later."""
     return _pipeline(LogisticRegression(max_iter=500), train, np.roll(train[TARGET].to_numpy(), -12))
+
+
+def swapped(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as a slip in an extract makes it: the prices of the two states in each other's column."""
+    return frame.assign(nsw_price=frame["vic_price"], vic_price=frame["nsw_price"])
 
 
 def _pipeline(model: object, train: pd.DataFrame, target: object, numbers: object | None = None) -> Pipeline:

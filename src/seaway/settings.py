@@ -14,7 +14,7 @@ import msgspec
 
 from seaway.core.errors import UserError
 
-SECRET_KEYS: Final = frozenset({"store"})
+SECRET_KEYS: Final = frozenset({"store", "webhooks", "webhook_secret"})
 _SIZE: Final = re.compile(r"^([1-9][0-9]{0,14})(KiB|MiB|GiB|TiB|)$")
 _UNITS: Final = {"": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 
@@ -63,6 +63,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base URL of an OTLP receiver (HTTP) that traces are sent to; None means no tracing."""
     trace_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
     """Share of the requests without a `traceparent` that are traced; the others follow their caller."""
+    webhooks: Annotated[str, msgspec.Meta(pattern=r"^https?://")] | None = None
+    """URLs, with commas between them, that events of deploys and rollouts are posted to. Secret: a URL may hold a token."""
+    webhook_secret: Annotated[str, msgspec.Meta(min_length=16)] | None = None
+    """What the posted events are signed with; None means that they are not."""
 
     @property
     def recording_options(self) -> RecordingOptions:
@@ -164,6 +168,16 @@ class HomePaths(msgspec.Struct, frozen=True):
     def records(self) -> Path:
         """What is kept of answered requests, by endpoint (mode 0700)."""
         return self.home / "records"
+
+    @property
+    def rollouts(self) -> Path:
+        """What was seen of rollouts, by endpoint (mode 0700)."""
+        return self.home / "rollouts"
+
+    @property
+    def webhooks(self) -> Path:
+        """How far each receiver of events came (mode 0700)."""
+        return self.home / "webhooks"
 
     @property
     def log(self) -> Path:

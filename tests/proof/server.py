@@ -77,18 +77,18 @@ class Seaway:
         return json.loads(self.run(*words, "--json"))
 
     @contextmanager
-    def up(self, workers: int = 1) -> Iterator[None]:
-        """`seaway up`, ready, and stopped at the end."""
-        self.launch(workers)
+    def up(self, workers: int = 1, *words: str) -> Iterator[None]:
+        """`seaway up`, ready, and stopped at the end; `words` are further ones of the command."""
+        self.launch(workers, *words)
         try:
             yield
         finally:
             self.stop()
 
-    def launch(self, workers: int = 1) -> None:
+    def launch(self, workers: int = 1, *words: str) -> None:
         """Start the server and wait until it answers."""
         with (self.home / "up.log").open("ab") as log:
-            command = [SEAWAY, "up", "--http", f"127.0.0.1:{self.port}", "--workers", str(workers)]
+            command = [SEAWAY, "up", "--http", f"127.0.0.1:{self.port}", "--workers", str(workers), *words]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
         self.wait_until(self.alive, 60, "the server did not start")
 

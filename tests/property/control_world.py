@@ -1,18 +1,22 @@
-"""A simulated world for the decision of the control loop: workers, store and table, and what may happen to them."""
+"""A simulated world for the decisions of the control process: workers, store and table, and what may happen to them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
+from simulated_workers import SimulatedWorker
 
-from seaway.control import auth, changes
+from seaway.control import auth, changes, gating
+from seaway.core import observed, routing
 from seaway.core import reconciliation as core
 from seaway.core.bundles import Digest, Version
 from seaway.core.checks import GateReport, Verdict
-from seaway.core.deployments import Backend, Deployment, DeploymentState, Phase, Revision, Rollout
+from seaway.core.deployments import Backend, Deployment, DeploymentState, Phase, Revision
 from seaway.core.errors import UserError
-from seaway.core.traffic import RoutingTable
+from seaway.core.rollouts.spec import Rollout
+from seaway.core.traffic import Route, RoutingTable
 
 ADA = auth.Principal("ada", auth.Role.OWNER)
 ENDPOINTS = ("a", "b")
@@ -32,72 +36,8 @@ OPS = (
     "find",
 )
 Op = tuple[str, int]
-
-
-class SimulatedWorker:
-    """A worker that keeps the protocol: it starts with the written table, and refuses to commit what is not ready."""
-
-    def __init__(self, slot: int, table: RoutingTable, bad: set[Digest]) -> None:
-        self.slot, self.table, self.draining, self.bad = slot, table, False, bad
-        self.loaded: dict[tuple[str, int], core.WorkerRevision] = {}
-        self.loading: dict[tuple[str, int], int] = {}
-        self.failures: dict[tuple[str, int], list[float]] = {}
-        self.now_s = 0.0
-        for route in table.routes:
-            for revision in route.revisions:
-                self.load(route.endpoint, revision.number, revision.digest)
-
-    def begin(self, endpoint: str, number: int, digest: Digest) -> None:
-        """Loading takes three looks of the loop; until then the revision is there, but not ready."""
-        failed = self.failures.get((endpoint, number), [])
-        assert not failed or self.now_s - failed[-1] >= core.pause_s(len(failed)), (
-            "tried again without a pause"
-        )
-        self.loaded[endpoint, number] = core.WorkerRevision(endpoint, number, digest, ready=False)
-        self.loading[endpoint, number] = 3
-
-    def tick(self) -> None:
-        for key, left in list(self.loading.items()):
-            self.loading[key] = left - 1
-            if left == 0:
-                del self.loading[key]
-                self.load(*key, self.loaded[key].digest)
-
-    def load(self, endpoint: str, number: int, digest: Digest) -> None:
-        bad = digest in self.bad
-        if bad:
-            self.failures.setdefault((endpoint, number), []).append(self.now_s)
-        self.loaded[endpoint, number] = core.WorkerRevision(endpoint, number, digest, ready=not bad)
-
-    def commit(self, table: RoutingTable) -> None:
-        for route in table.routes:
-            for revision in route.revisions:
-                held = self.loaded.get((route.endpoint, revision.number))
-                known = self.table.route(route.endpoint)
-                routed = known is not None and known.revision(revision.number) is not None
-                assert held is not None and (held.ready or routed), (
-                    "a commit named a revision that is not ready"
-                )
-        self.table = table
-
-    def retire(self, endpoint: str, number: int) -> None:
-        route = self.table.route(endpoint)
-        assert route is None or route.revision(number) is None, "a revision was retired that is routed"
-        self.loaded.pop((endpoint, number), None)
-        self.loading.pop((endpoint, number), None)
-        self.failures.pop((endpoint, number), None)
-
-    def view(self) -> core.WorkerView:
-        loaded = tuple(
-            msgspec.structs.replace(held, failure=self.failure(key)) for key, held in self.loaded.items()
-        )
-        return core.WorkerView(self.slot, self.table.generation, self.draining, loaded)
-
-    def failure(self, key: tuple[str, int]) -> core.LoadFailure | None:
-        failed = self.failures.get(key)
-        if not failed or self.loaded[key].ready or key in self.loading:
-            return None
-        return core.LoadFailure("digest_mismatch", "it does not load", len(failed), self.now_s - failed[-1])
+Decide = Callable[[observed.Snapshot], core.Action | None]
+PLAIN: Final = Rollout(bake="60s")
 
 
 class World:
@@ -107,15 +47,17 @@ class World:
         self.now_s = 1000.0
         self.states: dict[str, DeploymentState] = {}
         self.revisions: dict[tuple[str, int], Revision] = {}
-        self.bundles: dict[tuple[str, int], str | core.Broken] = {}
+        self.bundles: dict[tuple[str, int], str | observed.Broken] = {}
         self.table = RoutingTable()
         self.bad: set[Digest] = set()
         self.lost: set[Digest] = set()
         self.workers: dict[int, SimulatedWorker] = {}
         self.versions = 0
+        self.latched: set[tuple[str, int]] = set()
+        """What was taken back, which gets no more traffic unless somebody asks for it by name."""
 
-    def snapshot(self) -> core.Snapshot:
-        return core.Snapshot(
+    def snapshot(self) -> observed.Snapshot:
+        return observed.Snapshot(
             now_s=self.now_s,
             states=tuple(s for _, s in sorted(self.states.items()) if s.phase is not Phase.DELETED),
             revisions=self.revisions,
@@ -125,7 +67,7 @@ class World:
             deaths={},
         )
 
-    def happen(self, op: Op, decide: Callable[[core.Snapshot], core.Action | None]) -> None:
+    def happen(self, op: Op, decide: Decide) -> None:
         name, number = op
         endpoint, slot = ENDPOINTS[number % 2], number % 3
         match name:
@@ -146,7 +88,8 @@ class World:
             case "settle":
                 self.settle(decide)
             case "lose":
-                self.lose(endpoint)
+                state = self.states.get(endpoint)
+                self.lose(endpoint, None if state is None else state.live)
             case "find":
                 self.find_again()
             case _:
@@ -155,11 +98,10 @@ class World:
     def start(self, slot: int) -> None:
         self.workers.setdefault(slot, SimulatedWorker(slot, self.table, self.bad))
 
-    def lose(self, endpoint: str) -> None:
-        """The files of what is live are removed: it cannot be loaded again until they are found."""
-        state = self.states.get(endpoint)
-        if state is not None and state.live is not None:
-            digest = self.revisions[endpoint, state.live].digest
+    def lose(self, endpoint: str, number: int | None) -> None:
+        """The files of a revision are removed: it cannot be loaded again until they are found."""
+        if number is not None:
+            digest = self.revisions[endpoint, number].digest
             if digest not in self.bad:
                 self.lost.add(digest)
                 self.bad.add(digest)
@@ -168,24 +110,33 @@ class World:
         self.bad -= self.lost
         self.lost.clear()
 
-    def deploy(self, endpoint: str, how: str) -> None:
+    def deploy(
+        self,
+        endpoint: str,
+        how: str,
+        rollout: Rollout = PLAIN,
+        force: str | None = None,
+    ) -> int:
         self.versions += 1
         digest = Digest(f"sha256:{self.versions:064x}")
-        spec = Deployment(1, endpoint, Backend(bundle=f"m:v{self.versions}"), rollout=Rollout(bake="60s"))
+        spec = Deployment(1, endpoint, Backend(bundle=f"m:v{self.versions}"), rollout=rollout)
         report = GateReport(digest, "m:v1", Verdict.PASSED, (), "")
-        judged = changes.judge(spec, Version("m", self.versions, digest, 1, ""), report, None)
-        plan = changes.deploy(self.states.get(endpoint), judged, endpoint, ADA, self.now_s)
+        judged = gating.judge(spec, Version("m", self.versions, digest, 1, ""), report, None)
+        state = self.states.get(endpoint)
+        desired = None if state is None else self.revisions.get((endpoint, state.desired or 0))
+        plan = changes.deploy(state, judged, endpoint, ADA, self.now_s, desired=desired, force=force)
         assert plan.revision is not None
         self.states[endpoint] = plan.state
         key = endpoint, plan.revision.number
         self.revisions[key] = plan.revision
         self.bundles[key] = (
-            core.Broken("digest_mismatch", "damaged")
+            observed.Broken("digest_mismatch", "damaged")
             if how == "deploy_unopened"
             else f"/bundles/{self.versions}"
         )
         if how == "deploy_bad":
             self.bad.add(digest)
+        return plan.revision.number
 
     def user_change(self, endpoint: str, name: str) -> None:
         state = self.states.get(endpoint)
@@ -203,12 +154,13 @@ class World:
         self.states[endpoint] = changes.rollback(
             state, self.revisions[endpoint, target], None, ADA, self.now_s
         ).state
+        if state.rollout is not None and state.rollout.judged:
+            self.latched.add((endpoint, state.rollout.candidate))
+        if state.live is not None:
+            self.latched.add((endpoint, state.live))
+        self.latched.discard((endpoint, target))  # a person wants it again
 
-    def carrying(self, table: RoutingTable, endpoint: str) -> int | None:
-        route = table.route(endpoint)
-        return None if route is None else next(r.number for r in route.revisions if r.percent == 100)
-
-    def step(self, decide: Callable[[core.Snapshot], core.Action | None]) -> core.Action | None:
+    def step(self, decide: Decide) -> core.Action | None:
         for worker in self.workers.values():
             worker.now_s = self.now_s
             worker.tick()
@@ -235,14 +187,23 @@ class World:
     def store(self, action: core.Stored) -> None:
         state = self.states[action.endpoint]
         assert action.generation == state.generation
+        route = self.table.route(action.endpoint)
+        answers = routing.carrier(route, state)
+        rollout = state.rollout if state.rollout is not None and state.rollout.open else None
         if isinstance(action, core.MarkLive):
-            assert self.carrying(self.table, action.endpoint) == action.number == state.desired
+            assert answers is not None and (answers.number, answers.percent) == (action.number, 100)
+            assert action.number == state.desired
             assert any(w.table == self.table for w in self.workers.values()), (
                 "called live, and no worker routes to it"
             )
         if isinstance(action, core.MarkFailed):
-            routed = self.carrying(self.table, action.endpoint)
-            assert action.stay == (state.live if routed is None else routed), "a failure moved the traffic"
+            taken_back = answers is not None and (state.endpoint, answers.number) in self.latched
+            assert action.stay == (state.live if answers is None or taken_back else answers.number), (
+                "a failure moved the traffic"
+            )
+            assert rollout is None or action.stay == rollout.stable
+            if state.rollback and action.stay is not None:
+                self.latched.discard((state.endpoint, action.stay))  # there is nothing to go back to
         number = action.number if isinstance(action, core.MarkLive | core.MarkFailed) else state.previous
         revision = None if number is None else self.revisions[action.endpoint, number]
         new, _ = changes.settle(action, state, revision, self.now_s)
@@ -252,28 +213,51 @@ class World:
         assert table.generation > max(
             [self.table.generation, *(w.table.generation for w in self.workers.values())]
         )
-        serving = [w for w in self.workers.values() if not w.draining]
         for route in table.routes:
-            number = self.carrying(table, route.endpoint)
             assert sum(r.percent for r in route.revisions) == 100
-            if number != self.carrying(self.table, route.endpoint):
-                assert serving, "traffic moved while no worker ran"
-                for worker in serving:
-                    held = worker.loaded.get((route.endpoint, number or 0))
-                    assert held is not None and held.ready, "traffic moved to a revision that a worker lacks"
+            assert all(0 <= r.percent <= 100 for r in route.revisions)
+            for revision in route.revisions:
+                self.check_share(route, revision.number, revision.percent)
 
-    def settle(self, decide: Callable[[core.Snapshot], core.Action | None]) -> None:
+    def check_share(self, route: Route, number: int, percent: float) -> None:
+        """A share rises on what every worker has ready; what answered before may take back what another one had."""
+        state, before = self.states[route.endpoint], self.table.route(route.endpoint)
+        old = {} if before is None else {r.number: r.percent for r in before.revisions}
+        if percent <= old.get(number, 0):
+            return
+        assert (route.endpoint, number) not in self.latched, "a rollback was undone"
+        serving = [w for w in self.workers.values() if not w.draining]
+        lacking = [w for w in serving if not w.ready(route.endpoint, number)]
+        rollout = state.rollout
+        candidate = rollout is not None and rollout.open and rollout.candidate == number
+        if old.get(number, 0) > 0 and not candidate:
+            return
+        assert serving, "traffic moved while no worker ran"
+        if not state.rollback or number not in old:
+            assert not lacking, "traffic moved to a revision that a worker lacks"
+        for worker in lacking:
+            assert not any(worker.ready(route.endpoint, n) for n, share in old.items() if share > 0), (
+                "a rollback took away what answered"
+            )
+
+    def settle(self, decide: Decide) -> None:
         for _ in range(200):
             if self.step(decide) is None and not any(w.loading for w in self.workers.values()):
                 return
         raise AssertionError("it does not come to rest")
 
-    def finish(self, decide: Callable[[core.Snapshot], core.Action | None]) -> None:
-        """Nothing more happens, and a worker runs: all must become as desired."""
+    def come_up(self, decide: Decide) -> None:
+        """A worker runs, and what was lost is found again."""
         self.workers = {slot: w for slot, w in self.workers.items() if not w.draining}
         self.start(0)
         self.settle(decide)
         self.find_again()
+        self.now_s += 100
+        self.settle(decide)
+
+    def finish(self, decide: Decide) -> None:
+        """Nothing more happens: all must become as desired."""
+        self.come_up(decide)
         self.now_s += 10_000
         self.settle(decide)
         routed = {(r.endpoint, n.number): n.percent for r in self.table.routes for n in r.revisions}
@@ -283,6 +267,7 @@ class World:
             assert state.phase in (Phase.LIVE, Phase.FAILED, Phase.DELETED), f"{state.endpoint} is stuck"
             assert state.desired == state.live
             assert state.warm_until_s is None
+            assert state.rollout is None or not state.rollout.judged
         for worker in self.workers.values():
             assert worker.table == self.table, "a worker is behind"
             assert set(worker.loaded) == set(wanted), (
@@ -291,7 +276,7 @@ class World:
             assert all(held.ready for held in worker.loaded.values()), "what is routed does not answer"
 
 
-def play(ops: list[Op], decide: Callable[[core.Snapshot], core.Action | None]) -> None:
+def play(ops: list[Op], decide: Decide) -> None:
     world = World()
     for op in ops:
         world.happen(op, decide)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from control_world import OPS, Op, World, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seaway.core import observed, routing
 from seaway.core import reconciliation as core
 from seaway.core.deployments import Phase
 from seaway.core.traffic import RoutingTable
@@ -25,7 +27,7 @@ def test_it_converges_and_never_routes_to_what_is_not_ready(ops: list[Op]) -> No
 @given(st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 5)), max_size=30))
 @settings(max_examples=50, deadline=None)
 def test_the_same_snapshot_gives_the_same_action(ops: list[Op]) -> None:
-    def twice(snapshot: core.Snapshot) -> core.Action | None:
+    def twice(snapshot: observed.Snapshot) -> core.Action | None:
         first = core.next_action(snapshot)
         assert first == core.next_action(snapshot)
         return first
@@ -33,37 +35,38 @@ def test_the_same_snapshot_gives_the_same_action(ops: list[Op]) -> None:
     play(ops, twice)
 
 
-def _without(kind: type) -> Callable[[core.Snapshot], core.Action | None]:
+def _without(kind: type) -> Callable[[observed.Snapshot], core.Action | None]:
     return lambda snapshot: None if isinstance(a := core.next_action(snapshot), kind) else a
 
 
-def _failed_moves(snapshot: core.Snapshot) -> core.Action | None:
+def _failed_moves(snapshot: observed.Snapshot) -> core.Action | None:
     action = core.next_action(snapshot)
     return msgspec.structs.replace(action, stay=None) if isinstance(action, core.MarkFailed) else action
 
 
-def _never_newer(snapshot: core.Snapshot) -> core.Action | None:
+def _never_newer(snapshot: observed.Snapshot) -> core.Action | None:
     action = core.next_action(snapshot)
     if isinstance(action, core.WriteTable):
         return core.WriteTable(msgspec.structs.replace(action.table, generation=snapshot.table.generation))
     return action
 
 
-PATCHES: dict[str, tuple[str, object]] = {
-    "commit before prepare": ("_ready_everywhere", lambda _e, _r, workers: bool(tuple(workers))),
+PATCHES: dict[str, tuple[ModuleType, str, object]] = {
+    "commit before prepare": (observed, "ready_everywhere", lambda s, _e, _r: bool(s.serving)),
     "ready without workers": (
-        "_ready_everywhere",
-        lambda e, r, workers: all((f := w.find(e, r)) is not None and f.ready for w in workers),
+        observed,
+        "ready_everywhere",
+        lambda s, e, r: all(w.has_ready(e, r) for w in s.serving),
     ),
-    "forget failures": ("_failure", lambda *_: None),
-    "forget to prepare": ("_preparation", lambda *_: None),
-    "forget late workers": ("_bring_up_to_date", lambda *_: None),
-    "keep nothing warm": ("_warm_numbers", lambda state: ()),
-    "forget to retire": ("_retirement", lambda *_: None),
-    "forget to try again": ("_retry", lambda *_: None),
-    "try again without a pause": ("pause_s", lambda _failures: 0.0),
+    "forget failures": (core, "_failure", lambda *_: None),
+    "forget to prepare": (core, "_preparation", lambda *_: None),
+    "forget late workers": (core, "_bring_up_to_date", lambda *_: None),
+    "keep nothing warm": (routing, "needed", lambda state: {state.desired} - {None}),
+    "forget to retire": (core, "_retirement", lambda *_: None),
+    "forget to try again": (core, "_retry", lambda *_: None),
+    "try again without a pause": (observed, "pause_s", lambda _failures: 0.0),
 }
-MUTANTS: dict[str, Callable[[core.Snapshot], core.Action | None]] = {
+MUTANTS: dict[str, Callable[[observed.Snapshot], core.Action | None]] = {
     "never write": _without(core.WriteTable),
     "never live": _without(core.MarkLive),
     "never deleted": _without(core.MarkDeleted),
@@ -73,7 +76,7 @@ MUTANTS: dict[str, Callable[[core.Snapshot], core.Action | None]] = {
 }
 
 
-def _survives(decide: Callable[[core.Snapshot], core.Action | None]) -> bool:
+def _survives(decide: Callable[[observed.Snapshot], core.Action | None]) -> bool:
     for seed in range(300):
         dice = random.Random(seed)
         ops = [(dice.choice(OPS), dice.randrange(6)) for _ in range(25)]
@@ -95,8 +98,7 @@ def test_a_mutant_of_the_answer_is_killed(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PATCHES if name != "keep nothing warm"])
 def test_a_mutant_of_the_decision_is_killed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    function, mutant = PATCHES[name]
-    monkeypatch.setattr(core, function, mutant)
+    monkeypatch.setattr(*PATCHES[name])
     assert not _survives(core.next_action)
 
 
@@ -125,19 +127,20 @@ def test_a_rollback_to_a_warm_revision_swaps_at_once() -> None:
 
 
 def test_a_mutant_that_keeps_nothing_warm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, *PATCHES["keep nothing warm"])
+    monkeypatch.setattr(*PATCHES["keep nothing warm"])
     with pytest.raises(AssertionError):
         _rollback_needs_no_load()
 
 
 def test_p21_a_damaged_bundle_leaves_the_last_good_revision() -> None:
     world = _live()
-    world.bundles["a", 2] = core.Broken("digest_mismatch", "damaged")
+    world.bundles["a", 2] = observed.Broken("digest_mismatch", "damaged")
     world.deploy("a", "deploy_unopened")
     world.finish(core.next_action)
     assert world.states["a"].live == world.states["a"].desired == 2
     assert world.states["a"].failed == 3
-    assert world.carrying(world.table, "a") == 2
+    route = world.table.route("a")
+    assert route is not None and [(r.number, r.percent) for r in route.revisions] == [(2, 100)]
 
 
 def test_an_endpoint_comes_back_after_delete_with_new_numbers() -> None:

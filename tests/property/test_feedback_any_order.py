@@ -44,6 +44,7 @@ class World:
             by=np.array([one[0] if self.all_seen or not one[3] else -1 for one in found], np.int32),
             at_s=np.array([START_S + 1800 * place for place in places]),
             rate=np.ones(n),
+            units=np.ones(n, np.bool_),
             first=np.arange(n, dtype=np.int64),
             rows=np.ones(n, np.int64),
             numbers=np.array([one[2] for one in found]),

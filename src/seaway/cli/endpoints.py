@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from seaway.cli import endpoints_view, output
+from seaway.cli import endpoints_view, history_view, output
 from seaway.cli.options import COMMON, Common, Flag
 from seaway.core.errors import UserError
 
 if TYPE_CHECKING:
     from seaway.client.predictions import Client
     from seaway.control import views
+    from seaway.control.rollouts import views as rollouts
     from seaway.wiring.control_access import Control
 
 _ROWS_PER_REQUEST = 1000
@@ -32,18 +33,32 @@ def deploy(
     override: Annotated[
         str | None, Parameter(help="Deploy although the gate failed, for this recorded reason.")
     ] = None,
+    force_from_broken: Annotated[
+        str | None,
+        Parameter(help="All traffic at once, since what is live is broken itself; for this recorded reason."),
+    ] = None,
     wait: Wait = True,
+    follow: Annotated[
+        bool, Flag, Parameter(help="Wait to the end of the rollout; exits 3 where it is taken back.")
+    ] = False,
     common: Common = COMMON,
 ) -> int:
-    """Put a version behind an endpoint, once its gate passed. Exits 3 where the gate, or the first prediction, fails."""
+    """Put a version behind an endpoint, once its gate passed; by a rollout where its file has one.
+
+    Returns when it is live, or when its rollout has begun. Exits 3 where the gate, the first prediction or the rollout
+    fails.
+    """
     from seaway.control import views
     from seaway.core.bundles import ModelRef
     from seaway.wiring import control_access
     from seaway.wiring.home import Home
 
     home = Home(common.configuration())
-    if override is not None and not override.strip():
-        raise UserError("invalid_request", "--override needs a reason; it is recorded", "--override 'WHY'")
+    for option, reason in (("--override", override), ("--force-from-broken", force_from_broken)):
+        if reason is not None and not reason.strip():
+            raise UserError("invalid_request", f"{option} needs a reason; it is recorded", f"{option} 'WHY'")
+    if follow and not wait:
+        raise UserError("invalid_request", "--follow waits, and --no-wait does not", "leave one of them out")
     if (ref is None) == (file is None):
         raise UserError(
             "invalid_request", "name either a version or a file", "seaway deploy NAME:v3, or -f endpoint.yaml"
@@ -52,18 +67,17 @@ def deploy(
         spec = control_access.read_endpoint_file(file)
         if endpoint is not None:
             raise UserError("invalid_request", "the file names the endpoint already", "leave --endpoint out")
-        name, request = spec.endpoint, views.DeployRequest(spec=spec, override=override)
+        name = spec.endpoint
+        request = views.DeployRequest(spec=spec, override=override, force=force_from_broken)
     else:
-        name, request = (
-            endpoint or ModelRef.parse(ref or "").name,
-            views.DeployRequest(bundle=ref, override=override),
-        )
+        name = endpoint or ModelRef.parse(ref or "").name
+        request = views.DeployRequest(bundle=ref, override=override, force=force_from_broken)
     if plan:
         return _plan(home, name, request, common)
     with control_access.open_control(home) as control, output.progress(common.json) as progress:
         progress(f"{name}: running the gate")
         accepted = control.deploy(name, request)
-        return _finish(control, accepted, wait, common, progress)
+        return _finish(control, accepted, wait, common, progress, to_end=follow)
 
 
 def _plan(home: object, endpoint: str, request: views.DeployRequest, common: Common) -> int:
@@ -81,17 +95,40 @@ def _plan(home: object, endpoint: str, request: views.DeployRequest, common: Com
 
 
 def _finish(
-    control: Control, accepted: views.Accepted, wait: bool, common: Common, progress: endpoints_view.Progress
+    control: Control,
+    accepted: views.Accepted,
+    wait: bool,
+    common: Common,
+    progress: endpoints_view.Progress,
+    *,
+    to_end: bool = False,
 ) -> int:
     """Follow a change until it took effect; raises `revision_failed` where it did not."""
+    import msgspec
+
     from seaway.wiring.clock import SystemClock
 
-    done = endpoints_view.follow(control, accepted, progress, SystemClock().monotonic_s) if wait else accepted
+    if wait:
+        tell = progress if common.json else output.note
+        now_s = SystemClock().monotonic_s
+        endpoints_view.follow(control, accepted, progress, now_s, tell=tell, to_end=to_end)
+    rollout = _rollout(control, accepted)
     if common.json:
-        output.print_json(done)
+        more = {} if rollout is None else {"rollout": rollout}
+        output.print_json({**msgspec.to_builtins(accepted), **more})
     else:
-        endpoints_view.print_accepted(done, waited=wait)
+        endpoints_view.print_accepted(accepted, rollout, waited=wait)
     return 0
+
+
+def _rollout(control: Control, accepted: views.Accepted) -> rollouts.RolloutStatus | None:
+    """The rollout that a change began; None where it began none."""
+    if not accepted.changed or accepted.revision is None:
+        return None
+    found = next((e.rollout for e in control.status().endpoints if e.endpoint == accepted.endpoint), None)
+    if found is None or found.candidate != accepted.revision:
+        return None
+    return control.rollout(accepted.endpoint)
 
 
 def status(
@@ -225,7 +262,7 @@ def history(
     if common.json:
         output.print_json(found)
     else:
-        endpoints_view.print_history(found, at)
+        history_view.print_history(found, at, endpoint)
     return 0
 
 

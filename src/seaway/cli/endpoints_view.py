@@ -1,4 +1,4 @@
-"""How endpoints, their way to a new revision, their history and a plan look in a terminal."""
+"""How endpoints, their way to a new revision and a plan look in a terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from seaway.cli import output, serving_view
+from seaway.cli import history_view, output, rollouts_view, serving_view
 from seaway.cli.patience import Patience
+from seaway.cli.rollouts_follow import Rolling, events
+from seaway.cli.watch_figures import clock
 from seaway.core.checks import Verdict
 from seaway.core.errors import TemporaryError, UserError
-from seaway.core.events import Event, EventKind, LiveAt
+from seaway.core.events import Event, EventKind
+from seaway.core.rollouts.state import RolloutPhase
 
 if TYPE_CHECKING:
     from seaway.control import views
+    from seaway.control.rollouts import views as rollouts
     from seaway.validate.plan import ChangeReport
     from seaway.validate.slices import SliceChange
     from seaway.wiring.control_access import Control
@@ -23,35 +27,31 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 
 _REQUESTS = {EventKind.DEPLOY_REQUESTED, EventKind.ROLLBACK_REQUESTED, EventKind.DELETE_REQUESTED}
-_ENDS = {EventKind.REVISION_LIVE, EventKind.ENDPOINT_DELETED}
 _NOT_THE_MODELS_FAULT = {"digest_mismatch", "blob_missing", "internal"}
-_SAID = {
-    EventKind.DEPLOY_REQUESTED: "deploy",
-    EventKind.ROLLBACK_REQUESTED: "rollback",
-    EventKind.DELETE_REQUESTED: "delete",
-    EventKind.REVISION_LIVE: "live",
-    EventKind.REVISION_FAILED: "failed",
-    EventKind.REVISION_COOLED: "retired",
-    EventKind.ENDPOINT_DELETED: "deleted",
-    EventKind.ACTION_REFUSED: "refused",
-    EventKind.DATA_ERASED: "data erased",
-}
 
 
 def follow(
-    control: Control, accepted: views.Accepted, progress: Progress, now_s: Callable[[], float]
+    control: Control,
+    accepted: views.Accepted,
+    progress: Progress,
+    now_s: Callable[[], float],
+    *,
+    tell: Progress = lambda _text: None,
+    to_end: bool = False,
 ) -> views.Accepted:
-    """Wait for the event that ends this change.
+    """Wait for the event that ends this change; of a rollout for its first step, or with `to_end` for its end.
 
-    Raises `revision_failed`, `generation_conflict` where a later change of the endpoint took its place, or that the
-    control process went away, or that no worker is there to take it (`cli.patience`).
+    `tell` gets what happens on the way there. Raises `revision_failed`, `rollout_rolled_back`, `generation_conflict` where
+    a later change of the endpoint took its place, or that the control process went away, or that no worker is there to
+    take it (`cli.patience`).
     """
     if accepted.deferred or not accepted.changed:
         return accepted
     progress(f"{accepted.endpoint}: loading and warming {accepted.ref or ''}")
     asked = False
     patience = Patience(control, accepted, progress, now_s)
-    for event in control.follow(accepted.after, patience.look):
+    rolling = Rolling(control, accepted, tell, to_end)
+    for event in events(control, accepted.after, patience.look, now_s, again=to_end):
         if event.endpoint != accepted.endpoint:
             continue
         if event.kind in _REQUESTS:
@@ -65,7 +65,9 @@ def follow(
                 f"revision {event.revision} of {accepted.endpoint} ({event.ref}) failed: {event.message}",
                 f"traffic stayed where it was; {_mend(event)}",
             )
-        elif event.kind in _ENDS and event.revision == accepted.revision:
+        elif (event.kind is EventKind.ENDPOINT_DELETED and accepted.revision is None) or (
+            accepted.revision is not None and rolling.over(event)
+        ):
             return accepted
     raise TemporaryError(
         "control_unavailable",
@@ -75,7 +77,7 @@ def follow(
 
 
 def _superseded(accepted: views.Accepted, event: Event) -> UserError:
-    what = f"{_SAID[event.kind]} of {event.ref}" if event.ref else _SAID[event.kind]
+    what = f"{history_view.SAID[event.kind]} of {event.ref}" if event.ref else history_view.SAID[event.kind]
     return UserError(
         "generation_conflict",
         f"{accepted.message}: it was superseded by the {what} of {event.principal} at {event.at}",
@@ -90,13 +92,16 @@ def _mend(event: Event) -> str:
     return "mend the model and package it again"
 
 
-def print_accepted(accepted: views.Accepted, *, waited: bool) -> None:
-    """What was done, with its warnings."""
+def print_accepted(
+    accepted: views.Accepted, rollout: rollouts.RolloutStatus | None = None, *, waited: bool
+) -> None:
+    """What was done, with its warnings, and the `rollout` that it began."""
     for warning in accepted.warnings:
         output.say(f"[yellow]warning[/] {output.plain(warning)}")
     if accepted.deferred:
         output.say(
-            f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, so it is live with: seaway up"
+            f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, so it "
+            f"{'is live' if rollout is None else 'goes on its way'} with: seaway up"
         )
     elif not accepted.changed:
         output.say(output.plain(accepted.message))
@@ -104,7 +109,11 @@ def print_accepted(accepted: views.Accepted, *, waited: bool) -> None:
         output.say(f"[green]{'deleted' if waited else 'deleting'}[/] {accepted.endpoint}")
     else:
         word = "live" if waited else "accepted"
+        if rollout is not None and rollout.state.open:
+            word = "begun"
         output.say(f"[green]{word}[/] {output.plain(accepted.message)}  {accepted.digest}")
+        if rollout is not None and rollout.state.judged:
+            rollouts_view.print_begun(rollout)
 
 
 def only(status: views.Status, endpoint: str) -> views.EndpointStatus:
@@ -132,6 +141,7 @@ def status_document(status: views.Status, endpoint: str | None, server: str | No
         "server": server,
         "endpoints": endpoints,
         "workers": status.workers,
+        "webhooks": status.webhooks,
     }
 
 
@@ -161,7 +171,19 @@ def print_status(status: views.Status, endpoint: str | None, server: str | None)
             for w in status.workers
         ]
         output.table(None, ("", "pid", "state", "memory", "sampled", "failing"), workers)
+    _print_webhooks(status.webhooks)
     serving_view.print_serving(status, endpoint)
+
+
+def _print_webhooks(found: Sequence[views.WebhookStatus]) -> None:
+    if not found:
+        return
+    output.say("")
+    rows = []
+    for one in found:
+        since = "" if one.failing_since_s is None else f"takes none since {clock(one.failing_since_s)} UTC: "
+        rows.append((one.name, one.delivered, one.waiting, f"{since}{one.fault or ''}"))
+    output.table(None, ("webhook", "delivered to event", "waiting", "failing"), rows)
 
 
 def _live(status: views.EndpointStatus) -> tuple[object, ...]:
@@ -174,6 +196,11 @@ def _live(status: views.EndpointStatus) -> tuple[object, ...]:
 
 
 def _coming(status: views.EndpointStatus) -> str:
+    rollout = status.rollout
+    if rollout is not None and rollout.open:
+        return f"rollout {rollouts_view.in_words(rollout.phase)}: {rollouts_view.split(rollout)}"
+    if rollout is not None and rollout.phase is RolloutPhase.BAKING:
+        return f"rollout baking: revision {rollout.stable} is kept warm"
     if status.desired is not None and status.desired != status.live:
         return f"revision {status.desired} is on its way"
     if status.failed is not None:
@@ -181,45 +208,6 @@ def _coming(status: views.EndpointStatus) -> str:
     if status.previous is not None and status.warm_until is not None:
         return f"revision {status.previous} is kept warm until {status.warm_until[11:19]} UTC"
     return ""
-
-
-def print_history(found: Sequence[Event] | Sequence[LiveAt], at: str | None) -> None:
-    """Events, one per line; or what was live."""
-    if at is not None:
-        if not found:
-            output.say(f"nothing was live at {output.plain(at)}")
-            return
-        rows = [
-            (e.endpoint, e.revision, e.ref, e.digest, e.since, e.by) for e in found if isinstance(e, LiveAt)
-        ]
-        output.table(f"live at {at}", ("endpoint", "revision", "version", "digest", "since", "by"), rows)
-        return
-    events = [event for event in found if isinstance(event, Event)]
-    output.table(
-        None,
-        ("when (UTC)", "who", "endpoint", "what", "revision", "version", "digest", "details"),
-        [
-            (
-                event.at[:19].replace("T", " "),
-                event.principal,
-                event.endpoint,
-                _SAID[event.kind],
-                event.revision,
-                event.ref,
-                None if event.digest is None else event.digest[:19],
-                _details(event),
-            )
-            for event in events
-        ],
-    )
-
-
-def _details(event: Event) -> str:
-    if event.kind is EventKind.ACTION_REFUSED:
-        return event.message.partition(": ")[0]  # the reasons stand in the gate's report, and in --json
-    if event.kind is EventKind.REVISION_FAILED:
-        return event.message
-    return ", ".join(f"{key}: {value}" for key, value in event.details.items())
 
 
 def print_plan(plan: Plan) -> None:
@@ -239,6 +227,10 @@ def print_plan(plan: Plan) -> None:
     output.say("\n[bold]What will be done[/]")
     for number, step in enumerate(plan.steps, 1):
         output.say(f"  {number}. {output.plain(step)}")
+    if plan.rollout is not None:
+        output.say("\n[bold]The rollout[/]")
+        for line in plan.rollout.lines:
+            output.say(f"  {output.plain(line)}")
 
 
 def _print_change(change: ChangeReport) -> None:

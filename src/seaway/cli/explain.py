@@ -1,4 +1,4 @@
-"""`seaway explain`: what is known of one request."""
+"""`seaway explain`: what is known of one request, or of one rollout."""
 
 from __future__ import annotations
 
@@ -9,22 +9,56 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from seaway.cli import output
+from seaway.cli import output, rollout_explained
 from seaway.cli.options import COMMON, Common
+from seaway.core.errors import UserError
+from seaway.core.records import Chosen
 
 if TYPE_CHECKING:
     from seaway.core.provenance import Explanation
 
 _OUTCOMES: Final = 10
+_WHY: Final = {
+    Chosen.ONLY: "it had all the traffic",
+    Chosen.SPLIT: "the split of a rollout sent it there",
+    Chosen.NAMED: "the client asked for this revision",
+    Chosen.FLAG: "a flag of the rollout sent it there",
+    Chosen.FALLBACK: "another revision could not answer it",
+}
 
 
 def explain(
-    request_id: Annotated[str, Parameter(help="The x-request-id of an answer.")],
+    what: Annotated[str, Parameter(help="The x-request-id of an answer, or a rollout: ENDPOINT/NUMBER.")],
     /,
     *,
     common: Common = COMMON,
 ) -> int:
-    """Say which revision answered a request, where, how long it took, what it answered and what came true."""
+    """Say which revision answered a request, why, how long it took and what came true; or how a rollout went, and why."""
+    rollout = rollout_explained.ROLLOUT.match(what)
+    if rollout is None:
+        return _request(what, common)
+    try:
+        return _rollout(rollout[1], int(rollout[2]), common)
+    except UserError as error:
+        try:
+            return _request(what, common)  # a request's id may look the same
+        except UserError as missing:
+            raise (missing if error.code == "endpoint_not_found" else error) from None
+
+
+def _rollout(endpoint: str, number: int, common: Common) -> int:
+    from seaway.wiring import control_access
+    from seaway.wiring.home import Home
+
+    found = control_access.rollout_record(Home(common.configuration()), endpoint, number)
+    if common.json:
+        output.print_json(found)
+    else:
+        rollout_explained.print_record(found)
+    return 0
+
+
+def _request(request_id: str, common: Common) -> int:
     from seaway import settings
     from seaway.monitor.feedback import reading as outcomes_read
     from seaway.monitor.provenance import explanations
@@ -63,6 +97,7 @@ def _print(found: Explanation) -> None:
 def _facts(found: Explanation) -> Iterator[tuple[str, object]]:
     by = found.by
     yield "endpoint", f"{by.endpoint}, revision {by.revision}" + (f" ({by.ref})" if by.ref else "")
+    yield "chosen", None if found.chosen is None else _WHY[found.chosen]
     yield "digest", by.digest
     yield "answered", f"{found.code} over {found.door}, to {found.caller}"
     yield "worker", f"slot {found.slot}, process {found.pid}"

@@ -30,7 +30,8 @@ _STAGES: Final = {
     "Models": ("package", "models", "versions", "show", "diff", "verify", "validate", "image"),
     "Servers": ("up", "serve", "config", "doctor"),
     "Endpoints": ("deploy", "predict", "status", "rollback", "history", "delete"),
-    "What happens": ("watch", "explain", "profile", "records", "feedback", "quality", "monitoring"),
+    "Rollouts": ("rollout", "promote", "pause", "resume", "abort", "approve", "traffic"),
+    "What happens": ("watch", "explain", "profile", "records", "replay", "feedback", "quality", "monitoring"),
 }
 """How `seaway --help` lists the verbs, by their first words."""
 
@@ -79,8 +80,35 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "explain": Verb(
         "seaway.cli.explain:explain",
-        "Say which revision answered a request, how long it took and what came true.",
-        "seaway explain 5f2a9c1e77b04d36-2a",
+        "Explain one request, or one rollout: which, why, and what was seen.",
+        "seaway explain prices/5",
+    ),
+    "rollout": Verb(
+        "seaway.cli.rollouts:rollout",
+        "Show an endpoint's rollout: its step, what it waits for, its checks.",
+        "seaway rollout prices",
+    ),
+    "promote": Verb(
+        "seaway.cli.rollouts:promote",
+        "Take a rollout's next step now; --full gives it all the traffic.",
+        "seaway promote prices --reason 'seen enough'",
+    ),
+    "pause": Verb("seaway.cli.rollouts:pause", "Keep a rollout at its share.", "seaway pause prices"),
+    "resume": Verb("seaway.cli.rollouts:resume", "Let a paused rollout go on.", "seaway resume prices"),
+    "abort": Verb(
+        "seaway.cli.rollouts:abort",
+        "End a rollout: all traffic back to the stable revision.",
+        "seaway abort prices --reason 'odd answers'",
+    ),
+    "approve": Verb(
+        "seaway.cli.rollouts:approve",
+        "Approve the step that waits for a person.",
+        "seaway approve prices",
+    ),
+    "traffic": Verb(
+        "seaway.cli.rollouts:traffic",
+        "Give a rollout's candidate a share by hand.",
+        "seaway traffic prices 30%",
     ),
     "predict": Verb(
         "seaway.cli.endpoints:predict",
@@ -114,6 +142,11 @@ VERBS: Final[dict[str, Verb]] = {
         "seaway.cli.records:records",
         "Look at captured requests, by SQL or not; erase a subject's.",
         "seaway records prices --since 12h --sql 'SELECT code, count(*) FROM records GROUP BY code'",
+    ),
+    "replay": Verb(
+        "seaway.cli.replay:replay",
+        "Run recorded traffic on a candidate, offline, and compare.",
+        "seaway replay prices --candidate prices:v5 --since 1d --html replay.html",
     ),
     "feedback import": Verb(
         "seaway.cli.feedback:import_file",

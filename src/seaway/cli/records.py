@@ -55,16 +55,16 @@ def records(
         raise UserError("invalid_request", "which endpoint?", "seaway records ENDPOINT")
     if limit < 1:
         raise UserError("invalid_request", f"--limit {limit} is below 1")
-    since_s = 0.0 if since is None else _since(since, home.clock.now_s())
+    from_s = 0.0 if since is None else since_s(since, home.clock.now_s())
     if export is not None:
-        written = captures.export(home, endpoint, sql or captures.NEWEST, since_s, export)
+        written = captures.export(home, endpoint, sql or captures.NEWEST, from_s, export)
         _warn(written.damaged, written.torn, written.unended)
         if common.json:
             output.print_json(written)
         else:
             output.say(f"{output.plain(written.path)}: {written.rows} rows")
         return 0
-    found = captures.ask(home, endpoint, sql or captures.NEWEST, since_s, limit)
+    found = captures.ask(home, endpoint, sql or captures.NEWEST, from_s, limit)
     _warn(found.damaged, found.torn, found.unended)
     columns, rows = found.answer.columns, [[_value(cell) for cell in row] for row in found.answer.rows]
     if common.json:
@@ -146,7 +146,8 @@ def _value(cell: object) -> object:
     return cell
 
 
-def _since(text: str, now_s: float) -> float:
+def since_s(text: str, now_s: float) -> float:
+    """The time that `--since` names: a span before now, or a time. Raises `UserError("invalid_request")`."""
     found = _SPAN.fullmatch(text)
     if found:
         return now_s - int(found[1]) * _SECONDS[found[2]]

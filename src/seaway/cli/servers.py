@@ -39,8 +39,11 @@ def up(
     common: Common = COMMON,
 ) -> int:
     """Start the server and stay; SIGTERM or Ctrl-C drains and stops it."""
+    from seaway.control import webhooks
+
     configuration = common.configuration()
     chosen = configuration.settings
+    webhooks.receivers(chosen.webhooks or "")  # refused here, since control would be started again for ever
     paths = settings.HomePaths(configuration.home)
     arguments = _supervisor(
         paths.run,

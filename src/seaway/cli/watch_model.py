@@ -15,6 +15,7 @@ import msgspec
 from seaway.cli import watch_answers
 from seaway.cli.watch_answers import Answers
 from seaway.control import views
+from seaway.control.rollouts.views import RolloutStatus
 from seaway.core import ledger
 from seaway.core.answers import AnswerKind
 from seaway.core.events import Event, EventKind
@@ -91,7 +92,8 @@ class Watch(msgspec.Struct, frozen=True):
     """An endpoint at a moment. `traffic` and `bad` count the requests of each second, the last being `through_s`.
 
     `sampled_percent` of the requests are looked at for summaries, provenance and logs, in the worker that looks at the
-    least; `unkept` says what cannot be kept of them, and why. `missing` names workers whose figures are not in it. `silent_since_s` is when the server stopped to answer, and
+    least; `unkept` says what cannot be kept of them, and why. `missing` names workers whose figures are not in it. `rollout` is
+    the last one. `silent_since_s` is when the server stopped to answer, and
     `silence` what was said then: all else is as it was before.
     """
 
@@ -115,6 +117,7 @@ class Watch(msgspec.Struct, frozen=True):
     unkept: tuple[str, ...] = ()
     missing: tuple[views.MissingWorker, ...] = ()
     events: tuple[Event, ...] = ()
+    rollout: RolloutStatus | None = None
     silent_since_s: float | None = None
     silence: str | None = None
 
@@ -152,6 +155,7 @@ class Watch(msgspec.Struct, frozen=True):
             unkept=tuple(dict.fromkeys(text for w in told.workers for text in w.recorder_faults)),
             missing=told.missing,
             events=tuple(events[-_EVENTS:]),
+            rollout=told.rollout,
         )
 
 

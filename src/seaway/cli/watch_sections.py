@@ -21,7 +21,12 @@ _WORKER: Final = 36
 _CLASSES: Final = 5
 _SIDE_BY_SIDE: Final = 3
 _BAD: Final = {"failed", "overdue", "refused", "invalid"}
-_EVENTS_IN_RED: Final = {EventKind.REVISION_FAILED, EventKind.ACTION_REFUSED}
+_EVENTS_IN_RED: Final = {
+    EventKind.REVISION_FAILED,
+    EventKind.ACTION_REFUSED,
+    EventKind.ROLLOUT_ROLLED_BACK,
+    EventKind.ROLLOUT_ABORTED,
+}
 
 
 class Section(NamedTuple):

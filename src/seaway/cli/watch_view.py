@@ -1,7 +1,7 @@
 """How a `Watch` looks in a terminal: a header, then sections, each given as many lines as there is room for.
 
 Pure: the same values and size give the same lines. What colours say is also said in words or by the mark `!`. A section
-more, such as the split of a rollout with its verdicts, is one function in `watch_sections` and one line in `_sections`.
+more is one function in `watch_sections` (or a module like `watch_rollout`) and one line in `_sections`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Group
 from rich.text import Text
 
-from seaway.cli import output, watch_figures, watch_sections
+from seaway.cli import output, watch_figures, watch_rollout, watch_sections
 from seaway.cli.watch_model import Watch
 from seaway.cli.watch_sections import Section
 
@@ -49,9 +49,11 @@ def _sections(view: Watch, width: int) -> list[Section]:
     answers = watch_sections.answers(view, right)
     workers = watch_sections.workers(view, right)
     events = watch_sections.events(view, left)
+    rollout = watch_rollout.rollout(view, width)
+    top = [traffic] if rollout is None else [traffic, rollout]
     if wide:
-        return [traffic, _beside(figures, answers), revisions, _beside(events, workers)]
-    return [traffic, figures, revisions, answers, workers, events]
+        return [*top, _beside(figures, answers), revisions, _beside(events, workers)]
+    return [*top, figures, revisions, answers, workers, events]
 
 
 def _beside(left: Section, right: Section) -> Section:
@@ -137,7 +139,8 @@ def _notices(view: Watch) -> list[Text]:
         notices.append(_notice(f"revision {view.failed} failed: {view.reason}"))
     notices += [_notice(f"cannot load {text}") for text in view.failing]
     notices += [_notice(f"cannot keep {text}") for text in view.unkept]
-    if view.desired is not None and view.desired != view.live:
+    rolling = view.rollout is not None and view.rollout.state.open
+    if view.desired is not None and view.desired != view.live and not rolling:
         notices.append(Text(f"  revision {view.desired} is on its way"))
     return notices
 

@@ -10,6 +10,7 @@ import msgspec
 
 from seaway.client import http as exchange
 from seaway.control import views
+from seaway.control.rollouts import views as rollouts
 from seaway.core.events import Event, LiveAt
 from seaway.core.feedback import FeedbackAnswer
 from seaway.core.quality import Quality
@@ -34,6 +35,20 @@ class ControlClient:
 
     def delete(self, endpoint: str) -> views.Accepted:
         return _accepted(self._ask("DELETE", _path(endpoint)))
+
+    def move(self, endpoint: str, move: rollouts.Move) -> views.Accepted:
+        """Do something with the endpoint's rollout."""
+        return _accepted(self._ask("POST", _path(endpoint, f"rollout/{rollouts.WORDS[type(move)]}"), move))
+
+    def rollout(self, endpoint: str) -> rollouts.RolloutStatus:
+        """The last rollout of an endpoint."""
+        found = self._ask("GET", _path(endpoint, "rollout"))
+        return msgspec.json.decode(found, type=rollouts.RolloutStatus)
+
+    def rollout_record(self, endpoint: str, number: int) -> rollouts.RolloutRecord:
+        """What is kept of the rollout of revision `number`."""
+        found = self._ask("GET", _path(endpoint, f"rollouts/{number}"))
+        return msgspec.json.decode(found, type=rollouts.RolloutRecord)
 
     def status(self) -> views.Status:
         return msgspec.json.decode(self._ask("GET", "/status"), type=views.Status)

@@ -8,6 +8,9 @@
 | PUT /endpoints/NAME | `views.DeployRequest` | `views.Accepted` |
 | POST /endpoints/NAME/rollback | `views.RollbackRequest` | `views.Accepted` |
 | DELETE /endpoints/NAME | | `views.Accepted` |
+| GET /endpoints/NAME/rollout | | `rollouts.views.RolloutStatus` |
+| GET /endpoints/NAME/rollouts/N | | `rollouts.views.RolloutRecord` of revision N |
+| POST /endpoints/NAME/rollout/MOVE | `rollouts.views.Promote` … `Traffic` | `views.Accepted` |
 | GET /history, /endpoints/NAME/history | | events, or with `?at=TIME` what was live |
 | GET /endpoints/NAME/seconds?after=N | | `views.Seconds` |
 | GET /endpoints/NAME/quality?since=… | | `core.quality.Quality` |
@@ -38,6 +41,7 @@ from starlette.routing import Route
 from seaway.control import auth, erasing_routes, explaining, feedback_routes, views, watching
 from seaway.control.auth import Action, Principal
 from seaway.control.doors import Door
+from seaway.control.rollouts import routes as rollout_routes
 from seaway.control.routes import ControlRoute, Parts, change_body, error_response, json_response
 from seaway.core.errors import PermanentError, SeawayError, UserError
 from seaway.core.events import Event
@@ -53,7 +57,8 @@ async def _healthz(_parts: Parts, _principal: Principal, _request: Request) -> R
 async def _status(parts: Parts, principal: Principal, _request: Request) -> Response:
     endpoints = await asyncio.to_thread(parts.deployments.status, principal)
     seen = tuple(watching.worker_status(one) for one in parts.effects.observed)
-    return json_response(views.Status(endpoints, seen))
+    webhooks = () if parts.webhooks is None else parts.webhooks.status
+    return json_response(views.Status(endpoints, seen, webhooks))
 
 
 async def _get(parts: Parts, principal: Principal, request: Request) -> Response:
@@ -127,6 +132,7 @@ ROUTES: Final = (
     ControlRoute("GET", "/endpoints/{name}/quality", Action.READ, feedback_routes.quality),
     ControlRoute("POST", "/feedback", Action.FEEDBACK, feedback_routes.take),
     ControlRoute("POST", "/erase", Action.ERASE, erasing_routes.erase),
+    *rollout_routes.ROUTES,
     *explaining.ROUTES,
 )
 

@@ -31,6 +31,12 @@ class Action(enum.StrEnum):
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
     DELETE = "delete"
+    PROMOTE = "promote"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+    APPROVE = "approve"
+    TRAFFIC = "traffic"
     FEEDBACK = "feedback"
     ERASE = "erase"
 

@@ -12,14 +12,15 @@ from typing import Final
 import msgspec
 
 from seaway.control import auth
+from seaway.control.gating import Judged
 from seaway.core import events as log
 from seaway.core import reconciliation as core
 from seaway.core.bundles import Version
-from seaway.core.checks import GateReport, Verdict
 from seaway.core.deployments import Deployment, DeploymentState, Phase, Revision
 from seaway.core.errors import UserError
 from seaway.core.events import EventKind, NewEvent
 from seaway.core.ports import Idempotency
+from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
 ACTOR: Final = "seaway"
 """Who acts in the events of the loop."""
@@ -36,57 +37,30 @@ class Plan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class Judged(msgspec.Struct, frozen=True):
-    """A version that may be deployed: its gate's report, and the reason given where it failed."""
-
-    spec: Deployment
-    version: Version
-    report: GateReport
-    override: str | None
-    warnings: tuple[str, ...]
-
-
-def judge(spec: Deployment, version: Version, report: GateReport, override: str | None) -> Judged:
-    """Let a version through its gate, with warnings for what is inconclusive. Raises `UserError("gate_failed")`."""
-    if report.verdict not in (Verdict.FAILED, Verdict.ERRORED):
-        unsure = [result for result in report.results if result.verdict is Verdict.INCONCLUSIVE]
-        warnings = tuple(f"{result.check} is inconclusive: {result.reason}" for result in unsure)
-        return Judged(spec, version, report, None, (*warnings, *_too_slow(spec, report)))
-    names = ", ".join(report.failed_checks)
-    if override is None or not override.strip():
-        raise UserError(
-            "gate_failed",
-            f"{report.ref} did not pass its gate: {_reasons(report)}",
-            f"see why: seaway validate {report.ref}; or deploy it with --override 'REASON', which is recorded",
-        )
-    return Judged(
-        spec, version, report, override, (f"the gate failed ({names}) and was overridden: {override}",)
-    )
-
-
-def _too_slow(spec: Deployment, report: GateReport) -> Iterator[str]:
-    """That a row took longer than the endpoint's deadline. No refusal: the gate may run on a busy machine."""
-    deadline_ms = spec.parsed_limits.deadline_s * 1e3
-    measured = [m for result in report.results for m in result.measurements if m.metric == "latency_p50_ms"]
-    if measured and measured[0].value is not None and measured[0].value > deadline_ms:
-        yield (
-            f"one row took {measured[0].value:,.0f} ms in the gate, and limits.deadline is {deadline_ms:,.0f} ms: "
-            "requests get 504 until it is set higher"
-        )
-
-
-def _reasons(report: GateReport) -> str:
-    failed = (result for result in report.results if result.check in report.failed_checks)
-    return "; ".join(f"{result.check} {result.verdict.value} ({result.reason})" for result in failed)
-
-
 def deploy(
-    state: DeploymentState | None, judged: Judged, endpoint: str, by: auth.Principal, at_s: float
+    state: DeploymentState | None,
+    judged: Judged,
+    endpoint: str,
+    by: auth.Principal,
+    at_s: float,
+    *,
+    desired: Revision | None = None,
+    force: str | None = None,
 ) -> Plan:
-    """A new revision, wanted from now on."""
-    at, version = log.timestamp(at_s), judged.version
+    """A new revision, wanted from now on: by its rollout where another one is live, else all at once.
+
+    `desired` is the revision that was wanted before, None where none was. `force` is the reason for giving the new one all
+    traffic without a rollout. A rollout that is not over is superseded.
+    """
+    at, version, events = log.timestamp(at_s), judged.version, []
     if state is None:
         state = DeploymentState(endpoint=endpoint, generation=0, phase=Phase.PROGRESSING)
+    unfinished = state.rollback and state.phase is Phase.PROGRESSING
+    if unfinished and desired is not None and desired.number != state.live:
+        # A rollback is never undone: what it goes back to counts as live, also where it has not moved the traffic yet.
+        state = _live(state, desired, at_s)
+        message = f"revision {desired.number} ({desired.ref}) answers again once the rollback to it is done"
+        events.append(about(EventKind.REVISION_LIVE, desired, ACTOR, at_s, message))
     revision = Revision(
         endpoint=endpoint,
         number=state.last + 1,
@@ -102,18 +76,37 @@ def deploy(
     details = {"gate": str(judged.report.verdict)}
     if judged.override is not None:
         details |= {"override": judged.override, "failed_checks": ", ".join(revision.failed_checks)}
-    if judged.warnings:
-        details["warnings"] = "; ".join(judged.warnings)
+    warnings = judged.warnings
+    stable = state.live if judged.spec.rollout.gradual else None
+    if force is not None:
+        details["force"] = force
+        if stable is not None:
+            warnings = (*warnings, f"it takes all traffic without its rollout: {force}")
+        stable = None
+    if warnings:
+        details["warnings"] = "; ".join(warnings)
     message = f"revision {revision.number} of {endpoint} is {revision.ref}"
-    event = about(EventKind.DEPLOY_REQUESTED, revision, by.name, at_s, message, details)
-    return Plan(_wanted(state, revision.number), message, revision, (event,), revision, judged.warnings)
+    events.append(about(EventKind.DEPLOY_REQUESTED, revision, by.name, at_s, message, details))
+    if state.rollout is not None and state.rollout.judged:
+        why = f"revision {revision.number} was deployed"
+        events.append(_ended(state, EventKind.ROLLOUT_SUPERSEDED, by.name, at_s, why))
+    rollout = None
+    if stable is not None:
+        rollout = RolloutState(revision.number, stable, RolloutPhase.WAITING, at_s)
+        steps = ", ".join(f"{share:g} %" for share in judged.spec.rollout.steps_percent)
+        began = f"revision {revision.number} is compared with revision {stable} in steps to {steps}"
+        told = {"stable": str(stable), "steps": steps}
+        events.append(about(EventKind.ROLLOUT_STARTED, revision, by.name, at_s, began, told))
+    new = msgspec.structs.replace(wanted(state, revision.number), rollout=rollout)
+    return Plan(new, message, revision, tuple(events), revision, warnings)
 
 
 def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: int | None) -> int:
     """Which of an endpoint's `revisions` a rollback means.
 
-    Without `to`: the live one where a newer one is on its way, else the newest one below it that was live and
-    differs from it: after v1, v2, back to v1, v2 again, a rollback means v1 and not the first v2.
+    Without `to`: the stable one of a rollout that is not over, the live one where a newer one is on its way, else the
+    newest one below it that was live and differs from it: after v1, v2, back to v1, v2 again, a rollback means v1 and
+    not the first v2.
     Raises `UserError` (`revision_not_found`, `nothing_to_roll_back`).
     """
     if to is not None:
@@ -121,9 +114,11 @@ def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: i
             known = f"it has revisions 1 to {state.last}"
             raise UserError("revision_not_found", f"{state.endpoint} has no revision {to}", known)
         if to not in state.proven:
-            never = f"revision {to} of {state.endpoint} has never been live"
+            never = f"revision {to} of {state.endpoint} has not been live, or failed its rollout"
             raise UserError("nothing_to_roll_back", never, "deploy its version instead")
         return to
+    if state.rollout is not None and state.rollout.judged:
+        return state.rollout.stable
     if state.phase is Phase.PROGRESSING and state.desired is not None:
         if state.rollback:
             return state.desired
@@ -144,15 +139,23 @@ def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: i
 def rollback(
     state: DeploymentState, revision: Revision, live: Revision | None, by: auth.Principal, at_s: float
 ) -> Plan:
-    """An earlier revision, wanted again; the rollback is a stored fact from here on. `live` is the one now live."""
+    """An earlier revision, wanted again; the rollback is a stored fact from here on. `live` is the one now live.
+
+    It ends a rollout that is not over.
+    """
     if revision.number == state.desired:
         return Plan(state, f"revision {revision.number} is the desired one already", revision)
     message = f"back to revision {revision.number} ({revision.ref})"
     warnings = () if live is None else tuple(_recorded_otherwise(live.spec, revision.spec))
     details = {"warnings": "; ".join(warnings)} if warnings else None
-    event = about(EventKind.ROLLBACK_REQUESTED, revision, by.name, at_s, message, details)
-    new = msgspec.structs.replace(_wanted(state, revision.number), rollback=True)
-    return Plan(new, message, revision, (event,), warnings=warnings)
+    events = [about(EventKind.ROLLBACK_REQUESTED, revision, by.name, at_s, message, details)]
+    rollout = state.rollout
+    if rollout is not None and rollout.judged:
+        why = f"{by.name} went back to revision {revision.number}"
+        events.append(_ended(state, EventKind.ROLLOUT_ROLLED_BACK, by.name, at_s, why))
+        rollout = ended(rollout, RolloutPhase.ROLLED_BACK, by.name, at_s, why)
+    new = msgspec.structs.replace(wanted(state, revision.number), rollback=True, rollout=rollout)
+    return Plan(new, message, revision, tuple(events), warnings=warnings)
 
 
 def _recorded_otherwise(was: Deployment, becomes: Deployment) -> Iterator[str]:
@@ -188,42 +191,86 @@ def delete(state: DeploymentState, by: auth.Principal, at_s: float) -> Plan:
         endpoint=endpoint,
         message=message,
     )
+    if state.rollout is not None and state.rollout.judged:
+        return Plan(
+            new, message, None, (event, _ended(state, EventKind.ROLLOUT_ABORTED, by.name, at_s, message))
+        )
     return Plan(new, message, None, (event,))
 
 
 def settle(
-    action: core.Stored,
-    state: DeploymentState,
-    revision: Revision | None,
-    now_s: float,
-) -> tuple[DeploymentState, NewEvent]:
-    """What the loop found to be true, as the new state and its event; `revision` is the one it is about."""
+    action: core.Stored, state: DeploymentState, revision: Revision | None, now_s: float
+) -> tuple[DeploymentState, tuple[NewEvent, ...]]:
+    """What the loop found to be true, as the new state and its events; `revision` is the one it is about."""
     match action:
-        case core.MarkLive(number=number) if revision is not None:
-            replaced = state.live if state.live not in (None, number) else None
-            new = msgspec.structs.replace(
-                state,
-                phase=Phase.LIVE,
-                live=number,
-                previous=state.previous if replaced is None else replaced,
-                warm_until_s=state.warm_until_s if replaced is None else now_s + revision.spec.rollout.bake_s,
-                proven=tuple(sorted({*state.proven, number})),
-            )
-            message = f"revision {number} ({revision.ref}) answers"
-            return new, about(EventKind.REVISION_LIVE, revision, ACTOR, now_s, message)
+        case core.MarkLive() if revision is not None:
+            message = f"revision {revision.number} ({revision.ref}) answers"
+            event = about(EventKind.REVISION_LIVE, revision, ACTOR, now_s, message)
+            return _live(state, revision, now_s), (event,)
         case core.MarkFailed(number=number, code=code, reason=reason, stay=stay) if revision is not None:
             phase = Phase.FAILED if stay in (None, state.live) else Phase.PROGRESSING
-            new = msgspec.structs.replace(state, phase=phase, desired=stay, failed=number, reason=reason)
-            details = {"code": code}
-            return new, about(EventKind.REVISION_FAILED, revision, ACTOR, now_s, reason, details)
+            events = [about(EventKind.REVISION_FAILED, revision, ACTOR, now_s, reason, {"code": code})]
+            rollout = state.rollout
+            if rollout is not None and rollout.open and rollout.candidate == number:
+                events.append(_ended(state, EventKind.ROLLOUT_ROLLED_BACK, ACTOR, now_s, reason))
+                rollout = ended(rollout, RolloutPhase.ROLLED_BACK, ACTOR, now_s, reason)
+            new = msgspec.structs.replace(
+                state, phase=phase, desired=stay, failed=number, reason=reason, rollout=rollout
+            )
+            return new, tuple(events)
         case core.MarkDeleted(endpoint=endpoint):
             new = msgspec.structs.replace(state, phase=Phase.DELETED)
-            return new, NewEvent(log.timestamp(now_s), EventKind.ENDPOINT_DELETED, ACTOR, endpoint)
+            return new, (NewEvent(log.timestamp(now_s), EventKind.ENDPOINT_DELETED, ACTOR, endpoint),)
         case core.EndBake() if revision is not None:
             new = msgspec.structs.replace(state, warm_until_s=None)
             message = f"revision {revision.number} need not stay loaded any longer"
-            return new, about(EventKind.REVISION_COOLED, revision, ACTOR, now_s, message)
+            return new, (about(EventKind.REVISION_COOLED, revision, ACTOR, now_s, message),)
     raise AssertionError(f"{action} does not fit {state}")
+
+
+def _live(state: DeploymentState, revision: Revision, now_s: float) -> DeploymentState:
+    """What was live before stays warm for the bake; a candidate that has all traffic bakes in its rollout."""
+    number, rollout = revision.number, state.rollout
+    if rollout is not None and rollout.open and rollout.candidate == number:
+        rollout = msgspec.structs.replace(rollout, phase=RolloutPhase.BAKING, why=None, cause=None)
+    replaced = state.live if state.live not in (None, number) else None
+    return msgspec.structs.replace(
+        state,
+        phase=Phase.LIVE if number == state.desired else state.phase,
+        live=number,
+        previous=state.previous if replaced is None else replaced,
+        warm_until_s=state.warm_until_s if replaced is None else now_s + revision.spec.rollout.bake_s,
+        proven=tuple(sorted({*state.proven, number})),
+        rollout=rollout,
+    )
+
+
+def ended(
+    rollout: RolloutState, phase: RolloutPhase, by: str, at_s: float, why: str, cause: str | None = None
+) -> RolloutState:
+    """A rollout that is over without its candidate, which keeps no share."""
+    return msgspec.structs.replace(
+        rollout, phase=phase, percent=0.0, why=why, cause=cause, by=by, ended_s=at_s
+    )
+
+
+def _ended(state: DeploymentState, kind: EventKind, by: str, at_s: float, why: str) -> NewEvent:
+    """The event of a rollout that something else has ended."""
+    assert state.rollout is not None
+    return NewEvent(
+        at=log.timestamp(at_s),
+        kind=kind,
+        principal=by,
+        endpoint=state.endpoint,
+        revision=state.rollout.candidate,
+        message=why,
+        details=rollout_details(state.rollout) | {"why": why},
+    )
+
+
+def rollout_details(rollout: RolloutState) -> dict[str, str]:
+    """What every event says of a rollout: where it stood."""
+    return {"stable": str(rollout.stable), "step": str(rollout.step), "percent": f"{rollout.percent:g}"}
 
 
 def same(current: Revision, spec: Deployment, version: Version) -> bool:
@@ -271,7 +318,8 @@ def promise(by: auth.Principal, key: str | None, said: object) -> Idempotency | 
     return Idempotency(key, by.name, hashlib.sha256(msgspec.json.encode(said)).hexdigest())
 
 
-def _wanted(state: DeploymentState, number: int) -> DeploymentState:
+def wanted(state: DeploymentState, number: int) -> DeploymentState:
+    """The next generation of a state, in which another revision is desired."""
     return msgspec.structs.replace(
         state,
         generation=state.generation + 1,

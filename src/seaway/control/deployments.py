@@ -6,24 +6,22 @@ is wanted; `control.loop` makes it so.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import msgspec
 
-from seaway.control import auth, changes, views
+from seaway.control import auth, changes, gating, views
+from seaway.control.commits import ABSENT, Commits, conflict, not_found
 from seaway.core import events as log
 from seaway.core.bundles import ModelRef, OpenedBundle, Version, parse_name
 from seaway.core.checks import GateReport
 from seaway.core.deployments import Deployment, DeploymentState, Phase, Revision, deployment_of, unavailable
 from seaway.core.errors import UserError
-from seaway.core.events import Event, EventKind, LiveAt, NewEvent
-from seaway.core.ports import Change, Clock, Idempotency, StateStore
+from seaway.core.events import Event, LiveAt
+from seaway.core.ports import Clock, StateStore
 
-_TRIES: Final = 10
 _PAGE: Final = 1000
-_ABSENT: Final = (Phase.DELETING, Phase.DELETED)
 
 
 class Bundles(Protocol):
@@ -60,7 +58,7 @@ class Deployments:
         self._bundles = bundles
         self._gate = gate
         self._clock = clock
-        self._wake = wake
+        self._commits = Commits(store, clock, wake)
         self._check_records = check_records
 
     def deploy(
@@ -68,14 +66,17 @@ class Deployments:
     ) -> views.Accepted:
         """Record that a version shall answer for an endpoint, once its gate passed.
 
-        `key` makes the call idempotent. Raises `UserError` (`gate_failed`, `not_available`, `invalid_spec`,
+        It takes traffic by its rollout where another revision is live; all at once with `request.force`, which is
+        recorded. `key` makes the call idempotent. Raises `UserError` (`gate_failed`, `not_available`, `invalid_spec`,
         `generation_conflict`, `idempotency_conflict` and those of the bundle store).
         """
-        with self._refusals(principal, auth.Action.DEPLOY, endpoint):
+        with self._commits.refusals(principal, auth.Action.DEPLOY, endpoint):
             promise = changes.promise(principal, key, ["deploy", endpoint, request])
-            if (done := self._done(promise)) is not None:
+            if (done := self._commits.done(promise)) is not None:
                 return done
             first = self._store.state(parse_name(endpoint))
+            if request.force is not None and not request.force.strip():
+                raise UserError("invalid_request", "force is the reason for it, which is recorded")
             spec = self._spec(endpoint, first, request)
             if missing := unavailable(spec):
                 raise UserError(
@@ -85,21 +86,30 @@ class Deployments:
                 )
             version = self._bundles.resolve(ModelRef.parse(spec.serve.bundle or ""))
             current = self._desired(first)
-            if first is not None and current is not None and changes.same(current, spec, version):
+            forced = request.force is not None and first is not None and first.phase is Phase.PROGRESSING
+            if (
+                first is not None
+                and current is not None
+                and changes.same(current, spec, version)
+                and not forced
+            ):
                 known = "is live already" if first.phase is not Phase.PROGRESSING else "is on its way already"
                 plan = changes.Plan(first, f"{version.ref} {known}: nothing to do", current)
-                return self._store_plan(plan, promise)
+                return self._commits.store(plan, promise)
             notes = self._check_records(spec, version)
             report = self._gate(version, self._baseline(first))
-            judged = changes.judge(spec, version, report, request.override)
+            judged = gating.judge(spec, version, report, request.override)
             judged = msgspec.structs.replace(judged, warnings=(*judged.warnings, *notes))
 
             def plan_deploy(state: DeploymentState | None) -> changes.Plan:
                 if _wish(state) != _wish(first):
-                    raise _conflict(endpoint)  # the gate's baseline is no longer what this would replace
-                return changes.deploy(state, judged, endpoint, principal, self._clock.now_s())
+                    raise conflict(endpoint)  # the gate's baseline is no longer what this would replace
+                at_s = self._clock.now_s()
+                return changes.deploy(
+                    state, judged, endpoint, principal, at_s, desired=current, force=request.force
+                )
 
-            return self._commit(endpoint, promise, plan_deploy)
+            return self._commits.commit(endpoint, promise, plan_deploy)
 
     def rollback(
         self, principal: auth.Principal, endpoint: str, to: int | None = None, key: str | None = None
@@ -108,14 +118,14 @@ class Deployments:
 
         Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `nothing_to_roll_back`).
         """
-        with self._refusals(principal, auth.Action.ROLLBACK, endpoint):
+        with self._commits.refusals(principal, auth.Action.ROLLBACK, endpoint):
             promise = changes.promise(principal, key, ["rollback", endpoint, to])
-            if (done := self._done(promise)) is not None:
+            if (done := self._commits.done(promise)) is not None:
                 return done
 
             def plan_rollback(state: DeploymentState | None) -> changes.Plan:
-                if state is None or state.phase in _ABSENT:
-                    raise _not_found(endpoint)
+                if state is None or state.phase in ABSENT:
+                    raise not_found(endpoint)
                 number = changes.rollback_target(state, self._store.revisions(endpoint), to)
                 revision = self._store.revision(endpoint, number)
                 if revision is None:
@@ -123,21 +133,21 @@ class Deployments:
                 live = None if state.live is None else self._store.revision(endpoint, state.live)
                 return changes.rollback(state, revision, live, principal, self._clock.now_s())
 
-            return self._commit(endpoint, promise, plan_rollback)
+            return self._commits.commit(endpoint, promise, plan_rollback)
 
     def delete(self, principal: auth.Principal, endpoint: str, key: str | None = None) -> views.Accepted:
         """Record that an endpoint shall go; its models and its history stay. Raises `UserError("endpoint_not_found")`."""
-        with self._refusals(principal, auth.Action.DELETE, endpoint):
+        with self._commits.refusals(principal, auth.Action.DELETE, endpoint):
             promise = changes.promise(principal, key, ["delete", endpoint])
-            if (done := self._done(promise)) is not None:
+            if (done := self._commits.done(promise)) is not None:
                 return done
 
             def plan_delete(state: DeploymentState | None) -> changes.Plan:
-                if state is None or state.phase in _ABSENT:
-                    raise _not_found(endpoint)
+                if state is None or state.phase in ABSENT:
+                    raise not_found(endpoint)
                 return changes.delete(state, principal, self._clock.now_s())
 
-            return self._commit(endpoint, promise, plan_delete)
+            return self._commits.commit(endpoint, promise, plan_delete)
 
     def status(self, principal: auth.Principal) -> tuple[views.EndpointStatus, ...]:
         """All endpoints that are not deleted."""
@@ -149,7 +159,7 @@ class Deployments:
         auth.authorize(principal, auth.Action.READ, f"endpoints/{endpoint}")
         state = self._store.state(endpoint)
         if state is None or state.phase is Phase.DELETED:
-            raise _not_found(endpoint)
+            raise not_found(endpoint)
         return self._view(state)
 
     def history(self, principal: auth.Principal, endpoint: str | None = None) -> tuple[Event, ...]:
@@ -157,7 +167,7 @@ class Deployments:
         auth.authorize(principal, auth.Action.READ, "endpoints")
         found = tuple(self._log(endpoint))
         if endpoint is not None and not found:
-            raise _not_found(endpoint)
+            raise not_found(endpoint)
         return found
 
     def live_at(self, principal: auth.Principal, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
@@ -174,24 +184,7 @@ class Deployments:
         self, principal: auth.Principal, action: auth.Action, endpoint: str | None, code: str, message: str
     ) -> None:
         """Append the one event that a refused action leaves."""
-        event = NewEvent(
-            at=self._now(),
-            kind=EventKind.ACTION_REFUSED,
-            principal=principal.name,
-            endpoint=endpoint,
-            message=message,
-            details={"action": str(action), "code": code},
-        )
-        self._store.apply(Change(events=(event,)))
-
-    @contextlib.contextmanager
-    def _refusals(self, principal: auth.Principal, action: auth.Action, endpoint: str) -> Iterator[None]:
-        try:
-            auth.authorize(principal, action, f"endpoints/{endpoint}")
-            yield
-        except UserError as error:
-            self.record_refusal(principal, action, endpoint[:63], error.code, error.message)
-            raise
+        self._commits.record_refusal(principal, action, endpoint, code, message)
 
     def _log(self, endpoint: str | None) -> Iterator[Event]:
         after = 0
@@ -234,58 +227,10 @@ class Deployments:
         except UserError:
             return None
 
-    def _done(self, promise: Idempotency | None) -> views.Accepted | None:
-        result = None if promise is None else self._store.remembered(promise)
-        return None if result is None else msgspec.json.decode(result, type=views.Accepted)
-
-    def _commit(
-        self,
-        endpoint: str,
-        promise: Idempotency | None,
-        plan: Callable[[DeploymentState | None], changes.Plan],
-    ) -> views.Accepted:
-        """Plan on what is stored and store it; planned again where the state changed in between.
-
-        Where the one who changed it was the same request under the same key, its result is this one's too.
-        """
-        for _ in range(_TRIES):
-            try:
-                return self._store_plan(plan(self._store.state(endpoint)), promise)
-            except UserError as error:
-                if error.code != "generation_conflict":
-                    raise
-            if (done := self._done(promise)) is not None:
-                return done
-        raise _conflict(endpoint)
-
-    def _store_plan(self, plan: changes.Plan, promise: Idempotency | None) -> views.Accepted:
-        """Store a plan; who lost a race with the same key gets the winner's result."""
-        accepted = views.Accepted(
-            endpoint=plan.state.endpoint,
-            revision=None if plan.revision is None else plan.revision.number,
-            digest=None if plan.revision is None else plan.revision.digest,
-            ref=None if plan.revision is None else plan.revision.ref,
-            generation=plan.state.generation,
-            changed=bool(plan.events),
-            after=self._store.last_seq(),
-            message=plan.message,
-            warnings=plan.warnings,
-        )
-        if not plan.events and promise is None:
-            return accepted
-        state = plan.state if plan.events else None
-        result = b"" if promise is None else msgspec.json.encode(accepted)
-        try:
-            self._store.apply(Change(plan.events, state, plan.new_revision, promise, result))
-        except UserError as error:
-            if error.code == "idempotency_conflict" and (done := self._done(promise)) is not None:
-                return done
-            raise
-        self._wake()
-        return accepted
-
     def _view(self, state: DeploymentState) -> views.EndpointStatus:
         shown = {state.desired, state.live, state.previous, state.failed}
+        if state.rollout is not None:
+            shown |= {state.rollout.candidate, state.rollout.stable}
         return views.EndpointStatus(
             endpoint=state.endpoint,
             phase=state.phase,
@@ -298,22 +243,8 @@ class Deployments:
             failed=state.failed,
             reason=state.reason,
             revisions=tuple(r for r in self._store.revisions(state.endpoint) if r.number in shown),
+            rollout=state.rollout,
         )
-
-    def _now(self) -> str:
-        return log.timestamp(self._clock.now_s())
-
-
-def _not_found(endpoint: str) -> UserError:
-    return UserError("endpoint_not_found", f"there is no endpoint {endpoint[:63]!r}", "see: seaway status")
-
-
-def _conflict(endpoint: str) -> UserError:
-    return UserError(
-        "generation_conflict",
-        f"endpoint {endpoint!r} was changed by somebody else meanwhile",
-        "look at its status, then try again",
-    )
 
 
 def _wish(state: DeploymentState | None) -> tuple[int | None, int]:

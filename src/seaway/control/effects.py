@@ -19,6 +19,7 @@ from seaway.control.deployments import Bundles
 from seaway.control.openings import Openings
 from seaway.control.preparations import Preparation, Preparations
 from seaway.control.workers import WorkerEnded, Workers
+from seaway.core import observed, routing
 from seaway.core import reconciliation as core
 from seaway.core.answers import AnswerKind, answer_spec
 from seaway.core.deployments import Phase, Revision
@@ -54,6 +55,8 @@ class Effects:
         self._preparations = Preparations(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self.observed: tuple[worker_admin.Observed, ...] = ()
+        self.seen: observed.Snapshot | None = None
+        """What was observed last; what is decided on it is stored by compare-and-set, so an old one does no harm."""
 
     @property
     def busy(self) -> bool:
@@ -66,21 +69,22 @@ class Effects:
         spec = None if manifest is None else answer_spec(manifest.signature, manifest.classes)
         return None if spec is None else spec.kind
 
-    async def observe(self) -> core.Snapshot:
+    async def observe(self) -> observed.Snapshot:
         """All that the decision needs, as it is now. Raises what the store raises."""
         self.observed = await self.workers.observe()
         self._preparations.keep_workers({(o.pid, o.slot) for o in self.observed})
         views = tuple(self._view(o) for o in self.observed)
         snapshot = await asyncio.to_thread(self._snapshot, views, self._preparations.deaths)
         self._preparations.keep_revisions(snapshot.revisions.keys())
+        self.seen = snapshot
         return snapshot
 
     def _snapshot(
-        self, workers: tuple[core.WorkerView, ...], deaths: Mapping[tuple[str, int], int]
-    ) -> core.Snapshot:
+        self, workers: tuple[observed.WorkerView, ...], deaths: Mapping[tuple[str, int], int]
+    ) -> observed.Snapshot:
         table = table_file.read(self._table)
         states = tuple(s for s in self._store.states() if s.phase is not Phase.DELETED)
-        wanted = {(s.endpoint, n) for s in states for n in (s.desired, s.live, s.previous) if n is not None}
+        wanted = {(s.endpoint, n) for s in states for n in (*routing.needed(s), s.previous) if n is not None}
         wanted |= {(route.endpoint, r.number) for route in table.routes for r in route.revisions}
         revisions: dict[tuple[str, int], Revision] = {}
         for endpoint, number in sorted(wanted):
@@ -92,7 +96,7 @@ class Effects:
             table.generation,
             tuple(r for r in table.routes if all((r.endpoint, n.number) in revisions for n in r.revisions)),
         )
-        return core.Snapshot(
+        return observed.Snapshot(
             now_s=self._clock.now_s(),
             states=states,
             revisions=revisions,
@@ -102,25 +106,25 @@ class Effects:
             deaths=deaths,
         )
 
-    def _view(self, observed: worker_admin.Observed) -> core.WorkerView:
+    def _view(self, told: worker_admin.Observed) -> observed.WorkerView:
         """What a worker says it holds, and what this side knows of its attempts to load more."""
-        place, told = (observed.pid, observed.slot), self._preparations
+        place, known = (told.pid, told.slot), self._preparations
         ready = {}
-        for r in observed.loaded:
+        for r in told.loaded:
             one = Preparation(*place, r.endpoint, r.number, r.digest)
             ready[one] = r.ready
-            if r.error is not None and one not in told.failures() and one not in told.running:
-                told.failed(one, r.error_code or "internal", r.error)  # it loaded the table when it started
-        for one in (*told.failures(), *told.running):
+            if r.error is not None and one not in known.failures() and one not in known.running:
+                known.failed(one, r.error_code or "internal", r.error)  # it loaded the table when it started
+        for one in (*known.failures(), *known.running):
             if one[:2] == place:
                 ready.setdefault(one, False)
         loaded = tuple(
-            core.WorkerRevision(
-                one.endpoint, one.number, one.digest, is_ready, None if is_ready else told.failure(one)
+            observed.WorkerRevision(
+                one.endpoint, one.number, one.digest, is_ready, None if is_ready else known.failure(one)
             )
             for one, is_ready in ready.items()
         )
-        return core.WorkerView(observed.slot, observed.generation, observed.draining, loaded)
+        return observed.WorkerView(told.slot, told.generation, told.draining, loaded)
 
     async def apply(self, action: core.Action) -> None:
         """Do it. Raises `SeawayError` where it could not be done; the next observation decides what then."""
@@ -186,10 +190,10 @@ class Effects:
         now_s = self._clock.now_s()
         number = getattr(action, "number", state.previous)
         revision = None if number is None else self._store.revision(action.endpoint, number)
-        new, event = changes.settle(action, state, revision, now_s)
+        new, events = changes.settle(action, state, revision, now_s)
         new = msgspec.structs.replace(new, generation=state.generation + 1)
         try:
-            self._store.apply(Change(events=(event,), state=new))
+            self._store.apply(Change(events=events, state=new))
         except UserError as error:
             if error.code != "generation_conflict":
                 raise

@@ -124,7 +124,7 @@ class _Reader:
         text = str(node.value)
         try:
             match str(node.tag).removeprefix(_TAG):
-                case "str":
+                case "str" | "timestamp":  # dates and times are read where they are wanted
                     return text
                 case "int":
                     return int(text.replace("_", ""), 0)
@@ -201,7 +201,7 @@ def _known_keys(path: Path) -> list[str]:
 def _wanted(path: Path) -> str | None:
     """What may stand at `path`, where its type says so."""
     kinds = _kinds(path, plain=False)
-    for kind in kinds:
+    for kind in _apart(kinds):
         if isinstance(kind, inspect.Metadata) and kind.extra_json_schema:
             return f"write {kind.extra_json_schema['description']}"
     choices = [
@@ -222,6 +222,14 @@ def _kinds(path: Path, *, plain: bool = True) -> list[inspect.Type]:
                 below.append(kind.item_type)
         kinds = below
     return _flat(kinds) if plain else kinds
+
+
+def _apart(kinds: list[inspect.Type]) -> list[inspect.Type]:
+    """Each alternative by itself, with its description."""
+    found: list[inspect.Type] = []
+    for kind in kinds:
+        found += _apart(list(kind.types)) if isinstance(kind, inspect.UnionType) else [kind]
+    return found
 
 
 def _flat(kinds: list[inspect.Type]) -> list[inspect.Type]:

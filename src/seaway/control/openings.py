@@ -15,8 +15,8 @@ from seaway.control.deployments import Bundles
 from seaway.core.bundles import Manifest, ModelRef, OpenedBundle
 from seaway.core.deployments import Revision
 from seaway.core.errors import SeawayError
+from seaway.core.observed import Broken, pause_s
 from seaway.core.ports import Clock
-from seaway.core.reconciliation import Broken, pause_s
 
 Key = tuple[str, int]
 """An endpoint and the number of its revision."""

@@ -9,8 +9,8 @@ from collections.abc import Set
 from typing import NamedTuple
 
 from seaway.core.bundles import Digest
+from seaway.core.observed import LoadFailure
 from seaway.core.ports import Clock
-from seaway.core.reconciliation import LoadFailure
 
 
 class Preparation(NamedTuple):

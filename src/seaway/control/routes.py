@@ -20,6 +20,8 @@ from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
 from seaway.control.erasing import Erasing
 from seaway.control.feedback import Feedback
+from seaway.control.rollouts.requests import Rollouts
+from seaway.control.webhooks import Webhooks
 from seaway.core.errors import SeawayError, TemporaryError, UserError
 from seaway.core.ports import Clock
 from seaway.wire import status
@@ -34,6 +36,7 @@ class Parts(NamedTuple):
     """What the routes work with."""
 
     deployments: Deployments
+    rollouts: Rollouts
     effects: Effects
     bell: Bell
     deploying: Executor
@@ -45,6 +48,8 @@ class Parts(NamedTuple):
     """None where nothing keeps outcomes: then nothing is taken."""
     erasing: Erasing | None = None
     """None where nothing is kept that could be erased."""
+    webhooks: Webhooks | None = None
+    """None where events are posted nowhere."""
 
 
 Handler = Callable[[Parts, Principal, Request], Awaitable[Response]]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Final
 
 import uvicorn
@@ -14,9 +14,10 @@ from starlette.applications import Starlette
 
 from seaway.control.effects import Effects
 from seaway.control.loop import Loop
-from seaway.control.upkeep import Upkeep
 
 _GRACE_S: Final = 1
+Beside = Callable[[], Coroutine[None, None, None]]
+"""Something that runs until it is cancelled; that it ends by itself is a fault."""
 
 
 class _Server(uvicorn.Server):
@@ -45,27 +46,29 @@ def _server(app: Starlette) -> _Server:
 
 
 async def run(
-    loop: Loop, effects: Effects, upkeep: Upkeep, doors: Sequence[tuple[Starlette, socket.socket]]
+    loop: Loop, effects: Effects, beside: Sequence[Beside], doors: Sequence[tuple[Starlette, socket.socket]]
 ) -> None:
-    """Serve, reconcile and keep up until SIGTERM or SIGINT; each door is an app and its listening socket."""
+    """Serve, reconcile and run what is `beside` until SIGTERM or SIGINT; each door is an app and its listening socket.
+
+    Raises what ended one of them.
+    """
     stopped = asyncio.Event()
     here = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         here.add_signal_handler(number, stopped.set)
     servers = [(_server(app), listener) for app, listener in doors]
     serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
-    reconciling = asyncio.create_task(loop.run())
-    keeping_up = asyncio.create_task(upkeep.run())
+    running = [asyncio.create_task(run()) for run in (loop.run, *beside)]
     waiting = asyncio.create_task(stopped.wait())
     try:
-        await asyncio.wait([waiting, reconciling, *serving], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([waiting, *running, *serving], return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
-        reconciling.cancel()
-        keeping_up.cancel()
+        for task in running:
+            task.cancel()
         for server, _ in servers:
             server.should_exit = True
-        for ended in await asyncio.gather(reconciling, *serving, return_exceptions=True):
+        for ended in await asyncio.gather(*running, *serving, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
         await effects.close()

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import msgspec
 
+from seaway.control.rollouts.views import RolloutStatus
 from seaway.core.answers import AnswerKind
 from seaway.core.deployments import Deployment, Phase, Revision
 from seaway.core.ledger import Page
+from seaway.core.rollouts.state import RolloutState
 from seaway.wire.worker_admin import LoadedRevision
 
 
 class DeployRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a deploy: a whole `spec`, or a version alone, which keeps the endpoint's other settings.
 
-    `override` is the reason for deploying although the gate failed.
+    `override` is the reason for deploying although the gate failed; `force` the one for replacing a stable revision that
+    is broken itself, so that there is nothing to compare with: all traffic at once.
     """
 
     spec: Deployment | None = None
     bundle: str | None = None
     override: str | None = None
+    force: str | None = None
 
 
 class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +70,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
-    """An endpoint: numbers as in DeploymentState, and the revisions that they mean."""
+    """An endpoint: numbers as in DeploymentState, and the revisions that they mean; `rollout` is the last one."""
 
     endpoint: str
     phase: Phase
@@ -79,17 +83,33 @@ class EndpointStatus(msgspec.Struct, frozen=True):
     failed: int | None
     reason: str | None
     revisions: tuple[Revision, ...]
+    rollout: RolloutState | None = None
 
     @property
     def live_revision(self) -> Revision | None:
         return next((r for r in self.revisions if r.number == self.live), None)
 
 
+class WebhookStatus(msgspec.Struct, frozen=True):
+    """A receiver of events, by `name` (its host: the rest of a URL may be a secret).
+
+    `delivered` is the number of the last event that it took, `waiting` how many it had yet to take when it was last tried
+    (at most 1,000 are counted). `failing_since_s` and `fault` say since when it takes none, and why.
+    """
+
+    name: str
+    delivered: int
+    waiting: int = 0
+    failing_since_s: float | None = None
+    fault: str | None = None
+
+
 class Status(msgspec.Struct, frozen=True):
-    """All endpoints, and the workers that answer."""
+    """All endpoints, the workers that answer, and the receivers of events."""
 
     endpoints: tuple[EndpointStatus, ...]
     workers: tuple[WorkerStatus, ...]
+    webhooks: tuple[WebhookStatus, ...] = ()
 
 
 class EraseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,7 +148,7 @@ class Seconds(msgspec.Struct, frozen=True):
 
     `pages` hold the seconds after the one asked for, up to `through_s`: the newest second (since 1970) that is wholly
     counted. `workers` name only this endpoint's revisions; `answers` says of a revision whether its answers are classes
-    or numbers, where its bundle is at hand.
+    or numbers, where its bundle is at hand. `rollout` is the last one.
     """
 
     endpoint: EndpointStatus
@@ -138,3 +158,4 @@ class Seconds(msgspec.Struct, frozen=True):
     workers: tuple[WorkerStatus, ...]
     missing: tuple[MissingWorker, ...] = ()
     answers: dict[int, AnswerKind] = {}
+    rollout: RolloutStatus | None = None

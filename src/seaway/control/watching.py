@@ -17,6 +17,7 @@ from starlette.responses import Response
 from seaway.control import views, workers
 from seaway.control.auth import Principal
 from seaway.control.routes import Parts, json_response
+from seaway.control.workers import Workers
 from seaway.core.answers import AnswerKind
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.ledger import Page, merge_pages
@@ -31,21 +32,23 @@ async def seconds(parts: Parts, principal: Principal, request: Request) -> Respo
     """The `views.Seconds` of an endpoint after second N (`?after=N`); without it, of all that the workers keep."""
     name, after_s = request.path_params["name"], _after(request.query_params.get("after", "0"))
     status = await asyncio.to_thread(parts.deployments.get, principal, name)
+    rollout = None
+    if status.rollout is not None:
+        rollout = await asyncio.to_thread(parts.rollouts.status, principal, name)
     now_s = parts.clock.now_s()
     through_s = complete_through_s(now_s)
-    slots = parts.effects.workers.slots()
-    told = await asyncio.gather(*(_ask(parts, slot, after_s, name) for slot in slots))
-    pages = [page for answer in told if not isinstance(answer, views.MissingWorker) for page in answer]
-    seen = [o for o in parts.effects.observed if o.slot in slots]
+    told = await ask_workers(parts.effects.workers, after_s, name)
+    seen = [o for o in parts.effects.observed if o.slot in told.slots]
     return json_response(
         views.Seconds(
             endpoint=status,
             now_s=now_s,
             through_s=through_s,
-            pages=_between(merge_pages(pages), after_s, through_s),
+            pages=_between(told.pages, after_s, through_s),
             workers=tuple(worker_status(o, name) for o in seen),
-            missing=tuple(answer for answer in told if isinstance(answer, views.MissingWorker)),
+            missing=told.missing,
             answers=_answers(parts, name, status),
+            rollout=rollout,
         )
     )
 
@@ -55,10 +58,32 @@ def complete_through_s(now_s: float) -> int:
     return math.floor(now_s - 1.0 - _LATE_S)
 
 
-async def _ask(parts: Parts, slot: int, after_s: int, name: str) -> tuple[Page, ...] | views.MissingWorker:
+class Told(msgspec.Struct, frozen=True):
+    """What the workers of `slots` answered, merged; seconds that are not complete yet are in it. `missing` gave no answer."""
+
+    slots: tuple[int, ...]
+    pages: tuple[Page, ...]
+    missing: tuple[views.MissingWorker, ...]
+
+    @property
+    def answered(self) -> set[int]:
+        return set(self.slots) - {one.slot for one in self.missing}
+
+
+async def ask_workers(asked: Workers, after_s: int, endpoint: str) -> Told:
+    """Ask every worker at the same time for an endpoint's seconds after `after_s` (since 1970); takes 1.5 s at most."""
+    slots = asked.slots()
+    found = await asyncio.gather(*(_ask(asked, slot, after_s, endpoint) for slot in slots))
+    pages = [page for one in found if not isinstance(one, views.MissingWorker) for page in one]
+    missing = tuple(one for one in found if isinstance(one, views.MissingWorker))
+    return Told(slots, merge_pages(pages), missing)
+
+
+async def _ask(
+    asked: Workers, slot: int, after_s: int, endpoint: str
+) -> tuple[Page, ...] | views.MissingWorker:
     try:
-        asked = worker_admin.Seconds(after_s, name)
-        return (await parts.effects.workers.ask(slot, asked, _ASK_S)).pages
+        return (await asked.ask(slot, worker_admin.Seconds(after_s, endpoint), _ASK_S)).pages
     except SeawayError as error:
         return views.MissingWorker(slot, error.message)
 

@@ -259,8 +259,8 @@ class DeploymentState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `desired`, `live` and `previous` are revision numbers, `last` the highest one ever given. `previous` was live
     before and stays loaded until `warm_until_s` (seconds since 1970). `rollback` is the fact that a rollback
-    was begun; only a later deploy clears it. `proven` are the revisions that have been live, which a rollback may
-    choose from; `failed` and `reason` tell of the last revision that could not be prepared, or failed its rollout. `rollout`
+    was begun; only a later deploy clears it. `proven` are the revisions that have been live and did not fail in their
+    bake, which a rollback may choose from; `failed` and `reason` tell of the last revision that could not be prepared, or failed its rollout. `rollout`
     is the last one, also after its end.
     """
 

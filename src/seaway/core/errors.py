@@ -66,9 +66,13 @@ CODES: Final[dict[str, str]] = {
     "image_unavailable": "The build context could not be made whole.",
     # gates and control
     "record_not_found": "Nothing is kept of a request of this id: it is too old, was not drawn, or never came.",
+    "not_replayable": "The recorded requests cannot be run on this version, or there are none.",
     "records_unreadable": "The directory of what is kept of requests, or one in it, cannot be read.",
     "gate_failed": "The version's gate did not pass, so it may not take traffic.",
     "revision_failed": "The revision could not be loaded or did not answer its first prediction; traffic stayed where it was.",
+    "no_rollout": "The endpoint has no rollout on which this could act.",
+    "rollout_not_ready": "Not every worker has the new revision ready yet, so it cannot get a share of the traffic.",
+    "rollout_rolled_back": "The rollout did not end with the new revision: it was rolled back, aborted or superseded.",
     "nothing_to_roll_back": "The endpoint has no earlier revision to return to.",
     "invalid_spec": "The endpoint file has an unknown key, a duplicate key or a value of the wrong form.",
     "not_available": "The setting is known, but this version of Seaway does not build it yet.",

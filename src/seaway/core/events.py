@@ -27,6 +27,16 @@ class EventKind(enum.StrEnum):
     ENDPOINT_DELETED = "endpoint_deleted"
     ACTION_REFUSED = "action_refused"
     DATA_ERASED = "data_erased"
+    ROLLOUT_STARTED = "rollout_started"
+    ROLLOUT_STEPPED = "rollout_stepped"
+    ROLLOUT_PAUSED = "rollout_paused"
+    ROLLOUT_RESUMED = "rollout_resumed"
+    ROLLOUT_APPROVED = "rollout_approved"
+    ROLLOUT_PROMOTED = "rollout_promoted"
+    ROLLOUT_ROLLED_BACK = "rollout_rolled_back"
+    ROLLOUT_ABORTED = "rollout_aborted"
+    ROLLOUT_SUPERSEDED = "rollout_superseded"
+    TRAFFIC_SET = "traffic_set"
 
 
 class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

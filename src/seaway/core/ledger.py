@@ -119,11 +119,8 @@ def merge_counts(found: Iterable[Counts]) -> Counts:
         for answer, count in one.answers:
             answers[answer] = answers.get(answer, 0) + count
     numbers = dict(zip(NUMBERS, sums, strict=True))
-    return Counts(
-        **numbers,
-        answers=tuple(sorted(answers.items())),
-        **{name: sparse(own) for name, own in bins.items()},
-    )
+    binned = {name: sparse(own) for name, own in bins.items()}
+    return msgspec.structs.replace(Counts(answers=tuple(sorted(answers.items()))), **numbers, **binned)
 
 
 def merge_pages(pages: Iterable[Page]) -> tuple[Page, ...]:

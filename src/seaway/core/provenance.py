@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from seaway.core.records import Chosen
+
 SLICES: Final = 4
 """Values of so many of `RecordRules.slices` are kept with each row; the columns after them are left out."""
 OVERFLOW: Final = "…"
@@ -53,7 +55,8 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `at_s` (since 1970) is when it ended, `took_s` runs from its receipt until then, `queue_s` and `run_s` are parts of
     it, `cpu_s` is its rows' share of the batch's processor time. `rate` is the share of requests that was drawn when it
     was (those that failed with 5xx are all kept). `rows_kept` of its `rows` have their answers kept; `answers` are the
-    first of these. `outcomes` are those that feedback told.
+    first of these. `outcomes` are those that feedback told. `chosen` says why the revision of `by` got the request; None
+    where that was not kept yet.
     """
 
     request_id: str
@@ -72,6 +75,7 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_s: float
     took_s: float
     rate: float
+    chosen: Chosen | None = None
     rows_kept: int = 0
     answers: tuple[AnsweredRow, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
@@ -119,7 +123,8 @@ class Joined(msgspec.Struct, frozen=True):
     said of it). Its kept rows are `first[i]` to `first[i] + rows[i]` of the columns below (m rows in all; the same id
     asked twice shares them); `rows` is 0 where it failed, or where its answers are of no kind that is kept. A class has
     its place in `texts` in `classes` and NaN in `numbers`; a number has -1 in `classes`. `slices` `(m, SLICES)` are
-    places in `texts` in the order of `AnsweredBy.slices`, -1 where there is none. A missing confidence is NaN.
+    places in `texts` in the order of `AnsweredBy.slices`, -1 where there is none. A missing confidence is NaN. `units[i]`
+    says whether request i was a unit of a rollout's verdicts (`core.ledger.Second.units`).
     """
 
     subjects: tuple[AnsweredBy, ...]
@@ -127,6 +132,7 @@ class Joined(msgspec.Struct, frozen=True):
     by: npt.NDArray[np.int32]
     at_s: npt.NDArray[np.float64]
     rate: npt.NDArray[np.float64]
+    units: npt.NDArray[np.bool_]
     first: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.float64]

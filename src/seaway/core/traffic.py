@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import Literal
 
 import msgspec
@@ -92,22 +93,33 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next((r for r in self.routes if r.endpoint == endpoint), None)
 
 
-def choose(route: Route, key: str) -> RoutedRevision:
-    """The revision that answers a request with this key: the same key gets the same one while shares stand.
+class Split:
+    """A route's shares, made ready for many requests.
 
-    The key's hash is a point in [0, 100); revisions take consecutive intervals in the order of their numbers.
+    A key's hash, which depends on the route's salt, is a point in [0, 100); revisions take consecutive intervals in the
+    order of their numbers. So a candidate, which has the highest number, takes the upper end: while its share grows it
+    only gains keys.
     """
-    carrying = [r for r in route.revisions if r.percent > 0]
-    if len(carrying) == 1:
-        return carrying[0]
-    if not carrying:
-        raise UserError("endpoint_not_found", f"no revision of {route.endpoint!r} takes traffic")
-    carrying.sort(key=lambda r: r.number)
-    digest = hashlib.blake2b(key.encode(), digest_size=8, person=b"seaway").digest()
-    point = int.from_bytes(digest, "big") / 2**64 * 100
-    edge = 0.0
-    for revision in carrying:
-        edge += revision.percent
-        if point < edge:
-            return revision
-    return carrying[-1]
+
+    __slots__ = ("_edges", "_last", "_salt", "only")
+
+    def __init__(self, route: Route) -> None:
+        """Raises `UserError("endpoint_not_found")` where no revision takes traffic."""
+        carrying = sorted((r for r in route.revisions if r.percent > 0), key=lambda r: r.number)
+        if not carrying:
+            raise UserError("endpoint_not_found", f"no revision of {route.endpoint!r} takes traffic")
+        edges = itertools.accumulate(revision.percent for revision in carrying)
+        self._edges = tuple(zip(edges, carrying, strict=True))
+        self._last = carrying[-1]
+        self._salt = hashlib.blake2b(route.salt.encode(), digest_size=16).digest() if route.salt else b""
+        self.only = carrying[0] if len(carrying) == 1 else None
+        """The one that takes all traffic."""
+
+    def choose(self, key: bytes) -> RoutedRevision:
+        """The revision of a key: the same key gets the same one while shares and salt stand."""
+        digest = hashlib.blake2b(key, digest_size=8, salt=self._salt, person=b"seaway").digest()
+        point = int.from_bytes(digest, "big") / 2**64 * 100
+        for edge, revision in self._edges:
+            if point < edge:
+                return revision
+        return self._last  # shares whose sum is rounded down

@@ -69,6 +69,13 @@ class Job:
         """Its rows' share of the processor time that its batch took in the model."""
         return self.batch_cpu_s * self.rows / self.batch_rows if self.batch_rows else 0.0
 
+    def begin_again(self) -> None:
+        """It was submitted to another predictor, after one that failed: forget what that one made of it."""
+        self.error = None
+        self.outputs = None
+        self.batch_rows = 0
+        self.batch_cpu_s = self.queue_s = self.run_s = 0.0
+
     def cancel(self) -> None:
         """Nobody waits any more: it is dropped unrun if it still waits, and `done` is not called."""
         self.cancelled = True

@@ -78,6 +78,11 @@ class Predictor:
         return self._thread.stuck or self._streams.stuck
 
     @property
+    def waiting(self) -> bool:
+        """Whether jobs wait behind those that run."""
+        return bool(self._inline.waiting) or self._batcher.backlog.jobs > 0
+
+    @property
     def given(self) -> Given:
         """What was answered, for the recorder."""
         return self._answers.given

@@ -35,6 +35,8 @@ class Block(msgspec.Struct, frozen=True):
 
     `seen` is how many requests ended, with `seen_rows` answered rows; `rate` the share of them that was drawn into
     `requests`, each by itself and by chance; 1.0 is all. `base_s` turns the monotonic times of the requests into seconds since 1970 when added.
+    `units` says of each request that was drawn whether a rollout's verdicts count it (of failures beyond those: False); it is
+    empty where nothing is judged.
     """
 
     subject: Subject
@@ -43,6 +45,7 @@ class Block(msgspec.Struct, frozen=True):
     seen_rows: int
     rate: float
     base_s: float
+    units: Sequence[bool] = ()
 
 
 Takes = Literal["all", "sample", "failures", "sample and failures"]

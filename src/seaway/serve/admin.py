@@ -110,6 +110,8 @@ class Admin:
             case Commit(table=table):
                 router.commit(table)
                 self._plane.recorder.rules_changed()
+                if self._plane.mirrors is not None:
+                    self._plane.mirrors.rules_changed()
             case Retire(endpoint=endpoint, number=number):
                 router.retire(endpoint, number)
                 self._plane.recorder.drop_retired(worker_metrics.alive(router))

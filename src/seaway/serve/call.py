@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
@@ -15,6 +16,7 @@ from seaway.transport.exchange import Exchange
 from seaway.wire import identity, trace_context
 
 _NO_TENSORS: Final[Tensors] = {}
+_ONLY: Final = Chosen.ONLY
 
 
 class Head:
@@ -48,6 +50,7 @@ class Call(Job):
     """
 
     __slots__ = (
+        "chosen",
         "code",
         "encode",
         "ended_s",
@@ -66,6 +69,7 @@ class Call(Job):
         self.request_id: bytes = head.request_id or identity.new_request_id()
         self.endpoint = ""
         self.handle: Handle | None = None
+        self.chosen: Chosen = _ONLY
         self.encode: Callable[[Tensors, str, int], Answer] | None = None
         self.code = ""
         self.ended_s = 0.0

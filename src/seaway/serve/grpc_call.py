@@ -10,13 +10,14 @@ from typing import Final, TypeAlias
 import grpc
 
 from seaway.core.errors import SeawayError, TemporaryError
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
 from seaway.serve import error_log
 from seaway.serve.loop_bridge import LoopBridge
 from seaway.serve.plane import DataPlane
-from seaway.wire import identity, status, trace_context
+from seaway.wire import identity, oip_grpc, status, trace_context
 
 Context: TypeAlias = grpc.ServicerContext
 
@@ -27,8 +28,8 @@ _CODES: Final = {code.name: code for code in grpc.StatusCode}
 class GrpcCall:
     """One call, seen from its own thread and from the event loop's.
 
-    `key` splits traffic: the request id that the metadata name, else one of ours. `endpoint` is "" until one was found, so that metric labels stay
-    bounded. `inside` is written on the loop alone: its handle counts the call.
+    `endpoint` is "" until one was found, so that metric labels stay bounded; `size` is that of its message, in bytes.
+    `inside` is written on the loop alone: its handle counts the call.
     """
 
     __slots__ = (
@@ -36,24 +37,29 @@ class GrpcCall:
         "_lock",
         "_metadata",
         "_named",
+        "chosen",
         "endpoint",
         "error",
         "handle",
         "inside",
         "job",
-        "key",
+        "message",
         "outputs",
         "request_id",
+        "size",
         "started_s",
     )
 
-    def __init__(self, context: Context, started_s: float) -> None:
+    def __init__(self, context: Context, started_s: float, size: int) -> None:
         self._context = context
         self.started_s = started_s
+        self.size = size
         self.endpoint = ""
+        self.chosen: Chosen = Chosen.ONLY
         self.handle: Handle | None = None
         self.inside = False
         self.job: GrpcJob | None = None
+        self.message: oip_grpc.Request | None = None
         self.outputs: Tensors | None = None
         self.error: Exception | None = None
         self._lock = threading.Lock()
@@ -61,8 +67,7 @@ class GrpcCall:
         self._metadata: dict[str, object] = dict(context.invocation_metadata() or ())
         given = identity.request_id(self._said("x-request-id"))
         self._named = given is not None
-        self.request_id = given or identity.new_request_id()
-        self.key = self.request_id.decode("ascii")
+        self.request_id: bytes = given or identity.new_request_id()
 
     def understood(self, protocol_id: str) -> None:
         """Take the message's own `id`, which names the request where the metadata do not."""
@@ -130,7 +135,10 @@ class GrpcCall:
         return self._said("traceparent")
 
     def header(self, name: str) -> bytes | None:
-        """What the call's metadata say under a name in lower case."""
+        """What the call's metadata say under a name in lower case. HTTP/2 may send cookies apart (RFC 9113, 8.2.3)."""
+        if name == "cookie":
+            said = [value for key, value in self._context.invocation_metadata() or () if key == name]
+            return "; ".join(said).encode("utf-8", "replace") if said else None
         return self._said(name)
 
     def metadata(self, traced: bool) -> tuple[tuple[str, str], ...]:
@@ -153,7 +161,7 @@ class GrpcCall:
 class GrpcJob(Job):
     """A call's job, and what is recorded of the call (`core.records.Answered`)."""
 
-    __slots__ = ("call", "code", "ended_s", "endpoint", "size")
+    __slots__ = ("call", "chosen", "code", "ended_s", "endpoint")
 
     def __init__(self, call: GrpcCall, tensors: Tensors, done: Callable[[Job], None]) -> None:
         super().__init__(tensors, call.started_s, done, call.caller())
@@ -161,11 +169,15 @@ class GrpcJob(Job):
         self.code = ""
         self.ended_s = 0.0
         self.endpoint = call.endpoint
-        self.size = 0
+        self.chosen: Chosen = call.chosen
 
     @property
     def door(self) -> str:
         return DOOR
+
+    @property
+    def size(self) -> int:
+        return self.call.size
 
     @property
     def request_id(self) -> bytes:
@@ -187,7 +199,7 @@ def answered(
     context: Context,
 ) -> bytes:
     """Run the handler; whatever happens inside, one status leaves, and it is counted. On the call's thread."""
-    call = GrpcCall(context, plane.clock.monotonic_s())
+    call = GrpcCall(context, plane.clock.monotonic_s(), len(data))
     code = "OK"
     try:
         answer = handler(data, call)
@@ -201,20 +213,23 @@ def answered(
         return refused(error_log.fault(fault), call, context, plane)
     finally:
         ended_s = plane.clock.monotonic_s()
-        bridge.post(lambda: _record(plane, call, code, ended_s, len(data)))
+        bridge.post(lambda: _record(plane, call, code, ended_s))
 
 
-def _record(plane: DataPlane, call: GrpcCall, code: str, ended_s: float, size: int) -> None:
+def _record(plane: DataPlane, call: GrpcCall, code: str, ended_s: float) -> None:
     """On the loop."""
     if call.handle is None:
         plane.recorder.unrouted(DOOR, call.endpoint, code, ended_s - call.started_s)
         return
-    job = call.job or GrpcJob(call, {}, _unanswered)
-    job.code, job.ended_s, job.size = code, ended_s, size
+    job = call.job or GrpcJob(call, {}, unanswered)
+    job.code, job.ended_s = code, ended_s
     plane.recorder.answered(call.handle, job, DOOR)
+    if call.job is not None and code == "OK" and plane.mirrors is not None and plane.mirrors.routes:
+        plane.mirrors.answered(job, call.handle)
 
 
-def _unanswered(job: Job) -> None:
+def unanswered(job: Job) -> None:
+    """The `done` of a job that is never submitted."""
     raise AssertionError("a call that was refused unrun has no answer to come")
 
 

@@ -17,10 +17,14 @@ from typing import Any, Final
 
 import grpc
 
-from seaway.core.errors import TemporaryError, UserError
+from seaway.core.errors import SeawayError, TemporaryError, UserError
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
-from seaway.serve.grpc_call import Context, GrpcCall, GrpcJob, answered
+from seaway.engine.pool import Handle
+from seaway.engine.router import RevisionNotReady
+from seaway.serve.fallback import Attempt, Fallback
+from seaway.serve.grpc_call import Context, GrpcCall, GrpcJob, answered, unanswered
 from seaway.serve.loop_bridge import LoopBridge
 from seaway.serve.plane import DataPlane
 from seaway.serve.routes import parse_version
@@ -112,6 +116,8 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._bridge = bridge
         self._max_calls = max_calls
         self._calls = 0
+        self._fallback = Fallback(plane)
+        self._tasks: set[asyncio.Task[None]] = set()
         small: dict[str, Callable[[bytes, GrpcCall], bytes]] = {
             f"/{_SERVICE}/ServerLive": self._live,
             f"/{_SERVICE}/ServerReady": self._ready,
@@ -144,7 +150,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
     # ModelInfer: on the call's thread, save for what says that it is on the loop's
 
     def _infer(self, data: bytes, call: GrpcCall) -> bytes:
-        request = oip_grpc.Request(data)
+        request = call.message = oip_grpc.Request(data)
         call.understood(request.id)
         call.watch(self._bridge, self._leave)
         large = len(data) >= _LARGE_BYTES
@@ -172,8 +178,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
                 raise TemporaryError(
                     "overloaded", f"{self._max_calls} gRPC calls are under way", "try again later"
                 )
-            router = self._plane.router
-            route = router.route(request.model_name)
+            route = self._plane.router.route(request.model_name)
             call.endpoint = route.endpoint
             if size > route.limits.body_bytes:
                 raise UserError(
@@ -181,10 +186,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
                     f"the message is larger than {route.limits.body_bytes:,} bytes",
                     "send fewer rows at once",
                 )
-            handle = router.pick(
-                route.endpoint, call.key, parse_version(request.model_version.encode() or None)
-            )
-            call.handle = handle
+            handle = call.handle = self._pick(call, request.model_version)
             tensors = None if large else request.tensors(handle.signature)
         except Exception as error:  # noqa: BLE001 - it goes on to the call's thread, which is the edge
             call.fail(error)
@@ -197,32 +199,96 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         else:
             self._submit(call, tensors)
 
+    def _pick(self, call: GrpcCall, version: str) -> Handle:
+        """On the loop."""
+        try:
+            return self._plane.router.pick(call.endpoint, call, parse_version(version.encode() or None))
+        except RevisionNotReady as error:
+            call.handle = error.handle
+            handle = self._fallback.at_once(error, GrpcJob(call, {}, unanswered), call)
+            call.chosen = Chosen.FALLBACK
+            return handle
+
     def _submit(self, call: GrpcCall, tensors: Tensors) -> None:
         """On the loop: the client's deadline counts where it is earlier than the endpoint's."""
         if not call.inside:
             return  # its client has left
+        job = GrpcJob(call, tensors, self._done)
         try:
             left_s = call.remaining_s()
             if left_s is not None and left_s <= 0:
                 raise TemporaryError("deadline_exceeded", "the call's deadline is over")
-            job = GrpcJob(call, tensors, self._done)
             if left_s is not None:
                 job.deadline_s = self._plane.clock.monotonic_s() + left_s
             call.picked.predictor.submit(job)
             call.job = job
         except Exception as error:  # noqa: BLE001 - as in _begin
+            if isinstance(error, SeawayError) and self._pass_on(job, error):
+                return
             self._count_out(call)
             call.fail(error)
 
     def _done(self, job: Job) -> None:
         assert isinstance(job, GrpcJob)
         call = job.call
+        if job.error is not None and self._pass_on(job, job.error):
+            return
         self._count_out(call)
         if job.error is not None:
             call.fail(job.error)
         else:
             call.outputs = job.outputs
             call.release()
+
+    def _pass_on(self, job: GrpcJob, error: SeawayError) -> bool:
+        """Have another revision answer what this one could not; False where its error is the answer."""
+        call = job.call
+        other = self._fallback.instead_of(call.picked, call.chosen, error.code, job.deadline_s)
+        if other is None or call.message is None:
+            return False
+        attempt = self._fallback.attempt(job, error)
+        if other.signature == call.picked.signature:
+            return self._submit_again(job, other, job.tensors, attempt, error)
+        other.enter()
+        task = asyncio.get_running_loop().create_task(self._read_again(job, other, attempt, error))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _submit_again(
+        self, job: GrpcJob, other: Handle, tensors: Tensors, attempt: Attempt, error: SeawayError
+    ) -> bool:
+        call, failed = job.call, job.call.picked
+        again = GrpcJob(call, tensors, self._done)
+        again.deadline_s = job.deadline_s
+        try:
+            other.predictor.submit(again)
+        except SeawayError:
+            return False  # what the first one said is nearer to the cause
+        self._fallback.note(failed, attempt, error, call)
+        other.enter()
+        failed.leave()
+        call.handle, call.job = other, again
+        call.chosen = again.chosen = Chosen.FALLBACK
+        return True
+
+    async def _read_again(self, job: GrpcJob, other: Handle, attempt: Attempt, error: SeawayError) -> None:
+        """Another Signature reads the message in its own way. Leaves `other`, which counts the call already."""
+        call = job.call
+        assert call.message is not None
+        found: Exception = error
+        try:
+            tensors = await asyncio.to_thread(call.message.tensors, other.signature)
+            if not call.inside or self._submit_again(job, other, tensors, attempt, error):
+                return
+        except SeawayError:  # it fits the one that failed alone
+            pass
+        except Exception as fault:  # noqa: BLE001 - it goes on to the call's thread, which is the edge
+            found = fault
+        finally:
+            other.leave()
+        self._count_out(call)
+        call.fail(found)
 
     def _leave(self, call: GrpcCall) -> None:
         """On the loop: the client has left, or the message could not be read."""
@@ -254,7 +320,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         oip_grpc.parse(message, data)
         ready = True
         try:
-            self._plane.router.pick(message.name, call.key, parse_version(message.version.encode() or None))
+            self._plane.router.find(message.name, call, parse_version(message.version.encode() or None))
         except TemporaryError:
             ready = False
         return _encoded(_oip.ModelReadyResponse(ready=ready))
@@ -267,7 +333,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
         oip_grpc.parse(message, data)
         router = self._plane.router
         route = router.route(message.name)
-        handle = router.pick(route.endpoint, call.key, parse_version(message.version.encode() or None))
+        handle = router.find(route.endpoint, call, parse_version(message.version.encode() or None))
         numbers = sorted(revision.number for revision in route.revisions)
         return oip_grpc.model_metadata(route.endpoint, numbers, handle.signature)
 

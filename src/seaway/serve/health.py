@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from seaway.core.errors import TemporaryError
 from seaway.serve import routes
+from seaway.serve.call import Call
 from seaway.serve.plane import DataPlane
 from seaway.wire import oip_json
 
@@ -41,15 +42,20 @@ class Health:
         """Inputs, outputs and revisions of an endpoint."""
         router = self._plane.router
         route = router.route(request.path_params["endpoint"])
-        handle = router.pick(route.endpoint, "", _version(request))
+        handle = router.find(route.endpoint, _call(request), _version(request))
         numbers = sorted(revision.number for revision in route.revisions)
         return JSONResponse(oip_json.model_metadata(route.endpoint, numbers, handle.signature))
 
     async def model_ready(self, request: Request) -> Response:
         """Whether an endpoint, or one revision of it, can answer."""
         name = request.path_params["endpoint"]
-        self._plane.router.pick(name, "", _version(request))
+        self._plane.router.find(name, _call(request), _version(request))
         return JSONResponse({"name": name, "ready": True})
+
+
+def _call(request: Request) -> Call:
+    call: Call = request.scope["state"]["exchange"].state
+    return call
 
 
 def _version(request: Request) -> int | None:

@@ -8,10 +8,12 @@ from typing import Protocol
 
 import msgspec
 
+from seaway.core.agreement import Agreed
 from seaway.core.ports import Clock
 from seaway.core.records import Answered
 from seaway.engine.pool import Handle
 from seaway.engine.router import Router
+from seaway.serve.mirror import Mirrors
 from seaway.wire.prometheus import Family
 
 
@@ -19,10 +21,13 @@ class Recorder(Protocol):
     """Told of every request that has ended; on the event loop's thread, and it never blocks."""
 
     def answered(self, handle: Handle, request: Answered, door: str) -> None:
-        """A request to a revision."""
+        """A request to a revision, which may hold no model: then it was not ready."""
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
         """A request for which no revision was found; `endpoint` is "" where there is none either."""
+
+    def compared(self, handle: Handle, found: Agreed) -> None:
+        """A request that the revision of `handle` was to answer too, its answer thrown away."""
 
     def rules_changed(self) -> None:
         """The routing table was swapped."""
@@ -70,7 +75,11 @@ class DataPlane(msgspec.Struct):
     """Beyond which the supervisor replaces this worker."""
     feedback: Counter[str] = msgspec.field(default_factory=Counter)
     """Outcomes that clients reported here, by what became of them."""
+    fallbacks: Counter[tuple[str, str, str]] = msgspec.field(default_factory=Counter)
+    """Requests that another revision answered, by endpoint, the revision that could not, and the code of its failure."""
     draining: bool = False
+    mirrors: Mirrors | None = None
+    """Shadow traffic; None where this process cannot start processes for it."""
 
 
 class GrpcDoor(Protocol):

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from seaway.core.bundles import Digest
 from seaway.core.errors import SeawayError
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
+from seaway.engine.router import RevisionNotReady
 from seaway.serve import error_log
 from seaway.serve.call import Call
 from seaway.serve.door import Answer, Door
+from seaway.serve.fallback import Attempt, Fallback
 from seaway.serve.plane import DataPlane
 from seaway.serve.streams import Streams
 from seaway.wire import trace_context
@@ -31,7 +34,8 @@ class Predictions:
     def __init__(self, plane: DataPlane, front: Front) -> None:
         self._plane = plane
         self._front = front
-        self._streams = Streams(plane, front)
+        self._fallback = Fallback(plane)
+        self._streams = Streams(plane, front, self._fallback)
         self._pick = plane.router.pick
         self._now_s = plane.clock.monotonic_s
         self._lines: dict[tuple[int, Digest], bytes] = {}
@@ -40,7 +44,12 @@ class Predictions:
     def start(self, call: Call, door: Door) -> None:
         """Raises the `SeawayError` that refuses it; else the answer comes, now or later."""
         head = call.head
-        handle = call.handle = self._pick(head.endpoint, call.request_id.decode("ascii"), head.version)
+        try:
+            handle = call.handle = self._pick(head.endpoint, call, head.version)
+        except RevisionNotReady as error:
+            call.handle = error.handle
+            handle = call.handle = self._fallback.at_once(error, call, call)
+            call.chosen = Chosen.FALLBACK
         # The time for an answer begins when the request is whole: how long its client takes to send it is not ours.
         call.received_s = self._now_s()
         handle.predictor.refuse(call.caller, call.received_s)
@@ -80,7 +89,8 @@ class Predictions:
             if not exchange.gone:
                 self._run(call, handle, door)
         except Exception as error:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
-            self._fail(call, error)
+            if not self._pass_on(call, handle, error):
+                self._fail(call, error)
         finally:
             handle.leave()
 
@@ -92,7 +102,8 @@ class Predictions:
         job.running = False
         try:
             if job.error is not None:
-                self._fail(job, job.error)
+                if not self._pass_on(job, handle, job.error):
+                    self._fail(job, job.error)
                 return
             outputs = job.outputs
             assert outputs is not None
@@ -122,6 +133,58 @@ class Predictions:
         finally:
             handle.leave()
 
+    def _pass_on(self, call: Call, failed: Handle, error: Exception) -> bool:
+        """Have another revision answer what this one could not; False where its error is the answer."""
+        exchange, door = call.exchange, call.head.door
+        if exchange.gone or door is None or door.streams or not isinstance(error, SeawayError):
+            return False
+        other = self._fallback.instead_of(failed, call.chosen, error.code, call.deadline_s)
+        if other is None:
+            return False
+        attempt = self._fallback.attempt(call, error)
+        attempt.received_s = exchange.received_s
+        if other.signature == failed.signature:
+            return self._submit_again(call, failed, other, attempt, error)
+        other.enter()
+        task = asyncio.get_running_loop().create_task(
+            self._decode_again(call, failed, other, attempt, error, door)
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _submit_again(
+        self, call: Call, failed: Handle, other: Handle, attempt: Attempt, error: SeawayError
+    ) -> bool:
+        try:
+            other.predictor.submit(call)
+        except SeawayError:
+            return False  # what the first one said is nearer to the cause
+        self._fallback.note(failed, attempt, error, call)
+        call.begin_again()
+        call.handle, call.chosen, call.running = other, Chosen.FALLBACK, True
+        other.enter()
+        return True
+
+    async def _decode_again(
+        self, call: Call, failed: Handle, other: Handle, attempt: Attempt, error: SeawayError, door: Door
+    ) -> None:
+        """Another Signature reads the body in its own way. Leaves `other`, which counts the call already."""
+        try:
+            call.understood(
+                await asyncio.to_thread(door.decode, call.head.headers, call.exchange.body, other.signature)
+            )
+            if call.exchange.gone or self._submit_again(call, failed, other, attempt, error):
+                return
+        except SeawayError:  # it fits the one that failed alone
+            pass
+        except Exception as fault:  # noqa: BLE001 - the process edge: any fault becomes one plain 500
+            error = error_log.fault(fault)
+        finally:
+            other.leave()
+        call.tensors = attempt.tensors
+        self._fail(call, error)
+
     def _fail(self, call: Call, error: Exception) -> None:
         """Answer with an error; where the client has left meanwhile, only a fault is worth a word."""
         exchange = call.exchange
@@ -143,6 +206,9 @@ class Predictions:
             % (content_type, call.request_id, self.revision_lines(handle), lines),
             body,
         )
+        mirrors = self._plane.mirrors
+        if mirrors is not None and mirrors.routes:
+            mirrors.answered(call, handle)
 
     def revision_lines(self, handle: Handle) -> bytes:
         """Which revision answers, as header lines. Kept by what they say: a handle would keep its model in memory."""

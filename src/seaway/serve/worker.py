@@ -31,6 +31,7 @@ from seaway.serve.doors import DOORS
 from seaway.serve.feedback import Forward
 from seaway.serve.front import Front
 from seaway.serve.learned import LearnedFile
+from seaway.serve.mirror import Mirrors
 from seaway.serve.plane import DataPlane, GrpcDoor, Recorder
 from seaway.serve.vitals import Vitals
 from seaway.transport.limits import TransportLimits
@@ -89,6 +90,7 @@ async def run(
     place: Place,
     sources: Sources,
     isolate: Callable[[OpenedBundle], LoadedModel],
+    shadow: Callable[[OpenedBundle], LoadedModel],
     clock: Clock,
     version: str,
     make_recorder: Callable[[Callable[[str], RecordRules]], Recorder],
@@ -97,7 +99,7 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over.
 
-    `make_recorder` gets what tells the rules of an endpoint, and makes what is told of every answer; `forward` is the way
+    `isolate` loads a model in a process of its own, `shadow` in one of the lowest priority. `make_recorder` gets what tells the rules of an endpoint, and makes what is told of every answer; `forward` is the way
     to the control process for feedback, where there is one.
     """
     table = load_table(place.run / "table.json")
@@ -116,6 +118,7 @@ async def run(
     router = Router(pool, table)
     recorder = make_recorder(lambda endpoint: router.route(endpoint).record)
     plane = DataPlane(router, recorder, clock, metrics, version, place.traced, place.memory_limit_bytes)
+    mirrors = plane.mirrors = Mirrors(router, recorder, shadow)
     admin = Admin(plane, place.slot, worker_admin.socket_path(place.run, place.slot))
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -136,6 +139,7 @@ async def run(
         signs = Vitals(box, pool, isolate, learned, place.run, clock)
         signs.begin()
         recorder.begin()
+        mirrors.rules_changed()
         # Those with a process of their own come once the others serve: nobody waits for a model that crashes.
         later = loop.create_task(asyncio.to_thread(load_all, pool, apart))
         keeping = loop.create_task(_keep_paths(admin, door))
@@ -143,6 +147,7 @@ async def run(
         keeping.cancel()
         plane.draining = server.draining = True
         signs.rest()
+        mirrors.close()
         await asyncio.gather(
             _drain(server, door.close, place.drain_s),
             *([] if grpc is None else [grpc.drain(place.drain_s)]),

@@ -56,6 +56,14 @@ def render(plane: DataPlane, slot: int, memory_bytes: int) -> str:
     feedback = metric_names.FEEDBACK.family()
     for outcome, count in sorted(plane.feedback.items()):
         feedback.samples.append(Sample({"outcome": outcome, **worker}, count))
+    fallbacks = metric_names.FALLBACKS.family()
+    for (name, revision, code), count in sorted(plane.fallbacks.items()):
+        own = {"endpoint": name, "revision": revision, "code": code, **worker}
+        fallbacks.samples.append(Sample(own, count))
+    mirrored = metric_names.MIRRORED.family()
+    for (name, revision, result), count in sorted(plane.mirrors.counts.items() if plane.mirrors else ()):
+        own = {"endpoint": name, "revision": revision, "result": result, **worker}
+        mirrored.samples.append(Sample(own, count))
     workers = metric_names.WORKERS.family()
     workers.samples.append(Sample({}, 1))
     execution = execution_metrics.families(ready_handles, worker)
@@ -68,6 +76,8 @@ def render(plane: DataPlane, slot: int, memory_bytes: int) -> str:
             memory,
             limit,
             feedback,
+            fallbacks,
+            mirrored,
             workers,
         ]
     )

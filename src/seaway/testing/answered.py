@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 
 
@@ -25,6 +26,7 @@ class Ended(msgspec.Struct, kw_only=True):
     cpu_s: float = 0.0
     door: str = "predict"
     size: int = 0
+    chosen: Chosen = Chosen.ONLY
     traceparent: bytes | None = None
 
     def header(self, name: str) -> bytes | None:

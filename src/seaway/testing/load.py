@@ -45,6 +45,9 @@ class Failure(enum.StrEnum):
     """The caller's check did not accept the body."""
 
 
+_BROKEN: Final = (Failure.CONNECT, Failure.LOST)
+
+
 class Load(msgspec.Struct, frozen=True):
     """What to send. `request(i)` gives the bytes of the i-th HTTP request, head and body."""
 
@@ -61,6 +64,9 @@ class Load(msgspec.Struct, frozen=True):
     """Whether the body is the right answer to the i-th request."""
     retries: int = 0
     """How often a request that is refused with 429 or 503 is sent again, at once: the worst that a client can do."""
+    resends: int = 0
+    """How often a request whose connection ended, or could not be opened, is sent again on a new one, as a client does with a
+    call that may be repeated."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -167,6 +173,10 @@ async def drive(load: Load) -> LoadResult:
                     await asyncio.sleep(wait)
                 attempts = 1
                 came = await connection.ask(index)
+                resent = 0
+                while came.failure in _BROKEN and resent < load.resends:
+                    attempts, resent = attempts + 1, resent + 1
+                    came = await connection.ask(index)
                 while came.status in _REFUSED and attempts <= load.retries:
                     attempts += 1
                     came = await connection.ask(index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+from seaway.core.agreement import Agreed
 from seaway.core.records import Answered
 from seaway.engine.handle import Handle
 from seaway.wire.prometheus import Family, Sample
@@ -16,6 +17,8 @@ class Unrecorded:
     def answered(self, handle: Handle, request: Answered, door: str) -> None: ...
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None: ...
+
+    def compared(self, handle: Handle, found: Agreed) -> None: ...
 
     def rules_changed(self) -> None: ...
 
@@ -43,15 +46,19 @@ class Unrecorded:
 
 
 class MemoryRecorder(Unrecorded):
-    """Without threads or files. `codes` counts (door, endpoint, revision, code)."""
+    """Without threads or files. `codes` counts (door, endpoint, revision, code), `pairs` (endpoint, revision, found)."""
 
     def __init__(self) -> None:
         self.codes: Counter[tuple[str, str, str, str]] = Counter()
+        self.pairs: Counter[tuple[str, str, Agreed]] = Counter()
         self.requests: list[Answered] = []
 
     def answered(self, handle: Handle, request: Answered, door: str) -> None:
         self.codes[door, handle.endpoint, str(handle.revision.number), request.code] += 1
         self.requests.append(request)
+
+    def compared(self, handle: Handle, found: Agreed) -> None:
+        self.pairs[handle.endpoint, str(handle.revision.number), found] += 1
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
         self.codes[door, endpoint, "", code] += 1

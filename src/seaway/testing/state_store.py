@@ -14,12 +14,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
+
 from seaway.core.bundles import Digest
 from seaway.core.checks import Verdict
 from seaway.core.deployments import DeploymentState, Phase, Revision, deployment_of
 from seaway.core.errors import UserError
 from seaway.core.events import Event, EventKind, NewEvent, numbered
 from seaway.core.ports import Change, Idempotency, StateStore
+from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
 
 class MemoryStateStore:
@@ -193,6 +196,37 @@ def sets_only_the_next_generation(store: StateStore) -> None:
     assert len(store.events()) == 1
 
 
+def keeps_a_rollout_with_its_endpoint(store: StateStore) -> None:
+    """Each step of a rollout is a change of its endpoint, also one without an event."""
+    rollout = RolloutState(
+        candidate=2,
+        stable=1,
+        phase=RolloutPhase.PAUSED,
+        started_s=1_795_338_000.25,
+        step=1,
+        percent=12.5,
+        since_s=1_795_338_060.75,
+        approved=0,
+        accepted=("confidence", "predictions"),
+        why="predictions moved",
+        cause="predictions",
+        by="seaway",
+    )
+    state = DeploymentState("prices", 1, Phase.PROGRESSING, desired=2, live=1, last=2, proven=(1,))
+    store.apply(Change((make_event(),), state))
+    paused = msgspec.structs.replace(state, generation=2, rollout=rollout)
+    store.apply(Change((), paused))
+    assert store.state("prices") == paused
+    assert store.states() == (paused,)
+    over = msgspec.structs.replace(rollout, phase=RolloutPhase.ROLLED_BACK, ended_s=1_795_338_090.5)
+    store.apply(Change((make_event(),), msgspec.structs.replace(paused, generation=3, rollout=over)))
+    stale = msgspec.structs.replace(paused, generation=3)
+    assert _code_of(lambda: store.apply(Change((make_event(),), stale))) == "generation_conflict"
+    found = store.state("prices")
+    assert found is not None and found.rollout == over
+    assert len(store.events()) == 2
+
+
 def stores_all_of_a_change_or_nothing(store: StateStore) -> None:
     key = Idempotency("k", "ada", "h")
     store.apply(_change("prices", 1))
@@ -255,6 +289,7 @@ CASES: Final[tuple[Callable[[StateStore], None], ...]] = (
     starts_empty,
     gives_back_what_was_stored,
     sets_only_the_next_generation,
+    keeps_a_rollout_with_its_endpoint,
     stores_all_of_a_change_or_nothing,
     numbers_events_without_holes,
     remembers_what_a_key_was_answered,

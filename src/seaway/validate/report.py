@@ -57,7 +57,7 @@ def from_json(data: bytes) -> GateReport:
 def to_html(report: GateReport) -> str:
     """One page, complete in itself: it loads nothing, and holds whatever a model's names contain as text only."""
     figures = report.figures
-    return _template().render(
+    return template("gate.html.jinja").render(
         report=report,
         words=_WORDS[report.verdict],
         name=_name,
@@ -72,7 +72,8 @@ def to_html(report: GateReport) -> str:
     )
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page by its file name. Whatever it is given is escaped, and a name that it is not given is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("seaway.validate", "templates"),
         autoescape=True,
@@ -80,7 +81,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("gate.html.jinja")
+    return environment.get_template(name)
 
 
 def _others(results: Sequence[CheckResult]) -> list[CheckResult]:
@@ -89,7 +90,7 @@ def _others(results: Sequence[CheckResult]) -> list[CheckResult]:
     return sorted(results, key=lambda result: rank.index(result.verdict))
 
 
-def _number(value: float | None, digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4) -> str:
     """The digits that count, thousands kept apart, and a real minus sign."""
     if value is None:
         return "–"
@@ -107,12 +108,12 @@ def _name(measurement: Measurement) -> str:
 def _interval(measurement: Measurement) -> str:
     if measurement.low is None or measurement.high is None:
         return ""
-    return f"{_number(measurement.low, 3)} to {_number(measurement.high, 3)}"
+    return f"{number(measurement.low, 3)} to {number(measurement.high, 3)}"
 
 
 def _measured(measurement: Measurement) -> str:
     unit = {"percent": " %"}.get(measurement.unit, f" {measurement.unit}" if measurement.unit else "")
-    return _number(measurement.value) + unit
+    return number(measurement.value) + unit
 
 
 def _bar(measurement: Measurement) -> _Bar | None:
@@ -170,11 +171,11 @@ def _residuals(figures: GoldenFigures) -> _Residuals | None:
                 x=10 + 280 * (answer - left) / width,
                 y=150 - 140 * error / edge,
                 r=3,
-                title=f"answer {_number(answer)}, off by {_number(error)}",
+                title=f"answer {number(answer)}, off by {number(error)}",
             )
             for answer, error in figures.residuals
         ),
-        left=_number(left),
-        right=_number(right),
-        edge=_number(edge),
+        left=number(left),
+        right=number(right),
+        edge=number(edge),
     )

@@ -40,6 +40,7 @@ FIELDS: Final[dict[str, tuple[str, str]]] = {
     "digest": ("seaway.digest", "keyword"),
     "ref": ("seaway.version", "keyword"),
     "door": ("seaway.door", "keyword"),
+    "chosen": ("seaway.chosen", "keyword"),
     "grpc_status": ("seaway.grpc_status", "keyword"),
     "worker": ("seaway.worker", "long"),
     "caller": ("seaway.caller", "keyword"),
@@ -86,6 +87,7 @@ class Line(
     digest: str | None = None
     ref: str | None = None
     door: str | None = None
+    chosen: str | None = None
     grpc_status: str | None = None
     worker: int | None = None
     caller: str | None = None

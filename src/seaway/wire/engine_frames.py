@@ -44,10 +44,12 @@ class Call(msgspec.Struct, frozen=True, tag="call"):
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """One reply. `worn` says that the engine process is over its caps and wants a successor."""
+    """One reply. `worn` says that the engine process is over its caps and wants a successor, `cpu_s` what processor time the
+    process took in the model for it; 0 for a stream's."""
 
     tensors: tuple[TensorHead, ...]
     worn: str | None = None
+    cpu_s: float = 0.0
 
 
 class Fault(msgspec.Struct, frozen=True, tag="fault"):

@@ -163,6 +163,22 @@ FEEDBACK: Final = Metric(
     "Outcomes that were reported, by what became of them.",
     only="where feedback was given",
 )
+FALLBACKS: Final = Metric(
+    "seaway_fallbacks_total",
+    "counter",
+    "requests",
+    ("endpoint", "revision", "code", "worker"),
+    "Requests that the stable revision answered since this one failed; each is in seaway_requests_total for both.",
+    only="where a revision failed and another one answered",
+)
+MIRRORED: Final = Metric(
+    "seaway_mirrored_total",
+    "counter",
+    "requests",
+    ("endpoint", "revision", "result", "worker"),
+    "Requests that this revision was asked in the shadow, by what became of the comparison.",
+    only="where a rollout mirrors requests",
+)
 SPANS: Final = Metric(
     "seaway_spans_total",
     "counter",
@@ -199,6 +215,8 @@ METRICS: Final[dict[str, Metric]] = {
         RECORDER_RATE,
         RECORDER_CPU,
         FEEDBACK,
+        FALLBACKS,
+        MIRRORED,
         SPANS,
     )
 }

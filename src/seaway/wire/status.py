@@ -88,9 +88,13 @@ STATUS: Final[dict[str, Status]] = {
     "image_unavailable": _AWAY,
     # gates and control
     "record_not_found": _NOT_FOUND,
+    "not_replayable": _UNPROCESSABLE,
     "records_unreadable": _FAULT,
     "gate_failed": _REFUSED,
     "revision_failed": _REFUSED,
+    "no_rollout": _REFUSED,
+    "rollout_not_ready": _AWAY,
+    "rollout_rolled_back": _REFUSED,
     "nothing_to_roll_back": _REFUSED,
     "invalid_spec": _UNPROCESSABLE,
     "not_available": Status(501, "UNIMPLEMENTED", 2),

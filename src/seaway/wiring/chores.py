@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 
 from seaway.control.erasing import Erasing
+from seaway.control.rollouts import evidence_files
 from seaway.control.upkeep import Chore
+from seaway.core.deployments import Phase
 from seaway.core.ports import StateStore
 from seaway.monitor.recording import seconds
 from seaway.monitor.summaries import compaction
@@ -31,11 +33,16 @@ def chores(home: Home, store: StateStore, erasing: Erasing) -> list[Chore]:
                 found[state.endpoint] = max(one.retain_s for one in rules)
         return found
 
+    def sweep_rollouts(now_s: float) -> None:
+        known = {state.endpoint for state in store.states() if state.phase is not Phase.DELETED}
+        evidence_files.sweep(home.paths.rollouts, known, now_s)
+
     return [
         Chore("merging the windows of summaries", 60.0, _Compaction(root).run),
         Chore("converting captures", capture_keeping.EVERY_S, capture_keeping.chore(root, retain_s)),
         Chore("erasing what erased requests left", capture_keeping.EVERY_S, lambda _: erasing.finish()),
         Chore("removing old seconds", 600.0, lambda now_s: seconds.sweep(root, now_s)),
+        Chore("removing what was seen of old rollouts", 3600.0, sweep_rollouts),
     ]
 
 

@@ -21,8 +21,11 @@ from starlette.applications import Starlette
 from seaway import settings, sockets
 from seaway.control import api, doors, locks, peers, routes, server
 from seaway.control.bell import Bell
+from seaway.control.rollouts.analysis import Analysis
 from seaway.control.upkeep import Upkeep
+from seaway.control.webhooks import Webhooks, receivers
 from seaway.core.errors import SeawayError
+from seaway.core.ports import StateStore
 from seaway.wire import status
 from seaway.wiring import chores, control_parts, lifeline
 from seaway.wiring.erasing import open_erasing
@@ -65,8 +68,12 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         deploying = ThreadPoolExecutor(_DEPLOYS, "seaway-deploy")
         feedback = open_feedback(home.paths.records, home.clock)
         erasing = open_erasing(home, store, deployments, feedback)
+        rollouts = control_parts.rollouts(home, store, bell.ring)
+        webhooks = _webhooks(home, store, bell)
+        records = home.paths.records
         parts = routes.Parts(
-            deployments, effects, bell, deploying, home.paths.records, home.clock, feedback, erasing
+            *(deployments, rollouts, effects, bell, deploying, records, home.clock),
+            *(feedback, erasing, webhooks),
         )
         listener = peers.PeerSocket.adopt(sockets.listen_unix(home.paths.control_socket))
         entrances: list[tuple[Starlette, socket.socket]] = [
@@ -75,14 +82,20 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         if address is not None:
             entrances.append(_tcp(home, parts, address, allow_open))
         try:
-            await server.run(
-                loop, effects, Upkeep(chores.chores(home, store, erasing), home.clock), entrances
-            )
+            upkeep = Upkeep(chores.chores(home, store, erasing), home.clock)
+            analysis = Analysis(store, effects, bell, home.clock, records, home.paths.rollouts)
+            await server.run(loop, effects, [analysis.run, upkeep.run, webhooks.run], entrances)
         finally:
             await asyncio.to_thread(feedback.close)
     finally:
         home.paths.control_socket.unlink(missing_ok=True)
         store.close()
+
+
+def _webhooks(home: Home, store: StateStore, bell: Bell) -> Webhooks:
+    said = home.configuration.settings
+    found = receivers(said.webhooks or "")
+    return Webhooks(found, said.webhook_secret, store, home.paths.webhooks, home.clock, bell)
 
 
 def _tcp(home: Home, parts: routes.Parts, address: str, allow_open: bool) -> tuple[Starlette, socket.socket]:

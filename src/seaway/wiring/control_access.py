@@ -12,6 +12,7 @@ import msgspec
 from seaway import sockets
 from seaway.client.control import ControlClient
 from seaway.control import endpoint_file, supervisor, views
+from seaway.control.rollouts import views as rollouts
 from seaway.core.bundles import ModelRef, Version
 from seaway.core.deployments import Deployment
 from seaway.core.errors import TemporaryError, UserError
@@ -35,6 +36,9 @@ class Control(Protocol):
     def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted: ...
     def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted: ...
     def delete(self, endpoint: str) -> views.Accepted: ...
+    def move(self, endpoint: str, move: rollouts.Move) -> views.Accepted: ...
+    def rollout(self, endpoint: str) -> rollouts.RolloutStatus: ...
+    def rollout_record(self, endpoint: str, number: int) -> rollouts.RolloutRecord: ...
     def status(self) -> views.Status: ...
     def history(self, endpoint: str | None = None) -> tuple[Event, ...]: ...
     def live_at(self, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]: ...
@@ -117,14 +121,24 @@ def read_endpoint_file(path: Path) -> Deployment:
 
 def endpoint_status(home: Home, endpoint: str) -> views.EndpointStatus | None:
     """An endpoint's status; None where it does not exist."""
-    if (
-        not home.paths.control_socket.exists()
-        and not home.paths.state.exists()
-        and home.configuration.settings.store is None
-    ):
+    if not _has_state(home):
         return None
     with open_control(home) as control:
         return next((e for e in control.status().endpoints if e.endpoint == endpoint), None)
+
+
+def rollout_record(home: Home, endpoint: str, number: int) -> rollouts.RolloutRecord:
+    """What is kept of a rollout. Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `no_rollout`)."""
+    if not _has_state(home):
+        raise UserError("endpoint_not_found", f"there is no endpoint {endpoint!r}", "this home has none yet")
+    with open_control(home) as control:
+        return control.rollout_record(endpoint, number)
+
+
+def _has_state(home: Home) -> bool:
+    """Whether anything was ever deployed here, as far as can be told without making the store."""
+    given = home.configuration.settings.store is not None
+    return given or home.paths.control_socket.exists() or home.paths.state.exists()
 
 
 def live_of(home: Home, status: views.EndpointStatus | None) -> Version | None:

@@ -10,6 +10,7 @@ from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
 from seaway.control.loop import Loop
+from seaway.control.rollouts.requests import Rollouts
 from seaway.control.workers import Workers
 from seaway.core.errors import SeawayError
 from seaway.core.ports import StateStore
@@ -42,6 +43,11 @@ def open_store(home: Home) -> StateStore:
 def deployments(home: Home, store: StateStore, wake: Callable[[], None]) -> Deployments:
     """The use cases, with the gate in a process of its own."""
     return Deployments(store, home.bundles, gates.Gate(home), home.clock, wake, RecordChecks(home.bundles))
+
+
+def rollouts(home: Home, store: StateStore, wake: Callable[[], None]) -> Rollouts:
+    """The use cases of rollouts."""
+    return Rollouts(store, home.clock, wake, home.paths.rollouts)
 
 
 def loop(home: Home, store: StateStore, bell: Bell) -> tuple[Loop, Effects]:

@@ -25,6 +25,7 @@ from seaway.wire import engine_frames as frames
 from seaway.wiring import adapters, lifeline
 
 _LOOK_S: Final = 1.0
+_LEAST_URGENT: Final = 19
 
 
 def main() -> None:
@@ -37,7 +38,10 @@ def main() -> None:
     parser.add_argument(
         "--memory", type=int, required=True, help="bytes after which a fresh process is wanted"
     )
+    parser.add_argument("--spare", action="store_true", help="take what processor time others leave")
     arguments = parser.parse_args()
+    if arguments.spare:
+        os.nice(_LEAST_URGENT)  # before the model's own threads are made
     lifeline.end_with_pipe(arguments.life)
     control = socket.socket(fileno=arguments.fd)
     try:
@@ -105,8 +109,11 @@ def _answer(
     inputs = frames.tensors(call.tensors, body)
     try:
         if not call.stream:
-            announced, bodies = frames.heads(model.predict(inputs, call.timeout_s))
-            frames.send(channel, frames.Answer(announced, wear.look()), bodies)
+            began_s = time.process_time()
+            outputs = model.predict(inputs, call.timeout_s)
+            cpu_s = time.process_time() - began_s
+            announced, bodies = frames.heads(outputs)
+            frames.send(channel, frames.Answer(announced, wear.look(), cpu_s), bodies)
             return
         if not isinstance(model, StreamingModel):
             raise UserError("stream_only", "this model does not answer piece by piece")

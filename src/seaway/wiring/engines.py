@@ -32,14 +32,17 @@ _FAMILIES: Final[dict[str, type[SeawayError]]] = {
 }
 
 
-def isolate(bundle: OpenedBundle, memory_bytes: int, clock: Clock) -> IsolatedModel:
-    """The bundle's model in a process of its own, loaded; blocking. `memory_bytes` is the process's cap.
+def isolate(
+    bundle: OpenedBundle, memory_bytes: int, clock: Clock, *, spare: bool = False
+) -> IsolatedModel:
+    """The bundle's model in a process of its own, loaded; blocking. `memory_bytes` is the process's cap; a `spare` one gets
+    what processor time others leave.
 
     Raises what the runtime raises, and `PermanentError("execution_failed")` where the model ends its process at once.
     """
     return isolated.isolated(
         bundle.manifest.signature,
-        lambda: EngineProcess(bundle, memory_bytes),
+        lambda: EngineProcess(bundle, memory_bytes, spare=spare),
         clock,
         lambda line: log.write_line(f"seaway: {bundle.ref}: {line}"),
     )
@@ -48,18 +51,22 @@ def isolate(bundle: OpenedBundle, memory_bytes: int, clock: Clock) -> IsolatedMo
 class EngineProcess:
     """One engine process. Each call has a channel of its own: a socket pair whose other end the process gets."""
 
-    def __init__(self, bundle: OpenedBundle, memory_bytes: int) -> None:
-        """Blocks until the model is loaded. Raises `SeawayError`, `EngineEnded`, and `OSError` for lack of memory."""
+    def __init__(self, bundle: OpenedBundle, memory_bytes: int, *, spare: bool = False) -> None:
+        """Blocks until the model is loaded. `spare`: at the lowest priority. Raises `SeawayError`, `EngineEnded`, and `OSError` for lack of memory."""
         self._control, theirs = socket.socketpair()
         life, self._life = os.pipe()  # the kernel closes it with this process, whatever ends it
         words = ["--fd", str(theirs.fileno()), "--life", str(life), "--bundle", bundle.directory]
         words += ["--digest", bundle.digest, "--memory", str(memory_bytes)]
+        if spare:
+            words.append("--spare")
         self._lock = threading.Lock()
         self._idle: list[socket.socket] = []
         self._busy = 0
         self._retiring = False
         self._closed = False
         self.worn: str | None = None
+        self.cpu_s = 0.0
+        """Processor time in the model, of all predictions; exact where one follows the other."""
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE, *words],
@@ -189,8 +196,9 @@ class EngineProcess:
     def _reply(self, channel: socket.socket) -> Tensors | None:
         """The next reply; None at the end of a stream. Raises the model's error, or `EngineEnded`."""
         match self._receive(channel):
-            case frames.Answer(tensors=announced, worn=worn), body:
+            case frames.Answer(tensors=announced, worn=worn, cpu_s=cpu_s), body:
                 self.worn = worn or self.worn
+                self.cpu_s += cpu_s
                 try:
                     return frames.tensors(announced, body)
                 except frames.FrameError as error:

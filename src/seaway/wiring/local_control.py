@@ -19,6 +19,8 @@ from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import PREPARE_S
 from seaway.control.feedback import Feedback
+from seaway.control.rollouts import views as rollouts
+from seaway.control.rollouts.requests import Rollouts
 from seaway.core.errors import TemporaryError
 from seaway.core.events import Event, LiveAt
 from seaway.core.feedback import FeedbackAnswer
@@ -39,6 +41,7 @@ class LocalControl:
         self._home = home
         self._store = store
         self._deployments: Deployments = control_parts.deployments(home, store, lambda: None)
+        self._rollouts: Rollouts = control_parts.rollouts(home, store, lambda: None)
         self._principal = peers.principal_of(os.geteuid(), os.geteuid())
 
     def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted:
@@ -49,6 +52,16 @@ class LocalControl:
 
     def delete(self, endpoint: str) -> views.Accepted:
         return self._settle(self._deployments.delete(self._principal, endpoint))
+
+    def move(self, endpoint: str, move: rollouts.Move) -> views.Accepted:
+        """Stored, and made so in workers that outlived their server; nothing judges the rollout, so it goes no further."""
+        return self._settle(self._rollouts.move(self._principal, endpoint, move))
+
+    def rollout(self, endpoint: str) -> rollouts.RolloutStatus:
+        return self._rollouts.status(self._principal, endpoint)
+
+    def rollout_record(self, endpoint: str, number: int) -> rollouts.RolloutRecord:
+        return self._rollouts.record(self._principal, endpoint, number)
 
     def status(self) -> views.Status:
         return views.Status(self._deployments.status(self._principal), ())

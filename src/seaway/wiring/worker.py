@@ -82,6 +82,9 @@ def main() -> None:
     def isolate(bundle: OpenedBundle) -> LoadedModel:
         return engines.isolate(bundle, arguments.memory, clock)
 
+    def shadow(bundle: OpenedBundle) -> LoadedModel:
+        return engines.isolate(bundle, arguments.memory, clock, spare=True)
+
     def record(rules: Callable[[str], RecordRules]) -> Recorder:
         root = arguments.records or place.run / "records"
         return recorders.make(root, place.slot, options, rules, clock)
@@ -93,7 +96,7 @@ def main() -> None:
             open_grpc = None if place.grpc is None else grpc_door()
             forward = None if arguments.control is None else ControlForward(arguments.control)
             version = seaway.__version__
-            runner.run(worker.run(place, sources, isolate, clock, version, record, open_grpc, forward))
+            runner.run(worker.run(place, sources, isolate, shadow, clock, version, record, open_grpc, forward))
         except SeawayError as error:
             hint = "" if error.hint is None else f" ({error.hint})"
             log.write_line(f"seaway: worker {place.slot} cannot start: {error.code}: {error.message}{hint}")

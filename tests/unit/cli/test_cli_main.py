@@ -272,7 +272,7 @@ def test_help_lists_every_verb_by_its_stage_in_the_life_of_a_model(
     shown = capsys.readouterr().out
     panels = [panel.split("╰")[0] for panel in shown.split("╭─ ")[1:]]
     listed = {panel.split()[0]: re.findall(r"^│ ([a-z]+)  ", panel, re.MULTILINE) for panel in panels}
-    assert list(listed) == ["Models", "Servers", "Endpoints", "What", "Options"]
+    assert list(listed) == ["Models", "Servers", "Endpoints", "Rollouts", "What", "Options"]
     assert listed["Models"][:2] == ["package", "models"] and listed["Endpoints"][0] == "deploy"
     assert sorted(itertools.chain(*listed.values())) == sorted({words.split()[0] for words in cli.VERBS})
 

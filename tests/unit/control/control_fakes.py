@@ -16,6 +16,7 @@ from seaway.control import api, auth, doors, routes
 from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
+from seaway.control.rollouts.requests import Rollouts
 from seaway.control.workers import Workers
 from seaway.core.bundles import Digest, Manifest, ModelRef, OpenedBundle, Source, Task, Version
 from seaway.core.checks import CheckResult, GateReport, Verdict, overall
@@ -84,6 +85,7 @@ class Plane:
         self.deployments = Deployments(
             self.store, self.bundles, self.gate, self.clock, self._wake, lambda *_: ()
         )
+        self.rollouts = Rollouts(self.store, self.clock, self._wake, records / "rollouts")
 
     def _wake(self) -> None:
         self.woken += 1
@@ -124,7 +126,9 @@ def make_app(plane: Plane, door: doors.Door, deploying: Executor) -> Starlette:
     """The API of a plane without workers; made on the event loop that runs it."""
     bell, nowhere = Bell(), Path("/nonexistent")
     effects = Effects(plane.store, plane.bundles, Workers(nowhere), nowhere / "table", plane.clock, bell.ring)
-    parts = routes.Parts(plane.deployments, effects, bell, deploying, plane.records, plane.clock)
+    parts = routes.Parts(
+        plane.deployments, plane.rollouts, effects, bell, deploying, plane.records, plane.clock
+    )
     return api.create_app(parts, door)
 
 

@@ -41,8 +41,9 @@ def test_the_socket_door_knows_the_user(plane: Plane) -> None:
 )
 def test_every_route_refuses_a_stranger(plane: Plane, route: routes.ControlRoute) -> None:
     call(plane, SOCKET, "PUT", "/endpoints/prices", DEPLOY, client=ME)
-    body = DEPLOY if route.method == "PUT" else b""
-    path = route.path.replace("{name}", "prices")
+    bodies = {"/endpoints/{name}": DEPLOY, "/endpoints/{name}/rollout/traffic": b'{"percent": 5}'}
+    body = bodies.get(route.path, b"") if route.method in ("PUT", "POST") else b""
+    path = route.path.replace("{name}", "prices").replace("{number}", "1")
     answer = call(plane, doors.SocketDoor(owner=4242), route.method, path, body, client=("4243", 1))
     assert answer.status == 403
     assert answer.json()["code"] == "forbidden"

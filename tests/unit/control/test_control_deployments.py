@@ -8,13 +8,14 @@ import msgspec
 import pytest
 from control_fakes import OWNER, STRANGER, Plane, digest_of
 
-from seaway.control import changes, views
+from seaway.control import changes, gating, views
 from seaway.core import reconciliation as core
 from seaway.core.bundles import ModelRef
 from seaway.core.checks import CheckResult, GateReport, Measurement, Verdict
 from seaway.core.deployments import Backend, Deployment, LimitsSection, Phase, RecordSection, Replicas
 from seaway.core.errors import SeawayError, UserError
 from seaway.core.ports import Change
+from seaway.core.rollouts.spec import Rollout
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def make_live(plane: Plane, endpoint: str = "prices") -> None:
     assert state is not None and state.desired is not None
     revision = plane.store.revision(endpoint, state.desired)
     action = core.MarkLive(endpoint, state.generation, state.desired)
-    new, event = changes.settle(action, state, revision, plane.clock.now_s())
-    plane.store.apply(Change((event,), msgspec.structs.replace(new, generation=state.generation + 1)))
+    new, events = changes.settle(action, state, revision, plane.clock.now_s())
+    plane.store.apply(Change(events, msgspec.structs.replace(new, generation=state.generation + 1)))
 
 
 def deploy_live(plane: Plane, *numbers: int) -> None:
@@ -197,7 +198,7 @@ def test_a_change_that_nobody_saw_makes_a_deploy_start_again(plane: Plane) -> No
         assert plane.gate.arrived.acquire(timeout=10) and plane.gate.arrived.acquire(timeout=10)
         spec = Deployment(1, "prices", Backend(bundle="prices:v3"))
         report = GateReport(digest_of("prices", 3), "prices:v3", Verdict.PASSED, (), "now")
-        judged = changes.judge(spec, plane.bundles.resolve(ModelRef("prices", 3)), report, None)
+        judged = gating.judge(spec, plane.bundles.resolve(ModelRef("prices", 3)), report, None)
         other = changes.deploy(plane.store.state("prices"), judged, "prices", OWNER, plane.clock.now_s())
         plane.store.apply(Change(other.events, other.state, other.new_revision))
         plane.gate.before_answer.set()
@@ -284,7 +285,7 @@ def test_a_row_that_takes_longer_than_the_endpoints_deadline_is_told(
     spec = Deployment(1, "prices", Backend(bundle="prices:v1"), limits=LimitsSection(deadline))
     latency = CheckResult("latency", Verdict.PASSED, "", (Measurement("latency_p50_ms", 6_200.0, n=3),))
     report = GateReport(digest_of("prices", 1), "prices:v1", Verdict.PASSED, (latency,), "now")
-    judged = changes.judge(spec, plane.bundles.resolve(ModelRef("prices", 1)), report, None)
+    judged = gating.judge(spec, plane.bundles.resolve(ModelRef("prices", 1)), report, None)
     assert any("6,200 ms" in warning and "1,000 ms" in warning for warning in judged.warnings) is told
 
 
@@ -303,3 +304,58 @@ def test_a_rollback_says_that_recording_goes_back_with_the_revision(plane: Plane
 def test_a_rollback_that_leaves_recording_alone_says_nothing_of_it(plane: Plane) -> None:
     deploy_live(plane, 1, 2)
     assert plane.deployments.rollback(OWNER, "prices").warnings == ()
+
+
+def canary(number: int, force: str | None = None) -> views.DeployRequest:
+    spec = Deployment(1, "prices", Backend(bundle=f"prices:v{number}"), rollout=Rollout(steps=("5%", "100%")))
+    return views.DeployRequest(spec=spec, force=force)
+
+
+def test_a_gradual_deploy_over_a_live_revision_is_a_rollout(plane: Plane) -> None:
+    assert plane.deployments.deploy(OWNER, "prices", canary(1)).revision == 1
+    first = plane.store.state("prices")
+    assert first is not None and first.rollout is None  # nothing is live that it could be compared with
+    make_live(plane)
+    plane.deployments.deploy(OWNER, "prices", canary(2))
+    state = plane.store.state("prices")
+    assert state is not None and state.rollout is not None
+    assert (state.rollout.candidate, state.rollout.stable, state.live) == (2, 1, 1)
+    assert plane.kinds()[-2:] == ["deploy_requested", "rollout_started"]
+    again = plane.deployments.deploy(OWNER, "prices", canary(2))
+    assert (again.changed, again.revision) == (False, 2)
+    status = plane.deployments.get(OWNER, "prices")
+    assert status.rollout == state.rollout
+    assert [revision.number for revision in status.revisions] == [1, 2]
+
+
+def test_c12_force_takes_all_traffic_over_a_broken_revision_and_is_recorded(plane: Plane) -> None:
+    plane.deployments.deploy(OWNER, "prices", canary(1))
+    make_live(plane)
+    assert code_of(lambda: plane.deployments.deploy(OWNER, "prices", canary(2, " "))) == "invalid_request"
+    accepted = plane.deployments.deploy(OWNER, "prices", canary(2, "v1 answers nothing"))
+    assert "without its rollout: v1 answers nothing" in accepted.warnings[0]
+    state = plane.store.state("prices")
+    assert state is not None and (state.rollout, state.desired) == (None, 2)
+    event = plane.store.events()[-1]
+    assert (event.kind, event.principal) == ("deploy_requested", "ada")
+    assert event.details["force"] == "v1 answers nothing"
+
+
+def test_c12_force_ends_a_rollout_of_the_same_version_too(plane: Plane) -> None:
+    plane.deployments.deploy(OWNER, "prices", canary(1))
+    make_live(plane)
+    plane.deployments.deploy(OWNER, "prices", canary(2))
+    accepted = plane.deployments.deploy(OWNER, "prices", canary(2, "v1 answers nothing"))
+    assert (accepted.changed, accepted.revision) == (True, 3)
+    assert plane.kinds()[-2:] == ["deploy_requested", "rollout_superseded"]
+    make_live(plane)
+    assert not plane.deployments.deploy(OWNER, "prices", canary(2, "once more")).changed  # it is live already
+
+
+def test_force_passes_over_no_gate(plane: Plane) -> None:
+    plane.deployments.deploy(OWNER, "prices", canary(1))
+    make_live(plane)
+    plane.gate.verdicts["prices:v2"] = Verdict.FAILED
+    assert (
+        code_of(lambda: plane.deployments.deploy(OWNER, "prices", canary(2, "v1 is broken"))) == "gate_failed"
+    )

@@ -17,6 +17,7 @@ from seaway.control.children import Child
 from seaway.control.effects import Effects
 from seaway.control.openings import Openings
 from seaway.control.workers import Workers
+from seaway.core import observed
 from seaway.core import reconciliation as core
 from seaway.core.answers import AnswerKind
 from seaway.core.bundles import OpenedBundle, Version
@@ -24,6 +25,7 @@ from seaway.core.deployments import DeploymentState, Phase, Revision, deployment
 from seaway.core.errors import PermanentError
 from seaway.core.events import EventKind
 from seaway.core.ports import Change
+from seaway.core.rollouts.state import RolloutPhase, RolloutState
 from seaway.core.tensors import DType, Meaning, Signature, TensorSpec
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
 from seaway.testing.clock import VirtualClock
@@ -78,7 +80,7 @@ def test_a_bundle_that_cannot_be_opened_is_tried_again_after_a_growing_pause(tmp
     bundles.broken = True
     for opens, pause_s in enumerate((1.0, 2.0, 5.0), 1):
         found = openings.find(_revision())
-        assert found == core.Broken("digest_mismatch", "a blob is damaged (digest_mismatch)")
+        assert found == observed.Broken("digest_mismatch", "a blob is damaged (digest_mismatch)")
         clock.advance(pause_s - 0.01)
         assert openings.find(_revision()) == found
         assert bundles.opens == opens
@@ -87,7 +89,7 @@ def test_a_bundle_that_cannot_be_opened_is_tried_again_after_a_growing_pause(tmp
     assert isinstance(openings.find(_revision()), str)
     bundles.broken = True
     openings.keep(set())  # nobody wants it any more, so nothing is known of it
-    assert isinstance(openings.find(_revision()), core.Broken)
+    assert isinstance(openings.find(_revision()), observed.Broken)
 
 
 class Worker:
@@ -135,7 +137,7 @@ class Scene:
             self.store, self.bundles, Workers(root), root / "table.json", self.clock, self.done.set
         )
 
-    async def prepare(self) -> core.Snapshot:
+    async def prepare(self) -> observed.Snapshot:
         """Prepare once; what is known then."""
         await self.effects.observe()
         self.done.clear()
@@ -189,7 +191,7 @@ def test_failed_loads_are_counted_and_aged_and_the_bundle_is_opened_again(tmp_pa
         for count in (1, 2):
             snapshot = await scene.prepare()
             (held,) = snapshot.workers[0].loaded
-            assert held.failure == core.LoadFailure("digest_mismatch", "it is not there", count, 0.0)
+            assert held.failure == observed.LoadFailure("digest_mismatch", "it is not there", count, 0.0)
             scene.clock.advance(3.0)
         (held,) = (await scene.effects.observe()).workers[0].loaded
         assert held.failure is not None and held.failure.age_s == 3.0
@@ -220,6 +222,23 @@ def test_a_load_that_failed_when_the_worker_started_is_tried_again(tmp_path: Pat
         assert isinstance(action, core.Prepare)
         assert Path(action.revision.bundle).is_dir()
         worker.end()
+
+    _play(tmp_path, scene)
+
+
+def test_what_was_observed_last_is_kept_for_who_decides_beside_the_loop(tmp_path: Path) -> None:
+    async def scene(scene: Scene) -> None:
+        assert scene.effects.seen is None
+        first = await scene.effects.observe()
+        assert scene.effects.seen is first
+        state = scene.store.state("prices")
+        assert state is not None
+        rollout = RolloutState(candidate=2, stable=1, phase=RolloutPhase.BAKING, started_s=0.0)
+        new = msgspec.structs.replace(state, generation=2, last=2, desired=2, rollout=rollout)
+        scene.store.apply(Change((make_event(),), new, _revision(2)))
+        second = await scene.effects.observe()
+        assert scene.effects.seen is second is not first
+        assert second.revisions.keys() == {("prices", 1), ("prices", 2)}  # the stable one of a bake too
 
     _play(tmp_path, scene)
 

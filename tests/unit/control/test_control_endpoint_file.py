@@ -30,7 +30,7 @@ rollout:
   bake: 10m
   sticky: {header: x-user-id}
   shadow: 0%
-  checks: [errors, latency, {check: latency, harm: 10%}]
+  checks: [errors, predictions, {check: latency, harm: 10%}]
   alpha: 5%
   inconclusive: {after: 24h, then: rollback}
 record: {capture: 0%, redact: [], retain: 30d}
@@ -48,7 +48,7 @@ def test_the_whole_file_of_the_contract_parses() -> None:
     assert spec.slo == deployments.Slo(p99="50ms", errors="0.1%")
     assert (spec.rollout.steps_percent, spec.rollout.bake_s) == ((1, 5, 25, 50, 100), 600)
     missing = [line.partition(":")[0] for line in deployments.unavailable(spec)]
-    assert missing == ["rollout.steps", "rollout.sticky", "monitors", "rollout.checks"]
+    assert missing == ["monitors"]
     assert msgspec.json.decode(msgspec.json.encode(spec), type=deployments.Deployment) == spec
 
 
@@ -57,6 +57,7 @@ def test_the_whole_file_of_the_contract_parses() -> None:
     [
         "",
         "rollout: {steps: [0%, 100%], bake: 1h}\n",
+        "rollout: {steps: [1%, 25%, 100%], shadow: 5%, checks: [errors, agreement], sticky: {cookie: uid}}\n",
         "record: {capture: 1%, redact: [age, 'header:cookie'], retain: 7d}\n",
         "record: {subject: {header: X-User-Id}, slices: [country]}\n",
         "limits: {deadline: 2s}\nslo: {p99: 50ms}\nlabels: {a: b}\n",
@@ -72,7 +73,6 @@ def test_what_is_built_is_available(extra: str) -> None:
         "policies: [cache, {policy: budget, options: {usd: 3}}]\n",
         "fallback: [{provider: {url: x}}]\n",
         "target: {kind: kubernetes}\n",
-        "rollout: {shadow: 5%}\n",
         "project: other\n",
     ],
 )

@@ -70,7 +70,9 @@ def ask(plane: Plane, run: Path, path: str, *workers: Worker) -> Answer:
         bell = Bell()
         effects = Effects(plane.store, plane.bundles, Workers(run), run / "table", plane.clock, bell.ring)
         with ThreadPoolExecutor(2) as deploying:
-            parts = routes.Parts(plane.deployments, effects, bell, deploying, plane.records, plane.clock)
+            parts = routes.Parts(
+                plane.deployments, plane.rollouts, effects, bell, deploying, plane.records, plane.clock
+            )
             async with contextlib.AsyncExitStack() as held:
                 for worker in workers:
                     server = await worker.start()

@@ -42,6 +42,7 @@ def everything_yes(at_s: float) -> object:
             by=np.zeros(n, np.int32),
             at_s=np.full(n, at_s),
             rate=np.ones(n),
+            units=np.zeros(n, np.bool_),
             first=np.arange(n, dtype=np.int64),
             rows=np.ones(n, np.int64),
             numbers=np.full(n, np.nan),
@@ -78,9 +79,8 @@ class Service:
                 plane.store, plane.bundles, Workers(nowhere), nowhere / "table", plane.clock, bell.ring
             )
             with ThreadPoolExecutor(2) as deploying:
-                parts = routes.Parts(
-                    plane.deployments, effects, bell, deploying, plane.records, plane.clock, self.feedback
-                )
+                known = (plane.deployments, plane.rollouts, effects, bell, deploying, plane.records)
+                parts = routes.Parts(*known, plane.clock, self.feedback)
                 app = api.create_app(parts, SOCKET)
                 return await exchange(app, method, path, body, headers or {}, (str(uid), 1))
 

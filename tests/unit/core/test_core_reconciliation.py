@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from seaway.core import observed
 from seaway.core import reconciliation as core
 from seaway.core.bundles import Digest
 from seaway.core.deployments import DeploymentState, Phase, Revision, deployment_of
@@ -23,21 +24,21 @@ def _revision(endpoint: str, number: int, letter: str) -> Revision:
     return Revision(endpoint, number, _digest(letter), ref, deployment_of(endpoint, ref), "2026-11-22", "ada")
 
 
-def _failure(age_s: float, failures: int = 1) -> core.LoadFailure:
-    return core.LoadFailure("digest_mismatch", "the bundle cannot be read", failures, age_s)
+def _failure(age_s: float, failures: int = 1) -> observed.LoadFailure:
+    return observed.LoadFailure("digest_mismatch", "the bundle cannot be read", failures, age_s)
 
 
 def test_a_broken_endpoint_keeps_no_other_from_moving_on() -> None:
     """A worker restarted while the bundle of `a` was damaged; `b` has a new revision, ready in that worker."""
     old = RoutingTable(1, (Route("a", (_routed(1, "1"),)), Route("b", (_routed(1, "2"),))))
-    worker = core.WorkerView(
+    worker = observed.WorkerView(
         slot=0,
         generation=1,
         draining=False,
         loaded=(
-            core.WorkerRevision("a", 1, _digest("1"), ready=False, failure=_failure(age_s=0.0)),
-            core.WorkerRevision("b", 1, _digest("2"), ready=True),
-            core.WorkerRevision("b", 2, _digest("3"), ready=True),
+            observed.WorkerRevision("a", 1, _digest("1"), ready=False, failure=_failure(age_s=0.0)),
+            observed.WorkerRevision("b", 1, _digest("2"), ready=True),
+            observed.WorkerRevision("b", 2, _digest("3"), ready=True),
         ),
     )
     states = (
@@ -52,8 +53,8 @@ def test_a_broken_endpoint_keeps_no_other_from_moving_on() -> None:
     bundles = {key: f"/bundles/{revision.digest[7]}" for key, revision in revisions.items()}
 
     def decide(table: RoutingTable, generation: int) -> core.Action | None:
-        seen = core.WorkerView(0, generation, False, worker.loaded)
-        return core.next_action(core.Snapshot(0.0, states, revisions, bundles, table, (seen,), {}))
+        seen = observed.WorkerView(0, generation, False, worker.loaded)
+        return core.next_action(observed.Snapshot(0.0, states, revisions, bundles, table, (seen,), {}))
 
     written = decide(old, 1)
     assert isinstance(written, core.WriteTable)
@@ -64,14 +65,14 @@ def test_a_broken_endpoint_keeps_no_other_from_moving_on() -> None:
 
 
 def _one_endpoint(
-    state: DeploymentState, held: core.WorkerRevision | None, table: RoutingTable, deaths: int = 0
+    state: DeploymentState, held: observed.WorkerRevision | None, table: RoutingTable, deaths: int = 0
 ) -> core.Action | None:
     """The decision for endpoint `a`, whose revisions 1 and 2 exist, and one worker."""
-    worker = core.WorkerView(0, table.generation, False, () if held is None else (held,))
+    worker = observed.WorkerView(0, table.generation, False, () if held is None else (held,))
     revisions = {("a", 1): _revision("a", 1, "1"), ("a", 2): _revision("a", 2, "2")}
     bundles = {key: f"/bundles/{revision.digest[7]}" for key, revision in revisions.items()}
     counted = {("a", 2): deaths} if deaths else {}
-    return core.next_action(core.Snapshot(0.0, (state,), revisions, bundles, table, (worker,), counted))
+    return core.next_action(observed.Snapshot(0.0, (state,), revisions, bundles, table, (worker,), counted))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_live_revision_that_failed_to_load_is_tried_again_after_a_growing_paus
     failures: int, age_s: float, tried: bool
 ) -> None:
     state = DeploymentState("a", 1, Phase.LIVE, desired=1, live=1, last=2, proven=(1,))
-    held = core.WorkerRevision("a", 1, _digest("1"), ready=False, failure=_failure(age_s, failures))
+    held = observed.WorkerRevision("a", 1, _digest("1"), ready=False, failure=_failure(age_s, failures))
     action = _one_endpoint(state, held, RoutingTable(1, (Route("a", (_routed(1, "1"),)),)))
     assert isinstance(action, core.Prepare) is tried
     if isinstance(action, core.Prepare):
@@ -90,7 +91,7 @@ def test_a_live_revision_that_failed_to_load_is_tried_again_after_a_growing_paus
 
 def test_a_new_revision_that_fails_to_load_fails_at_once_with_the_code() -> None:
     state = DeploymentState("a", 1, Phase.PROGRESSING, desired=2, last=2)
-    held = core.WorkerRevision("a", 2, _digest("2"), ready=False, failure=_failure(age_s=100.0))
+    held = observed.WorkerRevision("a", 2, _digest("2"), ready=False, failure=_failure(age_s=100.0))
     action = _one_endpoint(state, held, RoutingTable())
     assert action == core.MarkFailed("a", 1, 2, "digest_mismatch", "the bundle cannot be read", None)
 

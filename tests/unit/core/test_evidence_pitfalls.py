@@ -30,6 +30,7 @@ from seaway.core.ledger import Counts, latency_bin
 
 LOOK = Look(1.0, 10, 1, 190, 2)
 ALPHA = 0.05
+RISK = words.Risk(ALPHA, ALPHA)
 
 
 def fed(rule: Rule, looks: list[tuple[float, float, float, float]], start: float = 0.0) -> arms.Arms:
@@ -157,7 +158,7 @@ def test_a_margin_that_nothing_can_exceed_decides_nothing() -> None:
     found = fed(Rule(Margin(1.2, 0.002), rate=0.95), [(10, 10, 190, 181)] * 50)
     assert found.bounded
     assert found.peak_pass == 0.0
-    text = words.of_arms(found, Verdict.INCONCLUSIVE, "errors", alpha_fail=ALPHA, alpha_pass=ALPHA)
+    text = words.of_arms(found, Verdict.INCONCLUSIVE, "errors", RISK)
     assert "nothing can be worse" in text
 
 
@@ -255,6 +256,27 @@ def test_numbers_are_grouped_in_their_order_and_frozen() -> None:
     assert predictions.freeze_groups({}, numbers=False) is None
 
 
+def test_amounts_by_bin_are_grouped_in_their_order() -> None:
+    groups = predictions.freeze_bins(tuple((k, 10) for k in range(0, 1000, 10)))
+    assert groups is not None
+    assert groups.ordered
+    assert sum(groups.shares) == pytest.approx(1)
+    counts = predictions.binned(groups, ((0, 2), (5, 1), (999, 3)))
+    assert (counts[0], counts[-2], counts[-1], sum(counts)) == (3, 3, 0, 6)
+    assert predictions.freeze_bins(()) is None
+
+
+def test_answers_that_belong_together_divide_the_evidence() -> None:
+    groups = predictions.Groups((0.5, 0.5), classes=("a",))
+    alone = together = predictions.begin(groups, 0.0, late=False)
+    for second in range(20):
+        alone = predictions.seen(alone, second + 1, (10, 0), (50, 50))
+        together = predictions.seen(together, second + 1, (10, 0), (50, 50), cluster=8)
+    assert np.array(alone.fail.logs) == pytest.approx(8 * np.array(together.fail.logs))
+    assert alone.step_weight == pytest.approx(8 * together.step_weight)
+    assert alone.step_units == together.step_units == 200
+
+
 @pytest.mark.parametrize(("moved", "log_fail", "log_pass"), [(0.0, False, True), (0.3, True, False)])
 def test_answers_that_move_fail_and_those_that_stay_pass(
     moved: float, log_fail: bool, log_pass: bool
@@ -312,9 +334,18 @@ def test_forecasts_name_the_side_and_their_own_doubt() -> None:
     assert found.towards == "passed"
     assert found.more is not None
     assert 500 < found.more < 20_000
-    assert "may be a fifth or five times" in forecasts.in_words(found, 10.0)
+    assert "seldom over 6 times that" in forecasts.in_words(found, 10.0)
     assert forecasts.of_arms(arms.begin(Rule(), 0.0), ALPHA, ALPHA) == forecasts.Forecast()
     assert "cannot be told" in forecasts.in_words(forecasts.Forecast(), 10.0)
+    groups = predictions.Groups((0.5, 0.5), classes=("a",))
+    for counts, towards in (((5, 5), "passed"), ((10, 0), "failed")):
+        seen = predictions.begin(groups, 0.0)
+        for second in range(10):
+            seen = predictions.seen(seen, second + 1, counts, (50, 50))
+        ahead = forecasts.of_answers(seen, ALPHA, ALPHA)
+        assert ahead.towards == towards
+        assert ahead.more is not None and ahead.more < 2000
+    assert forecasts.of_answers(predictions.begin(groups, 0.0), ALPHA, ALPHA) == forecasts.Forecast()
     assert forecasts.plan(0.01, Margin(), ALPHA) == pytest.approx(5600, rel=0.5)
     with pytest.raises(ValueError, match="margin"):
         forecasts.plan(0.01, Margin(1.0, 0.0), ALPHA)
@@ -322,17 +353,15 @@ def test_forecasts_name_the_side_and_their_own_doubt() -> None:
 
 def test_09_words_show_rates_counts_interval_and_risk() -> None:
     found = fed(Rule(rate=0.01), [(10.0, 0.5, 190.0, 1.9)] * 310)
-    said = words.of_arms(found, Verdict.FAILED, "errors", alpha_fail=ALPHA, alpha_pass=ALPHA)
+    said = words.of_arms(found, Verdict.FAILED, "errors", RISK)
     assert said.startswith("candidate 5.0 % errors against 1.0 % on 3,100 and 58,900 requests (")
     assert said.endswith("harm above the margin is certain (false-alarm risk 5 % per rollout)")
     assert "points above 1.2 × the stable's rate" in said
-    nothing = words.of_arms(
-        arms.begin(Rule(), 0.0), Verdict.INCONCLUSIVE, "errors", alpha_fail=ALPHA, alpha_pass=ALPHA
-    )
+    nothing = words.of_arms(arms.begin(Rule(), 0.0), Verdict.INCONCLUSIVE, "errors", RISK)
     assert nothing == "errors: no requests of both arms yet, so nothing is known"
     shadow = pairs.seen(pairs.begin(pairs.Disagreement(), 0.0), pairs.PairLook(1.0, 40, 0, 60))
     assert "40 % of 100 requests (40), 5.0 % is tolerated; harm above" in words.of_pairs(
-        shadow, Verdict.FAILED, alpha_fail=ALPHA, alpha_pass=ALPHA
+        shadow, Verdict.FAILED, RISK
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from seaway.core.bundles import Digest, Manifest, OpenedBundle, Source, Task
 from seaway.core.errors import PermanentError
+from seaway.core.records import Chosen
 from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
 from seaway.core.traffic import RoutedRevision
 from seaway.engine.jobs import Job
@@ -100,6 +101,19 @@ class Steps:
             self.closed.set()
 
     def close(self) -> None: ...
+
+
+class Asked:
+    """A request that looks for its revision."""
+
+    def __init__(self, request_id: str = "key", **headers: str) -> None:
+        """Header names with `_` for `-`."""
+        self.chosen = Chosen.ONLY
+        self.request_id = request_id.encode()
+        self._headers = {name.replace("_", "-"): value.encode() for name, value in headers.items()}
+
+    def header(self, name: str) -> bytes | None:
+        return self._headers.get(name)
 
 
 def digest(letter: str) -> Digest:

@@ -8,7 +8,7 @@ import threading
 import msgspec
 import numpy as np
 import pytest
-from engine_fakes import FakeClock, FakeModel, FakeRuntime, digest, predict, revision, sources
+from engine_fakes import Asked, FakeClock, FakeModel, FakeRuntime, digest, predict, revision, sources
 
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.tensors import Tensors
@@ -124,7 +124,7 @@ def test_a_model_is_put_behind_its_handles_anew() -> None:
         runtime = FakeRuntime()
         pool = pool_of(runtime, revision(1), revision(2))
         router = Router(pool, table(1, revision(1), revision(2, percent=0.0)))
-        handle = router.pick("e", "key")
+        handle = router.pick("e", Asked())
         other = FakeModel(lambda inputs: {"y": np.asarray(inputs["x"]) + np.float32(100)})
         began, go_on = threading.Event(), threading.Event()
 
@@ -137,10 +137,10 @@ def test_a_model_is_put_behind_its_handles_anew() -> None:
             replacing = asyncio.ensure_future(pool.replace(digest("a"), load))
             await asyncio.to_thread(began.wait)
             with pytest.raises(TemporaryError, match="not ready"):
-                router.pick("e", "key")
+                router.pick("e", Asked())
             go_on.set()
             await replacing
-        assert router.pick("e", "key") is handle
+        assert router.pick("e", Asked()) is handle
         assert runtime.models[0].closed
         assert handle.isolated
         assert handle.predictor.facts().lane == "thread"
@@ -244,14 +244,14 @@ def test_picking() -> None:
     router = Router(
         pool, table(1, revision(1, percent=100.0), revision(2, "b", percent=0.0), revision(3, percent=0.0))
     )
-    assert router.pick("e", "key").revision.number == 1
-    assert router.pick("e", "key", 2).revision.number == 2
+    assert router.pick("e", Asked()).revision.number == 1
+    assert router.pick("e", Asked(), 2).revision.number == 2
     for endpoint, number, code in (("f", None, "endpoint_not_found"), ("e", 9, "revision_not_found")):
         with pytest.raises(UserError) as caught:
-            router.pick(endpoint, "key", number)
+            router.pick(endpoint, Asked(), number)
         assert code_of(caught) == code
     with pytest.raises(TemporaryError) as late:
-        router.pick("e", "key", 3)
+        router.pick("e", Asked(), 3)
     assert late.value.code == "not_ready"
     assert router.ready
 
@@ -259,9 +259,9 @@ def test_picking() -> None:
 def test_a_split_follows_its_shares_and_keeps_each_key_where_it_is() -> None:
     pool = pool_of(FakeRuntime(), revision(1), revision(2, "b"))
     router = Router(pool, table(1, revision(1, percent=75.0), revision(2, "b", percent=25.0)))
-    picks = [router.pick("e", f"key-{n}").revision.number for n in range(4000)]
+    picks = [router.pick("e", Asked(f"key-{n}")).revision.number for n in range(4000)]
     assert 0.22 < picks.count(2) / len(picks) < 0.28
-    assert picks == [router.pick("e", f"key-{n}").revision.number for n in range(4000)]
+    assert picks == [router.pick("e", Asked(f"key-{n}")).revision.number for n in range(4000)]
 
 
 def test_commit_is_refused_unless_all_is_ready_or_was_broken_before() -> None:

@@ -16,6 +16,7 @@ class Made(msgspec.Struct, frozen=True):
     rows: tuple[AnsweredRow, ...]
     at_s: float = 1_800_000_000.0
     by: AnsweredBy = AnsweredBy("prices", 1, "sha256:" + "a" * 64)
+    unit: bool = False
 
 
 def answered(*answers: str | float, confidence: float | None = None, **rest: object) -> Made:
@@ -46,6 +47,7 @@ class Lookup:
             by=np.array([-1 if one is None else subjects.index(one.by) for one in found], np.int32),
             at_s=np.array([0.0 if one is None else one.at_s for one in found]),
             rate=np.ones(len(found)),
+            units=np.array([one is not None and one.unit for one in found], np.bool_),
             first=np.cumsum([0, *counts])[:-1].astype(np.int64),
             rows=np.array(counts, np.int64),
             numbers=np.array([r.answer if isinstance(r.answer, float) else np.nan for r in rows], np.float64),

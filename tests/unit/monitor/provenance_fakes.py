@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from seaway.core.answers import answer_spec
-from seaway.core.records import RecordRules
+from seaway.core.records import Chosen, RecordRules
 from seaway.core.tensors import DType, Meaning, Signature, Tensors, TensorSpec
 from seaway.monitor.sinks import Block, Subject
 
@@ -47,6 +47,7 @@ class Ended(msgspec.Struct):
     cpu_s: float = 0.03125
     door: str = "predict"
     traceparent: bytes | None = None
+    chosen: Chosen = Chosen.ONLY
 
     def header(self, name: str) -> bytes | None:
         return None

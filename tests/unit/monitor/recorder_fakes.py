@@ -9,7 +9,7 @@ import numpy as np
 from engine_fakes import SIGNATURE, FakeRuntime, revision, sources
 
 from seaway.core.ports import Clock
-from seaway.core.records import RecordRules
+from seaway.core.records import Chosen, RecordRules
 from seaway.core.tensors import DType, Meaning, Signature, Tensors, TensorSpec
 from seaway.core.traffic import Limits
 from seaway.engine.handle import Handle
@@ -27,7 +27,17 @@ NUMBERS = SIGNATURE
 class Ended(Job):
     """A `core.records.Answered`."""
 
-    __slots__ = ("code", "door", "ended_s", "endpoint", "headers", "request_id", "size", "traceparent")
+    __slots__ = (
+        "chosen",
+        "code",
+        "door",
+        "ended_s",
+        "endpoint",
+        "headers",
+        "request_id",
+        "size",
+        "traceparent",
+    )
 
     def __init__(
         self,
@@ -38,12 +48,14 @@ class Ended(Job):
         request_id: bytes = b"r-1",
         headers: dict[str, bytes] | None = None,
         rows: int = 1,
+        chosen: Chosen = Chosen.ONLY,
     ) -> None:
         super().__init__({"x": np.ones(rows, np.float32)}, ended_s - took_s, lambda _: None, "me")
         self.outputs, self.code, self.ended_s, self.request_id = outputs, code, ended_s, request_id
         self.rows = self.batch_rows = rows
         self.endpoint, self.door = "e", "predict"
         self.traceparent: bytes | None = None
+        self.chosen = chosen
         self.headers, self.size = headers or {}, 0
 
     def header(self, name: str) -> bytes | None:

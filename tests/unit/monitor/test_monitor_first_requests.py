@@ -9,13 +9,14 @@ from engine_fakes import SIGNATURE
 from recorder_fakes import Ended
 
 from seaway.core.records import RecordRules
+from seaway.core.user_keys import UserKey
 from seaway.monitor.recording import first_requests
 from seaway.monitor.recording.first_requests import FirstRequests
 from seaway.monitor.sinks import Subject
 
 
 def subject(scope: int = 1, endpoint: str = "e") -> Subject:
-    rules = RecordRules(unit="x-user", scope=scope)
+    rules = RecordRules(judged=True, unit=UserKey(header="x-user"), scope=scope)
     return Subject(endpoint, 1, "sha256:1", "m:v1", SIGNATURE, None, rules)
 
 

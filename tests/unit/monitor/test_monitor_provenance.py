@@ -14,6 +14,7 @@ import provenance_fakes as fakes
 import pytest
 
 from seaway.core.provenance import OVERFLOW, AnsweredBy, AnsweredRow, Explanation, Kept
+from seaway.core.records import Chosen
 from seaway.monitor.provenance import files as provenance_files
 from seaway.monitor.provenance import layout as provenance_format
 from seaway.monitor.provenance.sink import ProvenanceSink
@@ -55,11 +56,43 @@ def test_a_request_is_explained_with_all_that_is_known_of_it(tmp_path: Path) -> 
             cpu_s=0.03125,
             took_s=0.25,
             rate=0.25,
+            chosen=Chosen.ONLY,
             rows_kept=2,
             answers=(AnsweredRow(1.5), AnsweredRow(2.5)),
         )
     ]
     assert provenance_files.find(tmp_path, b"r-2") == []
+
+
+def test_why_a_request_got_its_revision_and_whether_it_is_a_unit_is_kept(tmp_path: Path) -> None:
+    requests = [fakes.number(b"r-%d" % n, 1.0, chosen=chosen) for n, chosen in enumerate(Chosen)]
+    units = [request.chosen in (Chosen.ONLY, Chosen.SPLIT) for request in requests]
+    block = msgspec.structs.replace(fakes.block(requests), units=units)
+    sink(tmp_path).take(block)
+    found = [provenance_files.find(tmp_path, request.request_id)[0].chosen for request in requests]
+    assert found == list(Chosen)
+    kept = [one.requests(0, len(requests))["unit"].tolist() for one in provenance_files.open_all(tmp_path)]
+    assert kept == [units]
+
+
+def test_segments_that_were_written_before_it_was_kept_are_read(tmp_path: Path) -> None:
+    """The bytes were spare and zero, and the check word covers them as they are."""
+    kept = sink(tmp_path)
+    kept.take(fakes.block([fakes.number(b"r-1", 1.5)]))
+    kept.close()
+    (path,) = segments(tmp_path)
+    data = bytearray(path.read_bytes())
+    (at,) = (
+        provenance_format.requests_at(one.requests_capacity) for one in provenance_files.open_all(tmp_path)
+    )
+    record = np.frombuffer(data, provenance_format.REQUEST, 1, at).copy()
+    record["chosen"] = record["unit"] = 0
+    record["check"] = provenance_format.check_words(record)
+    data[at : at + len(record.tobytes())] = record.tobytes()
+    path.write_bytes(data)
+    (found,) = provenance_files.find(tmp_path, b"r-1")
+    assert (found.chosen, found.answers) == (None, (AnsweredRow(1.5),))
+    assert provenance_format.REQUEST.itemsize == 128
 
 
 def test_classes_confidences_and_slices_are_kept_for_each_row(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from recorder_fakes import Ended, MemorySink, handle, recorder, tell
 from seaway.core import ledger
 from seaway.core.ledger import Page
 from seaway.core.records import RecordRules
+from seaway.core.user_keys import UserKey
 from seaway.monitor.recording import keeping, seconds
 from seaway.monitor.recording.recorder import BLOCK_HELD, DRAWN_WHOLE, Recorder
 from seaway.monitor.sinks import Block
@@ -204,7 +205,7 @@ def test_seconds_that_cannot_be_written_are_counted_as_dropped(tmp_path: Path) -
 
 def test_only_the_first_request_of_each_user_is_a_unit(tmp_path: Path) -> None:
     clock = FakeClock()
-    rules = RecordRules(unit="x-user-id", scope=3)
+    rules = RecordRules(judged=True, unit=UserKey(header="x-user-id"), scope=3)
 
     def session(users: list[bytes | None]) -> tuple[Page, ...]:
         one = recorder(tmp_path, clock, rules=rules)
@@ -224,9 +225,9 @@ def test_only_the_first_request_of_each_user_is_a_unit(tmp_path: Path) -> None:
     (page,) = session([b"a", b"b", b"a", None, b"c"])
     (second,) = page.seconds
     assert second.counts.finished == 5
-    assert second.first is not None and (second.first.finished, second.first.rows) == (3, 3)
+    assert second.units is not None and (second.units.finished, second.units.rows) == (3, 3)
     (page,) = session([b"c", b"d"])  # another worker of the same home, later: it knows c
-    assert page.seconds[1].first is not None and page.seconds[1].first.finished == 1
+    assert page.seconds[1].units is not None and page.seconds[1].units.finished == 1
 
 
 def test_answers_that_are_none_are_invalid_and_bad(tmp_path: Path) -> None:

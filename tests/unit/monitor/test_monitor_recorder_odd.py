@@ -20,8 +20,8 @@ from seaway.engine.answers import Answers
 from seaway.engine.batches import Batch
 from seaway.engine.jobs import Unscreened
 from seaway.monitor.recording import seconds
-from seaway.monitor.recording.counting import Tally
 from seaway.monitor.recording.recorder import Recorder
+from seaway.monitor.recording.tally import Tally
 
 
 def counts_of(root: Path) -> Counts:

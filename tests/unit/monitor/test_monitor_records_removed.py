@@ -18,6 +18,7 @@ from engine_fakes import SIGNATURE, FakeClock
 from seaway.adapters.records.parquet import ParquetSegments
 from seaway.core.errors import UserError
 from seaway.core.records import RecordRules
+from seaway.core.user_keys import UserKey
 from seaway.monitor.capture import files as capture_files
 from seaway.monitor.capture import segments
 from seaway.monitor.capture import spool as capture_spool
@@ -77,7 +78,15 @@ def test_provenance_begins_a_new_segment_and_tells_what_was_lost(tmp_path: Path,
 
 
 def test_first_requests_are_remembered_where_the_file_of_the_filter_was_removed(tmp_path: Path) -> None:
-    subject = Subject("e", 1, "sha256:1", "m:v1", SIGNATURE, None, RecordRules(unit="x-user", scope=3))
+    subject = Subject(
+        "e",
+        1,
+        "sha256:1",
+        "m:v1",
+        SIGNATURE,
+        None,
+        RecordRules(judged=True, unit=UserKey(header="x-user"), scope=3),
+    )
     asked = [recorder_fakes.Ended(headers={"x-user": b"user-%d" % n}) for n in range(9)]
     one, other = FirstRequests(tmp_path), FirstRequests(tmp_path)
     assert len(one.of(subject, asked[:5])) == 5

@@ -78,6 +78,7 @@ def test_a_line_says_who_answered_what_and_how_fast(tmp_path: Path) -> None:
         "seaway.revision": 3,
         "seaway.version": "prices:v3",
         "seaway.door": "predict",
+        "seaway.chosen": "only",
         "seaway.worker": 0,
         "seaway.caller": "ada",
         "seaway.rows": 2,

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from engine_fakes import revision
+from engine_fakes import Asked, revision
 from front_server import Server
 from starlette.types import Receive, Scope, Send
 
@@ -25,7 +25,7 @@ def test_a_prediction_says_whose_it_is_and_is_counted() -> None:
         assert headers["seaway-revision"] == "1"
         assert headers["seaway-digest"] == revision(1).digest
         assert server.counted() == {("predict", "e", "1", "200"): 1}
-        assert server.plane.router.pick("e", "").in_flight == 0
+        assert server.plane.router.pick("e", Asked()).in_flight == 0
 
     asyncio.run(scenario())
 

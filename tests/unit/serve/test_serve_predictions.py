@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping
 
 import pytest
-from engine_fakes import Steps, revision
+from engine_fakes import Asked, Steps, revision
 from front_server import Server
 
 from seaway.core.errors import UserError
@@ -145,7 +145,7 @@ def test_a_client_that_leaves_before_its_answer() -> None:
 @pytest.mark.parametrize("ticks", range(4))
 def test_a_client_that_leaves_its_stream_at_any_time_ends_it(ticks: int) -> None:
     async def scenario(server: Server) -> None:
-        handle = server.plane.router.pick("e", "")
+        handle = server.plane.router.pick("e", Asked())
         model = Steps()
         model.go = threading.Semaphore(0)
         handle.fill(handle.model, Predictor(model, revision(1).digest, Limits(), server.plane.clock))

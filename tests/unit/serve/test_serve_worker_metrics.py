@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 
 import pytest
+from engine_fakes import Asked
 
 from seaway.core.bundles import Digest, Manifest, OpenedBundle, Source, Task
 from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
@@ -232,7 +233,7 @@ def test_a_revision_that_leaves_is_not_ready_and_is_listed_once_though_it_is_loa
 ) -> None:
     clock = VirtualClock()
     router = router_of(clock, 1)
-    handle = router.pick("e", "key")
+    handle = router.pick("e", Asked())
     with handle:
         router.commit(RoutingTable(2))
         router.retire("e", 1)

@@ -61,16 +61,14 @@ def decide(
     """
     if sum(one.weight for one in standings) > 1 + 1e-9 or any(one.weight < 0 for one in standings):
         raise ValueError("weights are not negative, and sum to at most 1")
-    verdicts = tuple((one.check, _verdict(one, alpha_fail, alpha_pass, guard)) for one in standings)
+    verdicts = tuple((one.check, verdict_of(one, alpha_fail, alpha_pass, guard)) for one in standings)
     gating = [one for one in standings if one.weight > 0]
     # Evidence that is no number is left out: that can only lower the sum, and hides no harm that others are certain of.
-    sound = [one for one in gating if not math.isnan(one.log_fail)]
-    parts = {one.check: math.log(one.weight) + one.log_fail for one in sound}
-    total = _log_sum(list(parts.values()))
+    total = log_sum(standings)
     if guard is not None:
         return Decision(Verdict.ERRORED, total, verdicts)
     if total >= -math.log(alpha_fail):
-        return Decision(Verdict.FAILED, total, verdicts, max(parts, key=lambda name: parts[name]))
+        return Decision(Verdict.FAILED, total, verdicts, loudest(standings))
     found = {dict(verdicts)[one.check] for one in gating}
     if Verdict.ERRORED in found:
         return Decision(Verdict.ERRORED, total, verdicts)
@@ -78,7 +76,8 @@ def decide(
     return Decision(Verdict.PASSED if passed else Verdict.INCONCLUSIVE, total, verdicts)
 
 
-def _verdict(one: Standing, alpha_fail: float, alpha_pass: float, guard: str | None) -> Verdict:
+def verdict_of(one: Standing, alpha_fail: float, alpha_pass: float, guard: str | None = None) -> Verdict:
+    """The verdict of one check at its share of alpha."""
     # An advisory check is judged as if it were alone, and decides nothing.
     weight = one.weight if one.weight > 0 else 1.0
     if guard is not None:
@@ -94,8 +93,20 @@ def _verdict(one: Standing, alpha_fail: float, alpha_pass: float, guard: str | N
     return Verdict.INCONCLUSIVE
 
 
-def _log_sum(logs: list[float]) -> float:
+def log_sum(standings: Sequence[Standing]) -> float:
+    """log of the weighted sum of the evidence of harm; minus infinity where nothing has weight."""
+    logs = [
+        math.log(one.weight) + one.log_fail
+        for one in standings
+        if one.weight > 0 and not math.isnan(one.log_fail)
+    ]
     if not logs:
         return -math.inf
     top = max(logs)
     return top + math.log(sum(math.exp(log - top) for log in logs))
+
+
+def loudest(standings: Sequence[Standing]) -> str:
+    """The check with most evidence of harm, by its weight. Raises ValueError where nothing has weight."""
+    sound = [one for one in standings if one.weight > 0 and not math.isnan(one.log_fail)]
+    return max(sound, key=lambda one: math.log(one.weight) + one.log_fail).check

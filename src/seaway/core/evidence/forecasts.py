@@ -8,14 +8,15 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from seaway.core.evidence import arms, pairs, streams
+from seaway.core.evidence import arms, dispersion, pairs, predictions, streams
 from seaway.core.evidence.arms import Arms
 from seaway.core.evidence.pairs import Pairs
+from seaway.core.evidence.predictions import Predictions
 from seaway.core.evidence.streams import Look, Margin
 from seaway.core.evidence.wealth import PASS_ODDS, Floats, Wealth
 
-WITHIN: Final = 5.0
-"""In nine of ten simulated rollouts the true number was at most about so many times the forecast."""
+SELDOM_OVER: Final = 6
+"""In nine of ten simulated rollouts it took between a twentieth and so many times of what was forecast."""
 
 
 class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +57,18 @@ def of_pairs(found: Pairs, alpha_fail: float, alpha_pass: float) -> Forecast:
     return _sooner(sides)
 
 
+def of_answers(found: Predictions, alpha_fail: float, alpha_pass: float) -> Forecast:
+    """The same for answers, by the whole rollout's on the fail side."""
+    if found.step_units == 0 or not sum(found.candidate) or not sum(found.stable):
+        return Forecast()
+    candidate, stable = np.array(found.candidate, np.float64), np.array(found.stable, np.float64)
+    units, divisor = candidate.sum(), dispersion.divisor(found.dispersion, found.cluster)
+    harm = _until(found.fail, predictions.fail_gains(found, candidate, stable) / units / divisor, alpha_fail)
+    gained = found.pass_logs / found.step_units
+    none = _until_all(found.pass_logs, gained, alpha_pass)
+    return _sooner([(harm, True), (none, False)])
+
+
 def plan(rate: float, margin: Margin, alpha: float) -> int:
     """Candidate requests that a healthy candidate needs to pass, before anything was seen."""
     border = min(margin.ratio * rate + margin.extra, 1 - 1e-9)
@@ -79,7 +92,7 @@ def in_words(forecast: Forecast, candidates_per_s: float) -> str:
     about = f"about {_rounded(forecast.more):,} more candidate requests"
     if candidates_per_s > 0:
         about += f", {duration(forecast.more / candidates_per_s)} at today's traffic"
-    return f"{about}; may be a fifth or five times that"
+    return f"{about} (an order of magnitude: seldom over {SELDOM_OVER} times that, often far fewer)"
 
 
 def duration(seconds: float) -> str:
@@ -91,7 +104,10 @@ def duration(seconds: float) -> str:
 
 
 def _until(side: Wealth, gained: Floats, alpha: float) -> float | None:
-    logs = np.array(side.logs[0])
+    return _until_all(np.array(side.logs[0]), gained, alpha)
+
+
+def _until_all(logs: Floats, gained: Floats, alpha: float) -> float | None:
     lacking = np.maximum(math.log(len(logs) / alpha) - logs, 0.0)
     growing = gained > 1e-12
     return float((lacking[growing] / gained[growing]).min()) if growing.any() else None

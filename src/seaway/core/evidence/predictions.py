@@ -1,13 +1,13 @@
 """Whether the candidate answers like the stable revision: total variation between their answers, against a margin.
 
-The fail side bets on the set of answers that has grown so far; the pass side must rule out every set at once, which has
+Confidences are compared in the same way, by bins of thousandths. The fail side bets on the set of answers that has grown so far; the pass side must rule out every set at once, which has
 a closed form. For ordered bins (numbers) sets are the beginnings of the order, a Kolmogorov-Smirnov distance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from seaway.core import answers as answers_
 from seaway.core.evidence import dispersion, streams, wealth
 from seaway.core.evidence.dispersion import Dispersion
 from seaway.core.evidence.wealth import FAIL_ODDS, Floats, Wealth
+from seaway.core.ledger import Sparse
 
 MAX_CLASSES: Final = 49
 MAX_BINS: Final = 20
@@ -46,13 +47,11 @@ def freeze_groups(past: Mapping[str, int], numbers: bool) -> Groups | None:
     if sum(past.values()) == 0:
         return None
     if numbers:
-        groups = Groups((), cuts=_cuts(past))
+        groups = Groups((), cuts=_cuts((_rank(key), n) for key, n in past.items() if not _is_none(key)))
     else:
         frequent = sorted(past, key=lambda key: (-past[key], key))[:MAX_CLASSES]
         groups = Groups((), classes=tuple(frequent))
-    counts = grouped(groups, past)
-    smoothed = [count + 0.5 for count in counts]
-    return msgspec.structs.replace(groups, shares=tuple(count / sum(smoothed) for count in smoothed))
+    return _shared(groups, grouped(groups, past))
 
 
 def grouped(groups: Groups, found: Mapping[str, int]) -> tuple[int, ...]:
@@ -63,16 +62,33 @@ def grouped(groups: Groups, found: Mapping[str, int]) -> tuple[int, ...]:
     for key, count in found.items():
         if cuts is None:
             counts[places.get(key, len(groups.classes))] += count
-        elif key in (answers_.MISSING, answers_.INFINITE):
+        elif _is_none(key):
             counts[-1] += count
         else:
             counts[int(np.searchsorted(cuts, _rank(key)))] += count
     return tuple(counts)
 
 
+def freeze_bins(past: Sparse) -> Groups | None:
+    """The same of amounts that the ledger counts by bin; None where there were none."""
+    if sum(count for _, count in past) == 0:
+        return None
+    groups = Groups((), cuts=_cuts(past))
+    return _shared(groups, binned(groups, past))
+
+
+def binned(groups: Groups, found: Sparse) -> tuple[int, ...]:
+    """The counts of one look, by group of `freeze_bins`; none is missing among them."""
+    cuts = groups.cuts or ()
+    counts = [0] * (len(cuts) + 2)
+    for index, count in found:
+        counts[int(np.searchsorted(cuts, index))] += count
+    return tuple(counts)
+
+
 class Predictions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that the test knows. `drift` is the weighted difference of shares by group since the rollout began, `step` and
-    `step_weight` since the step; `theta` the stable's answers by group, forgotten in time."""
+    `step_weight` since the step, which has seen `step_units` answers of the candidate; `theta` the stable's answers by group, forgotten in time."""
 
     groups: Groups
     margin: float
@@ -83,6 +99,7 @@ class Predictions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     started_s: float
     at_s: float
     step_weight: float = 0.0
+    step_units: int = 0
     cluster: float = 1.0
     dispersion: Dispersion = Dispersion()
     candidate: tuple[int, ...] = ()
@@ -98,10 +115,14 @@ class Predictions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def log_pass(self) -> float:
         """log E against every set of answers at once, in this step."""
+        return float(wealth.log_mean_exp(self.pass_logs))
+
+    @property
+    def pass_logs(self) -> Floats:
+        """What each bet of the pass side has won, as logarithms."""
         speeds = np.array(_SPEEDS) * self.margin
         distance = distance_of(np.array(self.step), self.groups.ordered)
-        gained = speeds * (self.margin * self.step_weight - distance) - speeds**2 * self.step_weight / 8
-        return float(wealth.log_mean_exp(gained))
+        return speeds * (self.margin * self.step_weight - distance) - speeds**2 * self.step_weight / 8
 
     @property
     def shift(self) -> float | None:
@@ -113,9 +134,15 @@ class Predictions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def begin(
-    groups: Groups, started_s: float, *, margin: float = 0.1, cluster: float = 1.0, late: bool = True
+    groups: Groups,
+    started_s: float,
+    *,
+    margin: float = 0.1,
+    cluster: float = 1.0,
+    late: bool = True,
+    past: Dispersion | None = None,
 ) -> Predictions:
-    """Before the first look."""
+    """Before the first look. `past` is the spread of the stable's answers by group, of the last ten minutes or more."""
     nothing = (0.0,) * len(groups.shares)
     return Predictions(
         groups,
@@ -127,16 +154,29 @@ def begin(
         started_s,
         started_s,
         cluster=cluster,
+        dispersion=past or Dispersion(),
     )
 
 
 def next_step(found: Predictions) -> Predictions:
     """The pass side begins anew."""
-    return msgspec.structs.replace(found, step=(0.0,) * len(found.step), step_weight=0.0, peak_pass=0.0)
+    return msgspec.structs.replace(
+        found, step=(0.0,) * len(found.step), step_weight=0.0, step_units=0, peak_pass=0.0
+    )
 
 
-def seen(found: Predictions, at_s: float, candidate: tuple[int, ...], stable: tuple[int, ...]) -> Predictions:
-    """With one more look: the answers of both arms by group. Numbers that cannot be right change only `fault`."""
+def seen(
+    found: Predictions,
+    at_s: float,
+    candidate: tuple[int, ...],
+    stable: tuple[int, ...],
+    cluster: float = 1.0,
+) -> Predictions:
+    """With one more look: the answers of both arms by group. Numbers that cannot be right change only `fault`.
+
+    `cluster` is how many answers of this look belong together (the rows of one request); the larger one of it and the
+    rule's holds.
+    """
     fault = None
     if not np.isfinite((at_s, *candidate, *stable)).all():
         fault = "a counter is not a number"
@@ -152,9 +192,10 @@ def seen(found: Predictions, at_s: float, candidate: tuple[int, ...], stable: tu
     if sum(candidate) == 0 or sum(stable) == 0:
         return found
     found = msgspec.structs.replace(found, dispersion=dispersion.closed(found.dispersion, at_s))
-    gained = _fail_gains(found, np.array(candidate, dtype=np.float64), np.array(stable, dtype=np.float64))
-    fail = wealth.grown(found.fail, gained[np.newaxis], at_s - found.started_s)
-    return _learnt(msgspec.structs.replace(found, fail=fail), candidate, stable)
+    divisor = dispersion.divisor(found.dispersion, max(found.cluster, cluster))
+    gained = fail_gains(found, np.array(candidate, dtype=np.float64), np.array(stable, dtype=np.float64))
+    fail = wealth.grown(found.fail, gained[np.newaxis] / divisor, at_s - found.started_s)
+    return _learnt(msgspec.structs.replace(found, fail=fail), candidate, stable, divisor)
 
 
 def distance_of(differences: Floats, ordered: bool) -> float:
@@ -174,7 +215,8 @@ def grown_set(drift: Floats, ordered: bool) -> npt.NDArray[np.bool_]:
     return beginning if sums[place] > 0 else ~beginning
 
 
-def _fail_gains(found: Predictions, candidate: Floats, stable: Floats) -> Floats:
+def fail_gains(found: Predictions, candidate: Floats, stable: Floats) -> Floats:
+    """What each bet of the fail side wins on such answers by group, as logarithms that no divisor has touched yet."""
     chosen = grown_set(np.array(found.drift), found.groups.ordered)
     if not chosen.any() or chosen.all():
         return np.zeros(len(FAIL_ODDS))
@@ -184,14 +226,15 @@ def _fail_gains(found: Predictions, candidate: Floats, stable: Floats) -> Floats
     theta = np.asarray(past[chosen].sum() / past.sum())
     bets = streams.choose_bets(sizes[0], sizes[1], theta, one, margin, np.array(FAIL_ODDS), True)
     inside = np.asarray(candidate[chosen].sum()), np.asarray(stable[chosen].sum())
-    logs = streams.log_factors(bets, sizes[0], inside[0], sizes[1], inside[1], one)
-    return logs / dispersion.divisor(found.dispersion, found.cluster)
+    return streams.log_factors(bets, sizes[0], inside[0], sizes[1], inside[1], one)
 
 
-def _learnt(found: Predictions, candidate: tuple[int, ...], stable: tuple[int, ...]) -> Predictions:
+def _learnt(
+    found: Predictions, candidate: tuple[int, ...], stable: tuple[int, ...], divisor: float
+) -> Predictions:
     n_c, n_s = sum(candidate), sum(stable)
     # Dividing the weight by the divisor is dividing each bet's logarithm by it.
-    weight = n_c * n_s / (n_c + n_s) / dispersion.divisor(found.dispersion, found.cluster)
+    weight = n_c * n_s / (n_c + n_s) / divisor
     moved = weight * (np.array(candidate) / n_c - np.array(stable) / n_s)
     kept = 0.5 ** (1 / _HALF_LIFE_LOOKS)
     after = msgspec.structs.replace(
@@ -199,6 +242,7 @@ def _learnt(found: Predictions, candidate: tuple[int, ...], stable: tuple[int, .
         drift=tuple((np.array(found.drift) + moved).tolist()),
         step=tuple((np.array(found.step) + moved).tolist()),
         step_weight=found.step_weight + weight,
+        step_units=found.step_units + n_c,
         theta=tuple((np.array(found.theta) * kept + np.array(stable)).tolist()),
         dispersion=dispersion.seen(found.dispersion, found.at_s, candidate, stable),
         candidate=tuple(
@@ -209,16 +253,24 @@ def _learnt(found: Predictions, candidate: tuple[int, ...], stable: tuple[int, .
     return msgspec.structs.replace(after, peak_pass=max(after.peak_pass, after.log_pass))
 
 
-def _cuts(past: Mapping[str, int]) -> tuple[int, ...]:
-    ranks = sorted(
-        (_rank(key), n) for key, n in past.items() if key not in (answers_.MISSING, answers_.INFINITE)
-    )
+def _shared(groups: Groups, counts: tuple[int, ...]) -> Groups:
+    smoothed = [count + 0.5 for count in counts]
+    return msgspec.structs.replace(groups, shares=tuple(count / sum(smoothed) for count in smoothed))
+
+
+def _cuts(past: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    ranks = sorted(past)
     total, seen_, cuts = sum(n for _, n in ranks), 0, []
     for rank, count in ranks:
         before, seen_ = seen_, seen_ + count
         if math.floor(seen_ / total * MAX_BINS) > math.floor(before / total * MAX_BINS) and seen_ < total:
             cuts.append(rank)
     return tuple(cuts[: MAX_BINS - 1])
+
+
+def _is_none(key: str) -> bool:
+    """Whether a number that the ledger counted is no number."""
+    return key in (answers_.MISSING, answers_.INFINITE)
 
 
 def _rank(key: str) -> int:

@@ -70,8 +70,9 @@ def latency(at_s: float, slowness: Slowness, candidate: Counts, stable: Counts) 
     )
 
 
-def quality(at_s: float, candidate: tuple[int, int], stable: tuple[int, int]) -> Look:
-    """Labels that came since the last look, as (all, wrong) of each arm; of requests whose horizon has passed in both."""
+def labels(at_s: float, candidate: tuple[int, float], stable: tuple[int, float]) -> Look:
+    """Labels that came since the last look, as (all, bad ones or the sum of losses in [0, 1]) of each arm; of requests
+    that were answered since the present share began."""
     return Look(at_s, candidate[0], candidate[1], stable[0], stable[1])
 
 

@@ -4,56 +4,102 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
+from seaway.core import ledger
 from seaway.core.checks import Verdict
 from seaway.core.evidence import arms, forecasts, pairs
-from seaway.core.evidence.arms import Arms
+from seaway.core.evidence.arms import Arms, Totals
 from seaway.core.evidence.forecasts import Forecast
 from seaway.core.evidence.pairs import Pairs
+from seaway.core.evidence.predictions import Predictions
 from seaway.core.evidence.streams import Margin
+from seaway.core.evidence.units import Slowness
+
+
+class Risk(msgspec.Struct, frozen=True):
+    """What a verdict stands on: the rollout's `alpha_fail`, the check's share of it (`weight`; 1 for an advisory one)."""
+
+    alpha_fail: float
+    alpha_pass: float
+    weight: float = 1.0
+
+
+class Ahead(msgspec.Struct, frozen=True):
+    """What is forecast, and the candidate's units in a second; 0 where nobody knows."""
+
+    forecast: Forecast
+    units_per_s: float = 0.0
 
 
 def of_arms(
     found: Arms,
     verdict: Verdict,
     what: str,
+    risk: Risk,
     *,
-    alpha_fail: float,
-    alpha_pass: float,
-    weight: float = 1.0,
     units: str = "requests",
-    forecast: Forecast | None = None,
-    candidates_per_s: float = 0.0,
+    ahead: Ahead | None = None,
 ) -> str:
-    """Of the check `what` (such as "errors"), whose share of the rollout's `alpha_fail` is `weight`; 1 for an advisory one."""
-    totals = found.step if verdict is Verdict.PASSED else found.total
+    """Of a check of rates; `what` is bad, such as "errors"."""
+    totals = _totals(found, verdict)
     if totals.candidate <= 0 or totals.stable <= 0:
-        return _nothing(what, units, found.fault)
+        return nothing(what, units, found.fault)
     seen = (
         f"candidate {percent(totals.candidate_bad / totals.candidate)} {what} against "
-        f"{percent(totals.stable_bad / totals.stable)} on {_count(totals.candidate)} and {_count(totals.stable)} {units}"
+        f"{percent(totals.stable_bad / totals.stable)} {_on(totals, units)}"
     )
-    low, high = arms.interval(found, alpha_fail * weight, alpha_pass)
-    seen += _between(low, high, found.rule.margin)
-    tolerated = "any harm" if found.rule.strict else "harm above the margin"
-    if verdict is Verdict.INCONCLUSIVE and found.bounded:
-        return f"{seen}; nothing can be worse than this margin, so it says nothing"
-    return f"{seen}; {_ending(verdict, tolerated, alpha_fail, alpha_pass, found.fault, forecast, candidates_per_s)}"
+    return _whole(seen, found, verdict, risk, ahead)
 
 
-def of_pairs(
-    found: Pairs,
-    verdict: Verdict,
-    *,
-    alpha_fail: float,
-    alpha_pass: float,
-    forecast: Forecast | None = None,
-    pairs_per_s: float = 0.0,
+def of_times(
+    found: Arms, slowness: Slowness, verdict: Verdict, what: str, risk: Risk, *, ahead: Ahead | None = None
 ) -> str:
+    """Of times over thresholds; `what` is compared, such as "p99"."""
+    totals = _totals(found, verdict)
+    if totals.candidate <= 0 or totals.stable <= 0:
+        return nothing(what, "requests", found.fault)
+    seen = (
+        f"{what}: {percent(totals.candidate_bad / totals.candidate)} of the candidate's requests over "
+        f"{_time(ledger.edge_s(slowness.candidate_bin))} against {percent(totals.stable_bad / totals.stable)} of the "
+        f"stable's over {_time(ledger.edge_s(slowness.stable_bin))} {_on(totals, 'requests')}"
+    )
+    return _whole(seen, found, verdict, risk, ahead)
+
+
+def of_costs(found: Arms, cap_s: float, verdict: Verdict, risk: Risk, *, ahead: Ahead | None = None) -> str:
+    """Of processor time, as the mean of what is capped at `cap_s`."""
+    totals = _totals(found, verdict)
+    if totals.candidate <= 0 or totals.stable <= 0:
+        return nothing("cost", "measured requests", found.fault)
+    seen = (
+        f"candidate {_time(cap_s * totals.candidate_bad / totals.candidate)} of processor time a request against "
+        f"{_time(cap_s * totals.stable_bad / totals.stable)}, each counted as {_time(cap_s)} at most, "
+        f"{_on(totals, 'requests')}; tolerated is {found.rule.margin.ratio:g} × the stable's"
+    )
+    return f"{seen}; {_ending(verdict, _tolerated(found), risk, found.fault, ahead)}"
+
+
+def of_answers(
+    found: Predictions, verdict: Verdict, what: str, risk: Risk, *, ahead: Ahead | None = None
+) -> str:
+    """Of answers or confidences that moved; `what` are they."""
+    candidate, stable, shift = sum(found.candidate), sum(found.stable), found.shift
+    if shift is None:
+        return nothing(what, "answers", found.fault)
+    seen = (
+        f"{what} moved by {percent(shift)} on {_count(candidate)} and {_count(stable)} answers, "
+        f"{percent(found.margin)} is tolerated"
+    )
+    return f"{seen}; {_ending(verdict, 'a move above the margin', risk, found.fault, ahead)}"
+
+
+def of_pairs(found: Pairs, verdict: Verdict, risk: Risk, *, ahead: Ahead | None = None) -> str:
     """Of shadow disagreement, or of labelled pairs."""
     worse, better, same = found.step if verdict is Verdict.PASSED else found.total
     count = worse + better + same
     if count == 0:
-        return _nothing("pairs", "pairs", found.fault)
+        return nothing("pairs", "pairs", found.fault)
     if isinstance(found.rule, pairs.Disagreement):
         seen = (
             f"both answer differently on {percent(worse / count)} of {count:,} requests "
@@ -64,10 +110,14 @@ def of_pairs(
             f"of {count:,} labelled requests only the candidate is wrong on {worse:,}, only the stable on {better:,}; "
             f"a loss of {percent(found.rule.margin)} is tolerated"
         )
-    ending = _ending(
-        verdict, "harm above the margin", alpha_fail, alpha_pass, found.fault, forecast, pairs_per_s
-    )
-    return f"{seen}; {ending}"
+    return f"{seen}; {_ending(verdict, 'harm above the margin', risk, found.fault, ahead)}"
+
+
+def nothing(what: str, units: str, fault: str | None) -> str:
+    """Of a check that has seen nothing yet of one arm, or only what is broken."""
+    if fault:
+        return f"{what}: not judged: {fault}"
+    return f"{what}: no {units} of both arms yet, so nothing is known"
 
 
 def percent(rate: float) -> str:
@@ -79,32 +129,37 @@ def percent(rate: float) -> str:
     return f"{value:.{places}f} %"
 
 
-def _ending(
-    verdict: Verdict,
-    tolerated: str,
-    alpha_fail: float,
-    alpha_pass: float,
-    fault: str | None,
-    forecast: Forecast | None,
-    rate_per_s: float,
-) -> str:
+def _totals(found: Arms, verdict: Verdict) -> Totals:
+    """What a verdict stands on: a pass speaks of its step."""
+    return found.step if verdict is Verdict.PASSED else found.total
+
+
+def _on(totals: Totals, units: str) -> str:
+    return f"on {_count(totals.candidate)} and {_count(totals.stable)} {units}"
+
+
+def _whole(seen: str, found: Arms, verdict: Verdict, risk: Risk, ahead: Ahead | None) -> str:
+    low, high = arms.interval(found, risk.alpha_fail * risk.weight, risk.alpha_pass)
+    seen += _between(low, high, found.rule.margin)
+    if verdict is Verdict.INCONCLUSIVE and found.bounded:
+        return f"{seen}; nothing can be worse than this margin, so it says nothing"
+    return f"{seen}; {_ending(verdict, _tolerated(found), risk, found.fault, ahead)}"
+
+
+def _tolerated(found: Arms) -> str:
+    return "any harm" if found.rule.strict else "harm above the margin"
+
+
+def _ending(verdict: Verdict, tolerated: str, risk: Risk, fault: str | None, ahead: Ahead | None) -> str:
     if verdict is Verdict.FAILED:
-        return f"{tolerated} is certain (false-alarm risk {alpha_fail * 100:g} % per rollout)"
+        return f"{tolerated} is certain (false-alarm risk {risk.alpha_fail * 100:g} % per rollout)"
     if verdict is Verdict.PASSED:
-        return f"harm below the margin is certain (risk of a wrong pass {alpha_pass * 100:g} %)"
+        return f"harm below the margin is certain (risk of a wrong pass {risk.alpha_pass * 100:g} %)"
     if verdict is Verdict.ERRORED:
         return f"not judged: {fault or 'a guard has tripped, so the two arms cannot be compared'}"
-    if forecast is None:
+    if ahead is None:
         return "not decided yet"
-    return f"not decided yet, {forecasts.in_words(forecast, rate_per_s)}"
-
-
-def _nothing(what: str, units: str, fault: str | None) -> str:
-    return (
-        f"{what}: not judged: {fault}"
-        if fault
-        else f"{what}: no {units} of both arms yet, so nothing is known"
-    )
+    return f"not decided yet, {forecasts.in_words(ahead.forecast, ahead.units_per_s)}"
 
 
 def _between(low: float | None, high: float | None, margin: Margin) -> str:
@@ -123,6 +178,14 @@ def _between(low: float | None, high: float | None, margin: Margin) -> str:
 def _points(value: float | None) -> str:
     sign = "−" if value is not None and value < 0 else ""
     return sign + percent(abs(value or 0.0)).removesuffix(" %")
+
+
+def _time(seconds: float) -> str:
+    """Three digits that matter: 24 ms, 1.25 s, 340 µs."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
 
 
 def _count(number: float) -> str:

@@ -2,23 +2,33 @@
 
 `control.rollouts.analysis` observes a Snapshot about once a second, calls `next_action`, stores what it says by
 compare-and-set with an event, and starts again; `core.reconciliation` then moves the traffic.
+
+The order of the rules is their rank: what harms goes back in every state, then what needs a person waits for one, and
+a share rises last, only where nothing at all speaks against it.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 import msgspec
 
+from seaway.core.checks import Verdict
 from seaway.core.rollouts.judgement import Judgement
 from seaway.core.rollouts.spec import Rollout
-from seaway.core.rollouts.state import RolloutState
+from seaway.core.rollouts.state import RolloutPhase, RolloutState
+
+FLOOR: Final = "floor"
+"""The cause of a rollback that needed no evidence."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
     """All that the decision may know.
 
     `ready` says that every worker that answers has the candidate ready, `settled` that every one of them routes by the
-    wanted share. `judgement` is None before the first look. `floor` is which hard floor was broken (crashes, not ready, a
-    burst of failures): it acts at once, without evidence. `bakes_until_s` is when the old revision may go.
+    wanted share. `judgement` is None before the first look. `floor` says which hard floor was broken (crashes, not ready,
+    a burst of failures), in words: it acts at once, without evidence. `bakes_until_s` is when the old revision may go.
     """
 
     now_s: float
@@ -64,4 +74,84 @@ RolloutAction = TakeStep | Settle | Pause | RollBack | Finish
 
 def next_action(snapshot: Snapshot) -> RolloutAction | None:
     """The one thing to do now, or None to hold."""
-    raise NotImplementedError
+    state = snapshot.state
+    if not state.judged:
+        return None
+    if (breach := _breach(snapshot)) is not None:
+        return breach
+    if snapshot.settled and state.since_s is None:
+        return Settle()
+    if state.phase is RolloutPhase.BAKING:
+        return Finish() if snapshot.now_s >= (snapshot.bakes_until_s or -math.inf) else None
+    if state.phase is RolloutPhase.PAUSED or state.step + 1 == len(snapshot.spec.steps):
+        return None  # a person says what then; or the last step was taken, and waits to be called live
+    if (doubt := _doubt(snapshot)) is not None:
+        return Pause(_words(snapshot, doubt), doubt)
+    passed = _passed(snapshot)
+    if not passed and _late(snapshot):
+        return _undecided(snapshot)
+    return TakeStep(state.step + 1) if passed and _may_rise(snapshot) else None
+
+
+def _breach(snapshot: Snapshot) -> RollBack | None:
+    """Harm that is certain. Nothing excuses it but a person's acceptance of that one check."""
+    if snapshot.floor is not None:
+        return RollBack(snapshot.floor, FLOOR)
+    judged = snapshot.judgement
+    if judged is None or judged.verdict is not Verdict.FAILED or judged.cause in snapshot.state.accepted:
+        return None
+    return RollBack(_words(snapshot, judged.cause), judged.cause)
+
+
+def _doubt(snapshot: Snapshot) -> str | None:
+    """The check whose failure a person must look at."""
+    paused_by = None if snapshot.judgement is None else snapshot.judgement.paused_by
+    return None if paused_by in snapshot.state.accepted else paused_by
+
+
+def _passed(snapshot: Snapshot) -> bool:
+    """Whether every check that the step waits for has passed on traffic of the step; before the first there is none."""
+    state, judged = snapshot.state, snapshot.judgement
+    wanted = {c.check for c in snapshot.spec.gating(state.step)} - {*state.accepted}
+    if not wanted:
+        return True
+    if judged is None or state.since_s is None or judged.step != state.step:
+        return False
+    if judged.guard is not None or judged.verdict in (Verdict.FAILED, Verdict.ERRORED):
+        return False
+    found = {one.check for one in judged.checks if one.verdict is Verdict.PASSED}
+    return wanted <= found and judged.through_s >= state.since_s
+
+
+def _late(snapshot: Snapshot) -> bool:
+    since_s = snapshot.state.since_s
+    return since_s is not None and snapshot.now_s - since_s >= snapshot.spec.inconclusive.after_s
+
+
+def _undecided(snapshot: Snapshot) -> RolloutAction | None:
+    """The time is over and the step has not passed: as the policy says, but never on to more traffic on nothing."""
+    policy, judged = snapshot.spec.inconclusive, snapshot.judgement
+    why = f"its checks have not decided within {policy.after}"
+    if policy.then == "rollback":
+        return RollBack(why)
+    seen = judged is not None and judged.seen and judged.guard is None and judged.step == snapshot.state.step
+    if policy.then == "pause" or judged is None or not seen or judged.verdict is Verdict.ERRORED:
+        return Pause(why)
+    return TakeStep(snapshot.state.step + 1) if _may_rise(snapshot) else None
+
+
+def _may_rise(snapshot: Snapshot) -> bool:
+    """Whether the next step may be taken, for all that is not evidence."""
+    state, spec, now_s = snapshot.state, snapshot.spec, snapshot.now_s
+    if not (snapshot.ready and snapshot.settled) or state.since_s is None:
+        return False
+    if now_s < spec.start_s or spec.frozen(now_s):
+        return False
+    held = now_s - state.since_s >= spec.hold_s(state.step)
+    return held and (state.approved >= state.step or not spec.all_steps[state.step].approve)
+
+
+def _words(snapshot: Snapshot, cause: str | None) -> str:
+    """What a check says for itself."""
+    found = None if snapshot.judgement is None or cause is None else snapshot.judgement.check(cause)
+    return found.words if found is not None and found.words else f"the check {cause} failed"

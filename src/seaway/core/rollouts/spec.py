@@ -27,7 +27,9 @@ CANARY_CHECKS: Final[tuple[CheckName, ...]] = ("errors", "latency")
 _PAUSING: Final = ("predictions", "confidence")
 CookieName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_CLOCK = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="such as 16:30")]
+_CLOCK = Annotated[
+    str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="a time of day, such as 16:30")
+]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -258,13 +260,29 @@ class Rollout(Section, frozen=True):
         return -math.inf if self.start is None else self.start.timestamp()
 
     def hold_s(self, step: int) -> float:
-        """The least time on a step, by its place."""
-        return seconds(self.all_steps[step].hold or self.hold)
+        """The least time on a step, by its place; 0 before the first (-1).
+
+        0 also for one to 0 % that mirrors nothing, waits for nobody and has no hold of its own: there is nothing to see.
+        """
+        if step < 0:
+            return 0.0
+        wanted = self.all_steps[step]
+        if wanted.hold is None and percent(wanted.to) == 0 and not self.shadow_percent and not wanted.approve:
+            return 0.0
+        return seconds(wanted.hold or self.hold)
 
     def gating(self, step: int) -> tuple[RolloutCheck, ...]:
-        """The checks that must pass before a step is left; advisory ones are not among them."""
+        """The checks that must pass before a step is left, advisory ones are not among them; none before the first (-1).
+
+        At 0 % the candidate answers nobody, so only what compares mirrored answers can be judged.
+        """
+        if step < 0:
+            return ()
         wanted = self.all_steps[step].checks
-        return tuple(c for c in self.all_checks if not c.advisory and (wanted is None or c.check in wanted))
+        checks = (c for c in self.all_checks if not c.advisory and (wanted is None or c.check in wanted))
+        if self.steps_percent[step] == 0:
+            checks = (c for c in checks if c.check == "agreement")
+        return tuple(checks)
 
     def frozen(self, now_s: float) -> bool:
         """Whether no share may rise now."""

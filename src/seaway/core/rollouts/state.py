@@ -30,7 +30,8 @@ class RolloutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `step` is the place in the spec's steps, -1 before the first; `percent` the candidate's wanted share (a step's, or one that
     was set by hand). `since_s` is when every worker routed by it, None until they do. `approved` is the highest step that a
-    person has approved to be left. `why` says why it is paused or ended, `cause` which check failed, `by` who did it.
+    person has approved to be left, `accepted` the checks whose failure a person has waved through (they decide nothing any
+    more). `why` says why it is paused or ended, `cause` which check failed, `by` who did it.
     """
 
     candidate: int
@@ -41,6 +42,7 @@ class RolloutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     percent: float = 0.0
     since_s: float | None = None
     approved: int = -1
+    accepted: tuple[str, ...] = ()
     why: str | None = None
     cause: str | None = None
     by: str | None = None
@@ -54,3 +56,8 @@ class RolloutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def judged(self) -> bool:
         """Whether its evidence is still gathered."""
         return self.open or self.phase is RolloutPhase.BAKING
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the candidate is only being made ready: before its first step, and no share was given by hand."""
+        return self.open and self.step < 0 and self.percent == 0

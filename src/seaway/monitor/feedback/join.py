@@ -23,7 +23,8 @@ class Asked(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What is copied beside a fact; `by` is None while its request was not seen."""
+    """What is copied beside a fact; `by` is None while its request was not seen. `unit` says whether the request was a unit
+    of a rollout's verdicts."""
 
     state: int
     by: AnsweredBy | None
@@ -32,31 +33,33 @@ class Match(NamedTuple):
     truth: str | float | None
     confidence: float | None
     slices: str | None
+    unit: bool
 
 
 def matches(asked: Sequence[Asked], joined: Joined) -> Iterator[Match]:
     """One Match for each, in their order."""
-    by, at_s = joined.by.tolist(), joined.at_s.tolist()
+    by, at_s, units = joined.by.tolist(), joined.at_s.tolist(), joined.units.tolist()
     first, rows = joined.first.tolist(), joined.rows.tolist()
     for request, row, name, value, slices in asked:
         if by[request] < 0:
-            yield Match(PENDING, None, None, None, None, None, slices)
+            yield Match(PENDING, None, None, None, None, None, slices, False)
             continue
-        subject = joined.subjects[by[request]]
+        subject, unit = joined.subjects[by[request]], units[request]
         kept = row < rows[request]
         place = first[request] + row
         slices = _slices(subject, joined, place, slices) if kept else slices
         if name:
             number = feedback.as_number(value)
-            yield Match(JOINED, subject, at_s[request], None, number, None, slices)
+            yield Match(JOINED, subject, at_s[request], None, number, None, slices, unit)
             continue
         answer = _answer(joined, place) if kept else None
         truth = None if answer is None else feedback.truth_for(value, answer)
         if truth is None:
-            yield Match(UNUSABLE, subject, at_s[request], None, None, None, slices)
+            yield Match(UNUSABLE, subject, at_s[request], None, None, None, slices, unit)
         else:
-            sure = float(joined.confidences[place])
-            yield Match(JOINED, subject, at_s[request], answer, truth, None if sure != sure else sure, slices)
+            told = float(joined.confidences[place])
+            sure = None if told != told else told
+            yield Match(JOINED, subject, at_s[request], answer, truth, sure, slices, unit)
 
 
 def _answer(joined: Joined, place: int) -> str | float:

@@ -26,7 +26,7 @@ BATCH: Final = 10_000
 
 _TAKE: Final = """
 INSERT OR IGNORE INTO facts SELECT ?1 + n, request_id, row, name, value, at_s, ?2, state, next_s, subject, predicted_s,
-  answer, truth, confidence, slices FROM incoming WHERE taken = 1 ORDER BY n"""
+  answer, truth, confidence, slices, IIF(subject IS NULL, NULL, ?3 + n), unit FROM incoming WHERE taken = 1 ORDER BY n"""
 _CONTRADICT: Final = """
 INSERT OR IGNORE INTO conflicts SELECT i.request_id, i.row, i.name, i.value, ?1 FROM incoming i
   LEFT JOIN facts f USING (request_id, row, name) WHERE i.taken = 0 OR f.value <> i.value"""
@@ -85,9 +85,10 @@ class Outcomes:
         owners = (part for part, own in enumerate(parts) for _ in own)
         with self._transaction() as connection:
             base = connection.execute("SELECT COALESCE(MAX(seq), 0) + 1 FROM facts").fetchone()[0]
+            arrived = _arrivals(connection, len(facts))
             connection.execute("DELETE FROM incoming")
             connection.executemany(
-                "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+                "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
                 (
                     (
                         *(n, part, f.request_id, f.row, f.name, f.value, f.id, f.at_s, m.state),
@@ -99,7 +100,7 @@ class Outcomes:
             )
             if any(fact.id is not None for fact in facts):
                 _check_ids(connection, now_s)
-            connection.execute(_TAKE, (base, now_s))
+            connection.execute(_TAKE, (base, now_s, arrived))
             connection.execute(_CONTRADICT, (now_s,))
             told = {part: counts for part, *counts in connection.execute(_TELL, (base,))}
         return [FeedbackAnswer(0, *told.get(part, ())) for part in range(len(parts))]
@@ -121,17 +122,19 @@ class Outcomes:
         asked = [Asked(ids[w.request_id], w.row, w.name, w.value, w.slices) for w in waiting]
         seen = matches(asked, self._lookup([text.encode() for text in ids]))
         with self._transaction() as connection:
+            arrived = _arrivals(connection, len(waiting))
             connection.executemany(
                 "UPDATE facts SET state = ?, next_s = ?, subject = ?, predicted_s = ?, answer = ?, truth = ?, "
-                "confidence = ?, slices = ? WHERE seq = ? AND state = 0",
+                "confidence = ?, slices = ?, unit = ?, arrived = ? WHERE seq = ? AND state = 0",
                 [
                     (
                         *self._next(m.state, w.received_s, now_s),
                         self._subject(connection, m.by),
                         *m[2:],
+                        None if m.by is None else arrived + n,
                         w.seq,
                     )
-                    for m, w in zip(seen, waiting, strict=True)
+                    for n, (m, w) in enumerate(zip(seen, waiting, strict=True))
                 ],
             )
         return len(waiting)
@@ -212,6 +215,13 @@ class Outcomes:
         except BaseException:
             self.close()
             raise
+
+
+def _arrivals(connection: sqlite3.Connection, count: int) -> int:
+    """The first of so many numbers that no other fact has had, not even one that was erased."""
+    connection.execute("UPDATE arrivals SET last = last + ?", (count,))
+    last: int = connection.execute("SELECT last FROM arrivals").fetchone()[0]
+    return last - count + 1
 
 
 def _places(texts: Iterator[str]) -> dict[str, int]:

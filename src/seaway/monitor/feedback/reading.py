@@ -51,10 +51,10 @@ def joined(
 ) -> Iterator[tuple[int, list[JoinedFact]]]:
     """Revision by revision, pages of the facts whose prediction was answered from `since_s` until before `until_s`, in
     the order of their predictions. Raises `UserError("invalid_request")` where they are more than `MOST_ROWS`."""
-    with _reading(records) as connection:
+    with opened(records) as connection:
         if connection is None:
             return
-        subjects = _fetch(
+        subjects = fetch(
             connection,
             "SELECT id, revision FROM subjects WHERE endpoint = ? ORDER BY revision, id",
             endpoint,
@@ -64,7 +64,7 @@ def joined(
             if revision not in (None, number):
                 continue
             after: tuple[float, int] = (since_s, -1)
-            while page := _fetch(connection, _ROWS, subject, until_s, *after, _PAGE):
+            while page := fetch(connection, _ROWS, subject, until_s, *after, _PAGE):
                 left -= len(page)
                 if left < 0:
                     raise UserError(
@@ -78,22 +78,22 @@ def joined(
 
 def revisions(records: Path, endpoint: str) -> tuple[int, ...]:
     """Those of an endpoint that any outcome was joined with."""
-    with _reading(records) as connection:
+    with opened(records) as connection:
         if connection is None:
             return ()
         query = "SELECT DISTINCT revision FROM subjects WHERE endpoint = ? ORDER BY revision"
-        return tuple(number for (number,) in _fetch(connection, query, endpoint))
+        return tuple(number for (number,) in fetch(connection, query, endpoint))
 
 
 def state(records: Path, endpoint: str) -> FeedbackState:
     """What no figure holds."""
-    with _reading(records) as connection:
+    with opened(records) as connection:
         if connection is None:
             return FeedbackState()
         (pending, unmatched), unusable, conflicting = (
-            [_fetch(connection, _IN_STATE, kind)[0][0] for kind in (PENDING, UNMATCHED)],
-            _fetch(connection, _UNUSABLE, endpoint)[0][0],
-            _fetch(connection, _CONFLICTING, endpoint)[0][0],
+            [fetch(connection, _IN_STATE, kind)[0][0] for kind in (PENDING, UNMATCHED)],
+            fetch(connection, _UNUSABLE, endpoint)[0][0],
+            fetch(connection, _CONFLICTING, endpoint)[0][0],
         )
         return FeedbackState(pending, unmatched, unusable, conflicting)
 
@@ -103,10 +103,10 @@ def outcomes_of(records: Path, by: AnsweredBy, request_id: str) -> tuple[Outcome
 
     `core.provenance.OutcomesOf` with the directory filled in.
     """
-    with _reading(records) as connection:
+    with opened(records) as connection:
         if connection is None:
             return ()
-        found = _fetch(
+        found = fetch(
             connection,
             "SELECT row, COALESCE(truth, value), COALESCE(at_s, received_s) FROM facts "
             "LEFT JOIN subjects ON subjects.id = facts.subject "
@@ -118,7 +118,8 @@ def outcomes_of(records: Path, by: AnsweredBy, request_id: str) -> tuple[Outcome
 
 
 @contextlib.contextmanager
-def _reading(records: Path) -> Iterator[sqlite3.Connection | None]:
+def opened(records: Path) -> Iterator[sqlite3.Connection | None]:
+    """A connection that only reads; None where no outcome was ever told."""
     connection = schema.connect_reader(schema.path_of(records))
     try:
         yield connection
@@ -127,6 +128,7 @@ def _reading(records: Path) -> Iterator[sqlite3.Connection | None]:
             connection.close()
 
 
-def _fetch(connection: sqlite3.Connection, query: str, *values: object) -> list[tuple[Any, ...]]:
+def fetch(connection: sqlite3.Connection, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """All rows of a query. Raises as `monitor.feedback.outcomes`."""
     with schema.translated():
         return connection.execute(query, values).fetchall()

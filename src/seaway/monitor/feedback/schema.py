@@ -13,7 +13,7 @@ from seaway.core.errors import PermanentError, TemporaryError
 
 DIRECTORY: Final = "_feedback"
 FILE: Final = "outcomes.db"
-VERSION: Final = 1
+VERSION: Final = 2
 PENDING, JOINED, UNMATCHED, UNUSABLE = range(4)  # the indexes below name JOINED as 1
 """States of a fact: its prediction was not seen yet; is copied beside it; never came within the horizon; has no answer
 that the outcome can be compared with."""
@@ -39,10 +39,20 @@ CREATE TABLE ids(id TEXT NOT NULL, name TEXT NOT NULL, request_id TEXT NOT NULL,
 CREATE INDEX ids_request ON ids(request_id);
 PRAGMA user_version = 1;
 """
+# `arrived` numbers the facts in the order in which they were joined, NULL before; no number is given twice, erased or not.
+# `unit` is 1 where the prediction was a unit of a rollout's verdicts.
+_SECOND: Final = """
+ALTER TABLE facts ADD COLUMN arrived INTEGER;
+ALTER TABLE facts ADD COLUMN unit INTEGER;
+CREATE INDEX facts_arrived ON facts(arrived) WHERE arrived IS NOT NULL;
+CREATE TABLE arrivals(last INTEGER NOT NULL);
+INSERT INTO arrivals VALUES (0);
+PRAGMA user_version = 2;
+"""
 _INCOMING: Final = """
 CREATE TEMP TABLE incoming(n INTEGER PRIMARY KEY, part INTEGER, request_id TEXT, row INTEGER, name TEXT, value TEXT,
   id TEXT, at_s REAL, state INTEGER, next_s REAL, subject INTEGER, predicted_s REAL, answer, truth, confidence REAL,
-  slices TEXT, taken INTEGER DEFAULT 1);
+  slices TEXT, unit INTEGER, taken INTEGER DEFAULT 1);
 CREATE TEMP TABLE wanted(request_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -73,13 +83,9 @@ def connect_writer(path: Path, most_bytes: int) -> sqlite3.Connection:
                 f"max_page_count={most_bytes // 4096}",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise PermanentError(
-                    "store_too_new", f"{path.name} was written by a newer Seaway", "install that one"
-                )
-            if version == 0:
-                connection.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
+            if _version(connection, path) == 0:
+                connection.executescript(f"BEGIN IMMEDIATE;{_TABLES}{_SECOND}COMMIT;")
+            _upgrade(connection)
             connection.executescript(_INCOMING)
         except BaseException:
             connection.close()
@@ -96,14 +102,42 @@ def connect_reader(path: Path) -> sqlite3.Connection | None:
         connection = sqlite3.connect(
             f"file:{path}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA cache_size=-65536").close()  # an index leads all over the table
-        ready = connection.execute("PRAGMA user_version").fetchone()[0]
-    if ready == VERSION:
-        return connection
-    connection.close()
-    if ready == 0:
+        try:
+            connection.execute("PRAGMA cache_size=-65536").close()  # an index leads all over the table
+            ready = _version(connection, path)
+            if ready:
+                _upgrade(connection)
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
         return None
-    raise PermanentError("store_too_new", f"{path.name} was written by a newer Seaway", "install that one")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """0 where there are no tables yet."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise PermanentError(
+            "store_too_new", f"{path.name} was written by a newer Seaway", "install that one"
+        )
+    return version
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """What an older Seaway wrote, as this one needs it. Whoever opens the file first does it, wholly or not at all."""
+    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 1:
+            for statement in _SECOND.split(";"):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 @contextlib.contextmanager

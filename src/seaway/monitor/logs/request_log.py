@@ -109,6 +109,7 @@ class RequestLogSink:
             digest=subject.digest,
             ref=subject.ref,
             door=request.door,
+            chosen=request.chosen.value,
             grpc_status=known.grpc,
             worker=self._slot,
             caller=request.caller,

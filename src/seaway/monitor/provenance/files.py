@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seaway.core.provenance import AnsweredBy, AnsweredRow, Explanation, Joined, Kept
+from seaway.core.records import Chosen
 from seaway.monitor.provenance import layout as form
 from seaway.monitor.provenance import room as provenance_room
 from seaway.monitor.provenance.join import Joiner
@@ -149,9 +150,14 @@ def _explain(
         cpu_s=float(record["cpu_s"]),
         took_s=float(record["took_s"]),
         rate=float(record["rate"]),
+        chosen=_chosen(int(record["chosen"])),
         rows_kept=int(record["answers"]),
         answers=tuple(_row(by, names, one) for one in answers[: _whole(answers)]),
     )
+
+
+def _chosen(number: int) -> Chosen | None:
+    return form.CHOSEN[number] if number < len(form.CHOSEN) else None
 
 
 def _whole(answers: npt.NDArray[np.void]) -> int:

@@ -30,6 +30,7 @@ class _Part(NamedTuple):
     by: npt.NDArray[np.int32]
     at_s: npt.NDArray[np.float64]
     rate: npt.NDArray[np.float64]
+    units: npt.NDArray[np.bool_]
     first: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.float64]
@@ -90,6 +91,7 @@ class Joiner:
                 subjects[by],
                 records["at_s"],
                 records["rate"].astype(np.float64),
+                records["unit"] == 1,
                 begins + self._rows,
                 rows,
                 np.where(kind, np.nan, answers["value"]),
@@ -116,6 +118,7 @@ class Joiner:
             np.where(known, found.by[pick], -1).astype(np.int32),
             np.where(known, found.at_s[pick], np.nan),
             np.where(known, found.rate[pick], np.nan),
+            known & found.units[pick],
             np.where(known, found.first[pick], 0),
             np.where(known, found.rows[pick], 0),
             found.numbers,
@@ -159,6 +162,7 @@ _NO_ID: Final = _Part(
     np.zeros(1, np.int32),
     np.zeros(1, np.float64),
     np.zeros(1, np.float64),
+    np.zeros(1, np.bool_),
     np.zeros(1, np.int64),
     np.zeros(1, np.int64),
     np.zeros(0, np.float64),

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seaway.core.provenance import SLICES
+from seaway.core.records import Chosen
 
 DIRECTORY: Final = "_requests"
 """Beside the endpoints' directories; no endpoint can have this name."""
@@ -71,10 +72,15 @@ REQUEST: Final = np.dtype(
         ("code", "<u2"),
         ("caller", "<u2"),
         ("door", "u1"),
-        ("spare", "V5"),
+        ("chosen", "u1"),
+        ("unit", "u1"),
+        ("spare", "V3"),
     ]
 )
+"""`unit` is 1 where the request was drawn and a rollout's verdicts count it."""
 
+CHOSEN: Final = (None, Chosen.ONLY, Chosen.SPLIT, Chosen.NAMED, Chosen.FLAG, Chosen.FALLBACK)
+"""What `chosen` stands for; 0 is what segments hold that were written before it was kept."""
 NUMBER: Final = 1
 CLASS: Final = 2
 ANSWER: Final = np.dtype(

@@ -52,8 +52,10 @@ _columns_of = operator.attrgetter(
     "queue_s",
     "run_s",
     "cpu_s",
+    "chosen",
     "traceparent",
 )
+_CHOSEN: Final = {chosen: number for number, chosen in enumerate(form.CHOSEN)}
 
 
 class ProvenanceSink:
@@ -86,7 +88,7 @@ class ProvenanceSink:
 
     def take(self, block: Block) -> None:
         """Raises `OSError` where the disk does not take them; what it took before stays readable."""
-        self._take(block.subject, block.requests, block.rate, block.base_s)
+        self._take(block.subject, block.requests, block.units, block.rate, block.base_s)
 
     def tick(self, now_s: float) -> None:
         """Remove what is past its time, about once a minute. Raises `FileGoneError` once where a segment was removed."""
@@ -108,18 +110,27 @@ class ProvenanceSink:
             self._segment.close(self._clock.now_s())
             self._segment = None
 
-    def _take(self, subject: Subject, requests: Sequence[Answered], rate: float, base_s: float) -> None:
+    def _take(
+        self,
+        subject: Subject,
+        requests: Sequence[Answered],
+        units: Sequence[bool],
+        rate: float,
+        base_s: float,
+    ) -> None:
         if not requests:
             return
         rows = _rows(subject.answer, requests)
         if len(requests) > 1 and (len(requests) > self._requests or sum(rows) > self._answers):
             half = len(requests) // 2
-            self._take(subject, requests[:half], rate, base_s)
-            self._take(subject, requests[half:], rate, base_s)
+            self._take(subject, requests[:half], units[:half], rate, base_s)
+            self._take(subject, requests[half:], units[half:], rate, base_s)
             return
         segment = self._room(len(requests), min(sum(rows), self._answers))
         answers = _answers(subject, requests, segment.names)[: self._answers]
         table = _requests(requests, np.minimum(rows, self._answers), segment.names, rate, base_s)
+        if units:
+            table["unit"] = units
         rules = subject.rules.slices[:SLICES]
         table["by"] = segment.names.by(
             AnsweredBy(subject.endpoint, subject.revision, subject.digest, subject.ref, rules)
@@ -167,9 +178,9 @@ def _requests(
     requests: Sequence[Answered], answers: npt.NDArray[np.int64], names: Names, rate: float, base_s: float
 ) -> npt.NDArray[np.void]:
     """The requests as records `(n,)`, all but what revision answered them."""
-    ids, codes, callers, doors, rows, batch_rows, received_s, ended_s, queue_s, run_s, cpu_s, traces = zip(
-        *map(_columns_of, requests), strict=True
-    )
+    (
+        ids, codes, callers, doors, rows, batch_rows, received_s, ended_s, queue_s, run_s, cpu_s, chosen, traces,
+    ) = zip(*map(_columns_of, requests), strict=True)  # fmt: skip
     table = np.zeros(len(requests), form.REQUEST)
     table["id"] = form.kept_ids(ids)
     ended = np.array(ended_s)
@@ -177,6 +188,7 @@ def _requests(
     table["took_s"] = ended - received_s
     table["queue_s"], table["run_s"], table["cpu_s"] = queue_s, run_s, cpu_s
     table["rows"], table["batch_rows"], table["rate"] = rows, batch_rows, rate
+    table["chosen"] = [_CHOSEN[one] for one in chosen]
     table["answers"] = answers
     table["first_answer"] = np.cumsum(answers) - answers
     for field, texts in (("code", codes), ("caller", callers), ("door", doors)):

@@ -6,30 +6,34 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
-from typing import Final
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from seaway.core import ledger
-from seaway.core.answers import INFINITE, MAX_CLASSES, MISSING, OTHER, AnswerSpec, count_answers
-from seaway.core.ledger import Counts, Second
+from seaway.core.agreement import Agreed
+from seaway.core.answers import INFINITE, MISSING, AnswerSpec, count_answers
+from seaway.core.ledger import Counts, PairCounts, Second
 from seaway.core.ports import Clock
-from seaway.core.records import Answered
+from seaway.core.records import Answered, RecordRules
 from seaway.core.tensors import Array
 from seaway.monitor.recording.budget import Budget
 from seaway.monitor.recording.first_requests import FirstRequests
 from seaway.monitor.recording.keeping import Keeping, Taken
 from seaway.monitor.recording.live_ledger import LiveLedger
 from seaway.monitor.recording.request_counts import Key, RequestCounts
+from seaway.monitor.recording.tally import Tally
 from seaway.monitor.sinks import Block, Subject
-from seaway.wire import status
 
-_FEW: Final = 32
-_MAX_NAME: Final = 100
-"""Characters of a class that the ledger keeps: a model may take a whole text for one."""
-FAILED: Final = ("failed", "refused")
-"""The outcomes that sinks for failures get."""
+
+class Held(NamedTuple):
+    """The requests themselves, where they are needed: drawn ones; further ones that failed; all, for sinks that choose;
+    while it is judged, all that the split sent where first requests are counted, else those that it did not send."""
+
+    drawn: Sequence[Answered]
+    failures: Sequence[Answered]
+    kept: Sequence[Answered]
+    apart: Sequence[Answered]
 
 
 class Handed(msgspec.Struct, frozen=True):
@@ -39,65 +43,42 @@ class Handed(msgspec.Struct, frozen=True):
     took_s: Mapping[tuple[str, str], Sequence[float]]
     given: tuple[list[Array], int, int, int]
     """Answers by batch, answered rows, of these the unread ones, requests with an answer that is none."""
-    held: tuple[Sequence[Answered], Sequence[Answered], Sequence[Answered], Sequence[Answered]]
-    """Drawn ones; further ones that failed; all, for sinks that choose; all, for first requests."""
+    held: Held
+    pairs: Mapping[Agreed, int]
     rate: float
     size: int
     second_s: int
     base_s: float
 
 
-class Tally:
-    """The Counts of one revision and second while they grow."""
+class _Open:
+    """One revision's second while it grows. `apart` is None where no units are counted."""
 
-    __slots__ = ("answers", "latency", "numbers")
+    __slots__ = ("apart", "counts", "pairs", "subject")
 
-    def __init__(self) -> None:
-        self.numbers = dict.fromkeys(ledger.NUMBERS, 0)
-        self.latency: dict[int, int] = {}
-        self.answers: dict[str, int] = {}
+    def __init__(self, subject: Subject, owed: Tally | None) -> None:
+        """`owed` is what the last second had to take away and could not."""
+        self.subject = subject
+        self.counts = Tally()
+        self.pairs: dict[Agreed, int] = {}
+        self.apart: Tally | None = None
+        if subject.rules.judged:
+            self.apart = Tally() if owed is None or self.by_user else owed
 
-    def ended(self, code: str, took_s: Sequence[float]) -> None:
-        """So many requests ended with this code."""
-        numbers, count = self.numbers, len(took_s)
-        numbers["finished"] += count
-        kind = outcome(code)
-        if kind is not None:
-            numbers[kind] += count
-        timed_out = code == "deadline_exceeded"
-        if timed_out:
-            numbers["overdue"] += count
-        if kind is None or timed_out:
-            latency = self.latency
-            if count < _FEW:
-                for one_s in took_s:
-                    index = ledger.latency_bin(one_s)
-                    latency[index] = latency.get(index, 0) + 1
-            else:
-                for index, found in ledger.count_latency(np.asarray(took_s)).items():
-                    latency[index] = latency.get(index, 0) + found
+    @property
+    def by_user(self) -> bool:
+        """Whether `apart` is the units; else it is all that is none."""
+        return self.subject.rules.unit is not None
 
-    def answered(self, rows: int, unread: int, answers: Mapping[str, int], invalid: int) -> None:
-        """So many rows were answered, by answer; `invalid` counts the requests with one that is none."""
-        numbers = self.numbers
-        numbers["rows"] += rows
-        numbers["unread"] += unread
-        numbers["invalid"] += invalid
-        own = self.answers
-        for name, count in answers.items():
-            if len(name) > _MAX_NAME or not name.isascii():
-                name = name[:_MAX_NAME].encode("utf-8", "replace").decode()
-            if name not in own and len(own) >= MAX_CLASSES:
-                name = OTHER
-            own[name] = own.get(name, 0) + count
+    def second(self, at_s: int) -> Second:
+        """What it has come to; `apart` keeps what is owed to the next one."""
+        pairs = {found.value: count for found, count in self.pairs.items()}
+        return Second(at_s, self.counts.counts(), self._units(), PairCounts(**pairs) if pairs else None)
 
-    def counts(self) -> Counts:
-        """What it has come to."""
-        return Counts(
-            **self.numbers,
-            latency=ledger.sparse(self.latency),
-            answers=tuple(sorted(self.answers.items())),
-        )
+    def _units(self) -> Counts | None:
+        if self.apart is None:
+            return None
+        return self.apart.counts() if self.by_user else self.counts.without(self.apart)
 
 
 class Counting:
@@ -121,7 +102,8 @@ class Counting:
         self._keeping = keeping
         self._budget = budget
         self._now_s = clock.monotonic_s
-        self._open: dict[tuple[str, int, str], tuple[Subject, Tally, Tally | None]] = {}
+        self._open: dict[tuple[str, int, str], _Open] = {}
+        self._owed: dict[tuple[str, int, str], Tally] = {}
         self._firsts = firsts
         self._say = say
         self._said = False
@@ -155,48 +137,71 @@ class Counting:
         key = subject.endpoint, subject.revision, subject.digest
         entry = self._open.get(key)
         if entry is None:
-            first = None if subject.rules.unit is None else Tally()
-            entry = self._open[key] = subject, Tally(), first
-        _, tally, first = entry
+            entry = self._open[key] = _Open(subject, self._owed.pop(key, None))
+        elif _judging(entry.subject.rules) != _judging(subject.rules):
+            entry.apart = None  # in a second in which that changed nothing is judged
+        tally = entry.counts
         seen = 0
         for (door, code), took_s in handed.took_s.items():
             self._counts.add(Key(door, subject.endpoint, str(subject.revision), code), took_s, now_s)
             tally.ended(code, took_s)
             seen += len(took_s)
+        for found, count in handed.pairs.items():
+            entry.pairs[found] = entry.pairs.get(found, 0) + count
         batches, rows, unread, invalid = handed.given
         answers, unreadable = self._read(subject, batches)
         tally.answered(rows, unread + unreadable, answers, invalid)
-        drawn, failures, kept, units = handed.held
-        if first is not None:
-            self._count_first(subject, units, first)
+        held = handed.held
+        unit: Callable[[Answered], bool] | None = None
+        if entry.apart is not None:
+            self._count_drawn(subject, held.drawn, tally)
+            unit = self._count_apart(subject, held, entry.apart)
         self._budget.seen(seen)
-
         more_seen, more_rows = self._undrawn.pop(key, (0, 0))
-        sampled = Block(subject, drawn, seen + more_seen, rows + more_rows, handed.rate, handed.base_s)
-        if not drawn:  # no sink that samples will see this block: the next one speaks for it too
-            self._undrawn[key] = sampled.seen, sampled.seen_rows
-        if drawn or failures or kept:
-            everything = Block(subject, kept, seen, rows, 1.0, handed.base_s)
-            failed = msgspec.structs.replace(sampled, requests=[*drawn, *failures]) if failures else sampled
-            self._keeping.put(Taken(everything, sampled, failed, handed.size))
+        if not held.drawn:  # no sink that samples will see this block: the next one speaks for it too
+            self._undrawn[key] = seen + more_seen, rows + more_rows
+        if held.drawn or held.failures or held.kept:
+
+            def block(requests: Sequence[Answered], seen: int, rows: int, rate: float) -> Block:
+                units = () if unit is None else tuple(map(unit, requests))
+                return Block(subject, requests, seen, rows, rate, handed.base_s, units)
+
+            sampled = failed = block(held.drawn, seen + more_seen, rows + more_rows, handed.rate)
+            if held.failures:
+                # They were not drawn: among units that stand for others they would weigh too much.
+                undrawn = (False,) * len(held.failures) if unit else ()
+                failed = msgspec.structs.replace(
+                    sampled, requests=[*held.drawn, *held.failures], units=(*sampled.units, *undrawn)
+                )
+            self._keeping.put(Taken(block(held.kept, seen, rows, 1.0), sampled, failed, handed.size))
 
     def _read(self, subject: Subject, batches: Sequence[Array]) -> tuple[dict[str, int], int]:
         """Answered rows by answer, and how many of them could not be read."""
         try:
             return read(subject.answer, batches), 0
         except Exception as error:  # noqa: BLE001 - a model may answer with anything: it must not end the counting
-            if not self._said:
-                self._said = True
-                name = f"{subject.endpoint}, revision {subject.revision}"
-                self._say(
-                    f"the answers of {name}: {type(error).__name__}: they are not what its Signature says"
-                )
+            self._say_once(subject, error)
             return {}, sum(len(one) for one in batches if one.ndim)
 
-    def _count_first(self, subject: Subject, requests: Sequence[Answered], tally: Tally) -> None:
-        """Of each user key the first request alone; those without a key are no unit."""
+    def _count_drawn(self, subject: Subject, requests: Sequence[Answered], tally: Tally) -> None:
+        try:
+            tally.drew(requests, subject.answer)
+        except Exception as error:  # noqa: BLE001 - as in _read
+            self._say_once(subject, error)
+
+    def _say_once(self, subject: Subject, error: Exception) -> None:
+        if not self._said:
+            self._said = True
+            name = f"{subject.endpoint}, revision {subject.revision}"
+            self._say(f"the answers of {name}: {type(error).__name__}: they are not what its Signature says")
+
+    def _count_apart(self, subject: Subject, held: Held, tally: Tally) -> Callable[[Answered], bool]:
+        """Count apart: of each user key the first request alone (those without a key are no unit), or where units are not
+        by user those that the split did not send. Returns what tells a unit."""
+        by_user = subject.rules.unit is not None
+        apart = self._firsts.of(subject, held.apart) if by_user else held.apart
         by_code: dict[str, list[float]] = {}
-        for request in self._firsts.of(subject, requests):
+        for request in apart:
             by_code.setdefault(request.code, []).append(request.ended_s - request.received_s)
             if request.outputs is None:
                 continue
@@ -206,26 +211,25 @@ class Counting:
             tally.answered(request.rows, unreadable, counts, int(invalid))
         for code, took_s in by_code.items():
             tally.ended(code, took_s)
+        # By identity: an id of a request is the client's, and may come again. All of them are held until here.
+        found_ids = {id(request) for request in apart}
+        self._count_drawn(subject, [one for one in held.drawn if id(one) in found_ids], tally)
+        return lambda request: (id(request) in found_ids) is by_user
 
     def _close_second(self, second_s: int) -> None:
-        found, self._open = self._open, {}
-        for subject, tally, first in found.values():
-            second = Second(second_s, tally.counts(), None if first is None else first.counts())
-            self._live.add(subject, second)
-            self._keeping.second(subject, second)
+        found, self._open, self._owed = self._open, {}, {}
+        for key, entry in found.items():
+            second = entry.second(second_s)
+            self._live.add(entry.subject, second)
+            self._keeping.second(entry.subject, second)
+            if entry.apart is not None and not entry.by_user and not entry.apart.empty:
+                self._owed[key] = entry.apart
         self._budget.adjust(self._now_s(), time.process_time())
 
 
-def outcome(code: str) -> str | None:
-    """Which of the Counts a code is counted by besides `finished`; None for what was answered well."""
-    known = status.STATUS.get(code)
-    if known is None:
-        return None if code[:1] in ("2", "O") else "rejected"  # an HTTP status, or OK
-    if code == "overloaded":
-        return "refused"
-    if code == "cancelled":
-        return "cancelled"
-    return "failed" if known.http >= 500 else "rejected"
+def _judging(rules: RecordRules) -> tuple[object, ...]:
+    """What must stay the same for a second to have units."""
+    return rules.judged, rules.unit, rules.scope
 
 
 def read(spec: AnswerSpec | None, batches: Sequence[Array]) -> dict[str, int]:

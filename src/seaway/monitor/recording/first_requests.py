@@ -1,8 +1,9 @@
-"""Which requests are the first of their user in a rollout: the unit of verdicts where arms are sticky.
+"""Which requests are the first of their user in a step of a rollout: the unit of verdicts where arms are sticky.
 
-A Bloom filter for each endpoint and rollout, in a file that all workers of a home map: 1 % of false positives at a
-million users in 1.2 MB. A false positive only drops a unit (statistics.md, section 9). Two workers that write to the same
-byte within the same microseconds may count a user twice: the one they both see, or one whose mark the other undid.
+A Bloom filter for each endpoint and step (`RecordRules.scope`), over both arms, in a file that all workers of a home map:
+1 % of false positives at a million users in 1.2 MB. A false positive only drops a unit (statistics.md, section 9). Two workers
+that write to the same byte within the same microseconds may count a user twice: the one they both see, or one whose mark the
+other undid.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class FirstRequests:
         bits = self._filter(subject.endpoint, subject.rules.scope)
         found = []
         for request in requests:
-            key = request.header(unit)
+            key = unit.read(request.header)
             if key and _add(bits, key):
                 found.append(request)
         return found

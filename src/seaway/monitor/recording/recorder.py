@@ -22,19 +22,22 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from seaway.core.agreement import Agreed
 from seaway.core.answers import answer_spec
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
-from seaway.core.records import Answered, RecordRules
+from seaway.core.records import Answered, Chosen, RecordRules
+from seaway.core.tensors import Signature
 from seaway.engine.handle import Handle
 from seaway.monitor.recording.budget import Budget
-from seaway.monitor.recording.counting import FAILED, Counting, Handed, outcome
+from seaway.monitor.recording.counting import Counting, Handed, Held
 from seaway.monitor.recording.first_requests import FirstRequests
 from seaway.monitor.recording.keeping import Keeping
 from seaway.monitor.recording.live_ledger import LiveLedger
 from seaway.monitor.recording.request_counts import Key, RequestCounts
 from seaway.monitor.recording.seconds import SecondsWriter
 from seaway.monitor.recording.sheet import Sheet
+from seaway.monitor.recording.tally import FAILED, outcome
 from seaway.monitor.sinks import Choosing, Picking, RecordPaths, Sink, Subject
 from seaway.wire import metric_names
 from seaway.wire.prometheus import Family, Sample
@@ -49,6 +52,9 @@ _STEP_S: Final = 3
 _OLDER: Final = 4
 _WELL: Final = frozenset({"200", "OK"})
 _NO_RULES: Final = RecordRules()
+_NO_SIGNATURE: Final = Signature((), ())
+_ONLY: Final = Chosen.ONLY
+_SPLIT: Final = Chosen.SPLIT
 
 
 class Recorder:
@@ -127,7 +133,7 @@ class Recorder:
         """The first request under this key since the last block."""
         if not sheet.took_s:
             self._dirty.append(sheet)
-            given = handle.predictor.given
+            given = handle.predictor.given if handle.filled else sheet.given
             if given is not sheet.given:
                 known = [one for one in (sheet.given, *sheet.older) if one not in (None, given)]
                 sheet.given, sheet.older = given, known[:_OLDER]
@@ -135,13 +141,19 @@ class Recorder:
         return times
 
     def _look(self, sheet: Sheet, request: Answered, code: str) -> None:
-        """Hold a request that is drawn, that failed, or that a sink has to choose from."""
+        """Hold a request that is drawn, that failed, that a sink has to choose from, or that is counted apart."""
         held = False
+        if sheet.judged:
+            chosen = request.chosen
+            if (chosen is _ONLY or chosen is _SPLIT) is sheet.by_user:
+                sheet.apart.append(request)
+                held = True
+        if not sheet.loaded:
+            if held:
+                self._hold(sheet, request)
+            return
         if sheet.keeps_all or (self._picks and any(picks(request) for picks in self._picks)):
             sheet.kept.append(request)
-            held = True
-        if sheet.subject.rules.unit is not None:
-            sheet.units.append(request)
             held = True
         if sheet.close_up:
             sheet.due = 0
@@ -161,10 +173,23 @@ class Recorder:
             sheet.failures.append(request)
         elif not held:
             return
+        self._hold(sheet, request)
+
+    def _hold(self, sheet: Sheet, request: Answered) -> None:
+        """It stands in one of the sheet's lists: what is held is bounded."""
         sheet.bytes += request.size
-        count = len(sheet.drawn) + len(sheet.failures) + len(sheet.kept) + len(sheet.units)
+        count = len(sheet.drawn) + len(sheet.failures) + len(sheet.kept) + len(sheet.apart)
         if count >= BLOCK_HELD or sheet.bytes >= BLOCK_BYTES:
             self._hand_over(sheet)
+
+    def compared(self, handle: Handle, found: Agreed) -> None:
+        """A request that this revision was to answer too, its answer thrown away."""
+        if self._now_s() >= self._next_s:
+            self._roll()
+        sheet: Sheet = handle.sheet or self._open(handle)
+        if sheet.empty:
+            self._dirty.append(sheet)
+        sheet.pairs[found] = sheet.pairs.get(found, 0) + 1
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
         """A request ended before a revision was found for it; `endpoint` is "" where there is none either."""
@@ -205,7 +230,7 @@ class Recorder:
         self._counts.drop_retired(alive, self._now_s())
         self._ledger.drop_retired(alive)
         for key in [key for key in self._sheets if (key[0], str(key[1])) not in alive]:
-            if not self._sheets[key].took_s:
+            if self._sheets[key].empty:
                 del self._sheets[key]
 
     def rules_changed(self) -> None:
@@ -213,7 +238,7 @@ class Recorder:
         for key, sheet in self._sheets.items():
             rules = self._find_rules(key[0])
             if rules != sheet.subject.rules:
-                if sheet.took_s:
+                if not sheet.empty:
                     self._hand_over(sheet)
                 sheet.subject = msgspec.structs.replace(sheet.subject, rules=rules)
                 sheet.look_closely(self._keeps_all(rules), bool(self._picks))
@@ -228,23 +253,34 @@ class Recorder:
         self._keeping.close(_END_S)
 
     def _open(self, handle: Handle) -> Sheet:
-        revision, bundle = handle.revision, handle.bundle
+        revision = handle.revision
         key = handle.endpoint, revision.number, revision.digest
         sheet = self._sheets.get(key)
-        if sheet is None:
-            manifest = bundle.manifest
-            subject = Subject(
-                endpoint=handle.endpoint,
-                revision=revision.number,
-                digest=revision.digest,
-                ref=revision.ref,
-                signature=manifest.signature,
-                answer=answer_spec(manifest.signature, manifest.classes),
-                rules=self._find_rules(handle.endpoint),
-            )
-            sheet = self._sheets[key] = Sheet(subject, self._next_gap())
-            sheet.look_closely(self._keeps_all(subject.rules), bool(self._picks))
+        if sheet is None or (handle.filled and not sheet.loaded):
+            if sheet is not None and not sheet.empty:
+                self._hand_over(sheet)
+            sheet = self._sheets[key] = self._made(handle)
         handle.sheet = sheet
+        return sheet
+
+    def _made(self, handle: Handle) -> Sheet:
+        revision = handle.revision
+        signature, answer = _NO_SIGNATURE, None
+        if handle.filled:
+            manifest = handle.bundle.manifest
+            signature, answer = manifest.signature, answer_spec(manifest.signature, manifest.classes)
+        subject = Subject(
+            endpoint=handle.endpoint,
+            revision=revision.number,
+            digest=revision.digest,
+            ref=revision.ref,
+            signature=signature,
+            answer=answer,
+            rules=self._find_rules(handle.endpoint),
+        )
+        sheet = Sheet(subject, self._next_gap())
+        sheet.loaded = handle.filled
+        sheet.look_closely(self._keeps_all(subject.rules), bool(self._picks))
         return sheet
 
     def _keeps_all(self, rules: RecordRules) -> bool:
@@ -263,7 +299,8 @@ class Recorder:
                 sheet.subject,
                 sheet.took_s,
                 sheet.take_given(),
-                (sheet.drawn, sheet.failures, sheet.kept, sheet.units),
+                Held(sheet.drawn, sheet.failures, sheet.kept, sheet.apart),
+                sheet.pairs,
                 self._rate,
                 sheet.bytes,
                 self._second,
@@ -286,7 +323,7 @@ class Recorder:
         """A second is over, or somebody asks: hand over all there is."""
         dirty, self._dirty = self._dirty, []
         for sheet in dirty:
-            if sheet.took_s:
+            if not sheet.empty:
                 self._hand_over(sheet)
         unrouted, self._unrouted = self._unrouted, {}
         for key, took_s in unrouted.items():
@@ -294,7 +331,7 @@ class Recorder:
         now_s = self._now_s()
         if now_s >= self._next_s:
             self._handed.put(
-                Handed(None, {}, ([], 0, 0, 0), ((), (), (), ()), 1.0, 0, self._second, self._base_s)
+                Handed(None, {}, ([], 0, 0, 0), Held((), (), (), ()), {}, 1.0, 0, self._second, self._base_s)
             )
             self._draw_anew(self._budget.rate)
             self._begin_second(now_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+from seaway.core.agreement import Agreed
 from seaway.core.records import Answered
 from seaway.core.tensors import Array
 from seaway.engine.answers import Given
@@ -14,6 +15,8 @@ class Sheet:
     """The requests of one revision that ended since the last block; on the event loop's thread only."""
 
     __slots__ = (
+        "apart",
+        "by_user",
         "bytes",
         "close_up",
         "drawn",
@@ -21,12 +24,14 @@ class Sheet:
         "failures",
         "gap",
         "given",
+        "judged",
         "keeps_all",
         "kept",
+        "loaded",
         "older",
+        "pairs",
         "subject",
         "took_s",
-        "units",
     )
 
     def __init__(self, subject: Subject, gap: int) -> None:
@@ -37,7 +42,12 @@ class Sheet:
         self.keeps_all = False
         """Whether a sink chooses by itself among all requests."""
         self.close_up = False
-        """Whether every request has to be looked at: for such a sink, for one that picks, or for first requests."""
+        """Whether every request has to be looked at: for such a sink, for one that picks, or while it is judged."""
+        self.judged = False
+        """Whether units are counted, and `by_user` only the first of each user key."""
+        self.by_user = False
+        self.loaded = True
+        """False for a revision without a model, of which nothing but the count is known: no sink gets its requests."""
         self.given: Given | None = None
         self.older: list[Given] = []
         """Of predictors that were replaced and may still answer what they run."""
@@ -45,9 +55,17 @@ class Sheet:
 
     def look_closely(self, keeps_all: bool, picked: bool) -> None:
         """Look at every request or not, as the rules and the sinks ask; `picked`: a sink picks among them."""
+        rules = self.subject.rules
         self.keeps_all = keeps_all
-        self.close_up = keeps_all or picked or self.subject.rules.unit is not None
+        self.judged = rules.judged
+        self.by_user = rules.judged and rules.unit is not None
+        self.close_up = keeps_all or picked or rules.judged
         self.due = 0 if self.close_up else self.gap
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to hand over."""
+        return not self.took_s and not self.pairs
 
     def take_given(self) -> tuple[list[Array], int, int, int]:
         """What was answered since the last time (`Given.take`), by predictors that were replaced too."""
@@ -69,6 +87,8 @@ class Sheet:
         """Those that failed and were not drawn."""
         self.kept: list[Answered] = []
         """All, where `keeps_all`; else those that a sink picked."""
-        self.units: list[Answered] = []
-        """All, where first requests are counted."""
+        self.apart: list[Answered] = []
+        """While it is judged: all that the split sent, where first requests are counted; else those that it did not."""
+        self.pairs: dict[Agreed, int] = {}
+        """Of requests that this revision was to answer too, its answer thrown away."""
         self.bytes = 0

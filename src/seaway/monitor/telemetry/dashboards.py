@@ -79,12 +79,14 @@ def _traffic(wanted: Objectives) -> tuple[Placed, ...]:
         (_quantile(q, wanted, "revision"), f"p{q * 100:g} revision {{{{revision}}}}")
         for q in (0.5, 0.9, 0.99)
     ]
+    fallbacks = f"sum by (revision, code) (rate({names.FALLBACKS.name}{{{of}}}[{_RATE}]))"
     return (
         (_series("Traffic by code", "reqps", [(f"sum by (code) ({rate})", "{{code}}")], stack=True), 8, 8),
         (_series("Traffic by revision", "reqps", [(f"sum by (revision) ({rate})", "revision {{revision}}")], stack=True), 8, 8),
         (_series("Traffic by door", "reqps", [(f"sum by (door) ({rate})", "{{door}}")], stack=True), 8, 8),
         (_series("Error ratio", "percentunit", [(_error_ratio(wanted), "errors")], limit=wanted.errors_percent / 100), 8, 8),
-        (_series("Latency by revision", "s", latency, limit=wanted.latency_s), 16, 8),
+        (_series("Latency by revision", "s", latency, limit=wanted.latency_s), 8, 8),
+        (_series("Answered by the stable revision instead", "reqps", [(fallbacks, "revision {{revision}}: {{code}}")]), 8, 8),
     )  # fmt: skip
 
 

@@ -158,6 +158,7 @@ def _attributes(subject: Subject, request: Answered, code: status.Status | None)
         "seaway.digest": subject.digest,
         "seaway.version": subject.ref,
         "seaway.door": request.door,
+        "seaway.chosen": request.chosen.value,
         "seaway.request_id": request.request_id.decode("ascii", "replace"),
         "seaway.rows": request.rows,
     }

@@ -1,0 +1,170 @@
+"""How a rollout looks in a terminal: where it is, what it waits for, and what each check says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from seaway.cli import output
+from seaway.cli.watch_figures import clock, count, span
+from seaway.core.rollouts.state import RolloutPhase
+
+if TYPE_CHECKING:
+    from seaway.control.rollouts import views
+    from seaway.control.views import Accepted
+    from seaway.core.rollouts.judgement import CheckJudgement, Judgement
+    from seaway.core.rollouts.state import RolloutState
+
+_DISTRIBUTIONS = ("predictions", "confidence")
+"""Checks that compare how answers are distributed: none of them is bad by itself."""
+_COLOURS = {
+    RolloutPhase.PAUSED: "yellow",
+    RolloutPhase.PROMOTED: "green",
+    RolloutPhase.ROLLED_BACK: "red",
+    RolloutPhase.ABORTED: "red",
+}
+
+
+def print_rollout(found: views.RolloutStatus, *, running: bool) -> None:
+    """The whole of it; `running` says whether a server runs, without which it goes no further."""
+    state = found.state
+    colour = _COLOURS.get(state.phase, "bold")
+    output.say(
+        f"[bold]{found.endpoint}/{state.candidate}[/]  [{colour}]{in_words(state.phase)}[/]  {place(found)}"
+    )
+    if not running and state.judged:
+        output.say("[yellow]no server runs on this home[/], so the rollout stands still: seaway up")
+    output.table(None, ("", ""), list(_facts(found)))
+    if found.judgement is not None and found.judgement.checks:
+        output.say("")
+        print_checks(found.judgement)
+
+
+def print_checks(judgement: Judgement) -> None:
+    """One line for each check, and below what each says of itself."""
+    columns = ("check", "verdict", "candidate", "stable", "harm", "margin", "decides")
+    output.table(None, columns, [_row(check) for check in judgement.checks])
+    for check in judgement.checks:
+        if check.words:
+            output.say(f"  {output.plain(named(check))}")
+    if judgement.guard is not None:
+        output.say(f"[yellow]not judged[/]: {output.plain(judgement.guard)}")
+
+
+def print_moved(accepted: Accepted, found: views.RolloutStatus) -> None:
+    """What a person's move did, and what comes next."""
+    for warning in accepted.warnings:
+        output.say(f"[yellow]warning[/] {output.plain(warning)}")
+    if not accepted.changed:
+        output.say(output.plain(accepted.message))
+    elif accepted.deferred:
+        output.say(
+            f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, and without one a rollout "
+            "stands still: seaway up"
+        )
+    else:
+        output.say(f"[green]done[/] {output.plain(accepted.message)}")
+    if found.state.judged:
+        output.say(f"  waits for {output.plain(found.waiting.words)}")
+
+
+def print_begun(found: views.RolloutStatus) -> None:
+    """What a deploy says of the rollout that it began."""
+    name = found.endpoint
+    output.say(f"  {place(found)}")
+    output.say(f"  waits for {output.plain(found.waiting.words)}")
+    output.say(f"  follow it: seaway watch {name}; take it back: seaway abort {name}")
+
+
+def in_words(phase: RolloutPhase) -> str:
+    """Such as `rolled back`."""
+    return phase.value.replace("_", " ")
+
+
+def split(state: RolloutState) -> str:
+    """Who has how much of the traffic while a rollout is open."""
+    return (
+        f"revision {state.candidate} {state.percent:g} %, revision {state.stable} {100 - state.percent:g} %"
+    )
+
+
+def place(found: views.RolloutStatus) -> str:
+    """Where it is on its way."""
+    state, steps = found.state, len(found.spec.steps)
+    match state.phase:
+        case RolloutPhase.WAITING | RolloutPhase.RUNNING | RolloutPhase.PAUSED:
+            at = f"step {state.step + 1} of {steps}" if state.step >= 0 else f"before step 1 of {steps}"
+            return f"{at}: {split(state)}"
+        case RolloutPhase.BAKING:
+            return f"revision {state.candidate} has all the traffic, revision {state.stable} stays warm"
+        case RolloutPhase.PROMOTED | RolloutPhase.SUPERSEDED:
+            return ""
+        case _:
+            return f"revision {state.stable} has all the traffic"
+
+
+def named(check: CheckJudgement) -> str:
+    """What a check says, with its name before it."""
+    name = f"{check.check}: "
+    return check.words if check.words.startswith(name) else name + check.words
+
+
+def rates(check: CheckJudgement) -> tuple[str, str]:
+    """What a check saw of the candidate and of the stable revision; `-` where it saw nothing."""
+    if check.check in _DISTRIBUTIONS:
+        return _units(check.candidate), _units(check.stable)
+    return _rate(check.candidate, check.candidate_bad), _rate(check.stable, check.stable_bad)
+
+
+def harm(check: CheckJudgement) -> str:
+    """Between what the harm lies."""
+    if check.low is None and check.high is None:
+        return "-"
+    low = "…" if check.low is None else points(check.low)
+    return f"{low} to {'…' if check.high is None else points(check.high)}"
+
+
+def points(value: float) -> str:
+    """Harm in points of percent: `+0.24 %`."""
+    return "0 %" if value == 0 else f"{100 * value:+.3g} %"
+
+
+def _units(units: float) -> str:
+    return count(round(units)) if units > 0 else "-"
+
+
+def _rate(units: float, bad: float) -> str:
+    if units <= 0:
+        return "-"
+    number = count(round(units))
+    return f"{100 * bad / units:.3g} % of {number}"
+
+
+def _row(check: CheckJudgement) -> tuple[object, ...]:
+    decides = "no" if check.weight == 0 else "" if check.gating else "not in this step"
+    margin = None if check.margin is None else points(check.margin)
+    verdict = check.verdict.value
+    return check.check, verdict, *rates(check), harm(check), margin, decides or check.on_failure
+
+
+def _facts(found: views.RolloutStatus) -> Iterator[tuple[str, str]]:
+    state, now_s = found.state, found.now_s
+    yield "candidate", f"{found.candidate.ref}  {found.candidate.digest[:19]}"
+    yield "stable", f"{found.stable.ref}  {found.stable.digest[:19]}"
+    yield "steps", " → ".join(f"{share:g} %" for share in found.spec.steps_percent)
+    ended_s = now_s if state.ended_s is None else state.ended_s
+    yield "since", f"{clock(state.started_s)} UTC ({span(ended_s - state.started_s)})"
+    if state.judged:
+        yield "waits for", found.waiting.words
+        if found.waiting.next_percent is not None:
+            at_s = found.waiting.next_s
+            when = "; when cannot be told" if at_s is None else f", at {clock(at_s)} UTC at the earliest"
+            yield "next", f"{found.waiting.next_percent:g} %{when}"
+    if found.frozen:
+        yield "freeze", "no share rises now; a rollback always acts"
+    if state.why:
+        by = f" (by {state.by})" if state.by else ""
+        yield "why", f"{state.why}{by}"
+    if state.accepted:
+        yield "accepted", f"{', '.join(state.accepted)}: failed, and waved through by a person"
+    yield "looks", f"{found.looks:,}, alpha {found.spec.alpha} for the whole rollout"

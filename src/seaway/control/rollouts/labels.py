@@ -1,0 +1,197 @@
+"""Labels as evidence: what outcomes say of both arms of a rollout, look by look. Called by `control.rollouts.analysis`.
+
+Why arms may be compared by the labels that come in one look: the share of the traffic is the same for all requests that
+are counted (those answered since the step's share began), and which arm answered one was drawn by a hash that knows
+nothing of it. So as long as the arm has no say in whether and when a label comes, the requests that are labelled in a
+look are a random split of one crowd, as old in one arm as in the other, however late labels are. Whether labels come in
+the share of the split is watched (`core.evidence.guards.SampleRatio`): where they do not, nothing is concluded from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from seaway.core import feedback
+from seaway.core.errors import SeawayError
+from seaway.core.evidence import guards, units
+from seaway.core.evidence.guards import SampleRatio
+from seaway.core.evidence.streams import Look
+from seaway.monitor.feedback import arrivals
+from seaway.monitor.feedback.arrivals import Arrived
+
+FEWEST_ERRORS: Final = 100
+"""Labels of the stable revision's numbers, from which the cap of a loss is taken."""
+_MOST_ERRORS: Final = 10_000
+_CAP_QUANTILE: Final = 0.99
+
+
+class LabelsAsked(msgspec.Struct, frozen=True):
+    """Of which rollout. `since_s` is when the present share of `percent` began, `started_s` when the rollout did.
+
+    `quality` asks how often (how far) both arms were wrong; `good` how often the outcome was not this one, None does not.
+    """
+
+    endpoint: str
+    candidate: int
+    stable: int
+    started_s: float
+    since_s: float
+    percent: float
+    quality: bool = True
+    good: str | None = None
+
+
+class LabelCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far labels are counted. Stored in the same write as the evidence that they went into, a kill at any point
+    neither counts a label twice nor loses one.
+
+    `number` is that of the last fact looked at, `since_s` the step that `guard` watches. `cap` is the error of a number that
+    counts as a loss of 1; None while it is learnt from `errors`.
+    """
+
+    number: int
+    since_s: float = 0.0
+    cap: float | None = None
+    errors: tuple[float, ...] = ()
+    guard: SampleRatio = SampleRatio()
+
+
+class LabelLook(msgspec.Struct, frozen=True):
+    """What came since the look before, for `core.evidence.arms.seen`; None where nothing came, or was not asked for.
+
+    `fault` says why labels cannot be believed. `more` says that others wait for the next look.
+    """
+
+    quality: Look | None = None
+    outcome: Look | None = None
+    fault: str | None = None
+    more: bool = False
+
+
+class Labels:
+    """The outcomes of HOME/records. Blocking, one thread at a time; keeps nothing between calls."""
+
+    def __init__(self, records: Path) -> None:
+        self._records = records
+
+    def look(
+        self, asked: LabelsAsked, cursor: LabelCursor | None, now_s: float
+    ) -> tuple[LabelLook, LabelCursor | None]:
+        """The labels that came after `cursor`, and where the next look goes on; None begins with the rollout's first.
+
+        A request counts once, with its first labelled row, in the look in which that came; only requests that were units
+        (sent by the split and, where it is sticky, the first of their user), answered in whole seconds since `since_s`. Where
+        outcomes cannot be read now, `fault` says so, and the cursor stays. Never raises `SeawayError`.
+        """
+        try:
+            cursor = cursor or self._begin(asked)
+            page = arrivals.after(
+                self._records,
+                cursor.number,
+                asked.endpoint,
+                (asked.candidate, asked.stable),
+                math.ceil(asked.since_s),
+            )
+        except SeawayError as error:
+            return LabelLook(fault=f"outcomes cannot be read: {error.message}"), cursor
+        if page.last < cursor.number:
+            return LabelLook(
+                fault="outcomes.db is not the one that was counted before: labels are lost"
+            ), cursor
+        if cursor.since_s != asked.since_s:
+            cursor = msgspec.structs.replace(cursor, since_s=asked.since_s, guard=SampleRatio())
+        cursor = msgspec.structs.replace(
+            cursor, number=page.through, guard=_watched(cursor.guard, asked, page.found)
+        )
+        judged = [one for one in page.found if one.first_judged] if asked.quality else []
+        cursor, counted = _learnt(cursor, judged, asked.stable)
+        losses = [(one.revision, loss(one, cursor.cap)) for one in counted]
+        ends = [one for one in page.found if one.first] if asked.good is not None else []
+        bad = [(one.revision, float(not is_good(one.value, asked.good or ""))) for one in ends]
+        return (
+            LabelLook(
+                quality=_look(asked, losses, now_s),
+                outcome=_look(asked, bad, now_s),
+                fault=_unequal(cursor.guard) if cursor.guard.tripped else None,
+                more=page.through < page.last,
+            ),
+            cursor,
+        )
+
+    def _begin(self, asked: LabelsAsked) -> LabelCursor:
+        both = (asked.candidate, asked.stable)
+        number = arrivals.before(self._records, asked.endpoint, both, asked.started_s)
+        errors = arrivals.past_errors(
+            self._records, asked.endpoint, asked.stable, asked.started_s, _MOST_ERRORS
+        )
+        cap = cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
+        return LabelCursor(number, asked.since_s, cap)
+
+
+def loss(label: Arrived, cap: float | None) -> float:
+    """How wrong an answer was, in [0, 1]: of a class all or nothing, of a number its error as a share of the cap."""
+    if isinstance(label.answer, str) or isinstance(label.truth, str):
+        return float(label.answer != label.truth)
+    error = _error(label)
+    return min(error, cap) / cap if cap else float(error > 0)
+
+
+def cap_of(errors: Sequence[float]) -> float:
+    """The error from which on a loss is 1: the 99th percentile of the stable revision's absolute errors.
+
+    0 where nearly all of them are: then every error is a loss of 1. Raises ValueError on none.
+    """
+    if not errors:
+        raise ValueError("no errors")
+    return sorted(errors)[math.ceil(_CAP_QUANTILE * len(errors)) - 1]
+
+
+def is_good(value: str, good: str) -> bool:
+    """Whether an outcome's text is the wanted one; 1, 1.0, "1" and true are the same."""
+    wanted = feedback.outcome_text(good)
+    number = feedback.as_number(wanted)
+    return value == wanted or (number is not None and feedback.as_number(value) == number)
+
+
+def _learnt(cursor: LabelCursor, judged: list[Arrived], stable: int) -> tuple[LabelCursor, list[Arrived]]:
+    """What of the labels is counted: classes always, numbers once a cap is known. Those that it is learnt from, and those
+    that came in the same look, are not."""
+    if cursor.cap is not None:
+        return cursor, judged
+    numbers = [one for one in judged if not isinstance(one.answer, str)]
+    errors = (*cursor.errors, *(_error(one) for one in numbers if one.revision == stable))
+    cap = cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
+    cursor = msgspec.structs.replace(cursor, errors=() if cap is not None else errors, cap=cap)
+    return cursor, [one for one in judged if isinstance(one.answer, str)]
+
+
+def _error(label: Arrived) -> float:
+    return abs(float(label.answer or 0.0) - float(label.truth or 0.0))
+
+
+def _watched(guard: SampleRatio, asked: LabelsAsked, found: list[Arrived]) -> SampleRatio:
+    labelled = [one for one in found if one.first]
+    candidate = sum(one.revision == asked.candidate for one in labelled)
+    return guards.assigned(guard, asked.percent / 100, candidate, len(labelled))
+
+
+def _unequal(guard: SampleRatio) -> str:
+    expected = guard.expected / guard.assigned
+    return (
+        f"{guard.candidate:,} of {guard.assigned:,} labelled requests are the candidate's, its share is {expected:.3g}: "
+        "whether a label comes depends on which revision answered"
+    )
+
+
+def _look(asked: LabelsAsked, losses: list[tuple[int, float]], now_s: float) -> Look | None:
+    """One look of the losses (0 to 1) by revision; None of none."""
+    if not losses:
+        return None
+    candidate = [value for revision, value in losses if revision == asked.candidate]
+    stable = [value for revision, value in losses if revision == asked.stable]
+    return units.labels(now_s, (len(candidate), math.fsum(candidate)), (len(stable), math.fsum(stable)))

@@ -1,0 +1,151 @@
+"""What a rollout waits for, in one sentence, and when its next step can come at the earliest.
+
+Pure, and only for people: `core.rollouts.decision` decides. Called by the use cases, and by `deploy --plan` for freezes.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Final
+
+from seaway.control.rollouts.views import Waiting
+from seaway.core.checks import Verdict
+from seaway.core.evidence import forecasts
+from seaway.core.rollouts.judgement import CheckJudgement, Judgement
+from seaway.core.rollouts.spec import Freeze, Rollout
+from seaway.core.rollouts.state import RolloutPhase, RolloutState
+
+_AHEAD_DAYS: Final = 370
+"""How far the end of a freeze is looked for."""
+
+
+def waiting(
+    state: RolloutState,
+    spec: Rollout,
+    judgement: Judgement | None,
+    now_s: float,
+    bakes_until_s: float | None = None,
+) -> Waiting:
+    """See the module."""
+    shares = spec.steps_percent
+    upcoming = shares[state.step + 1] if state.step + 1 < len(shares) else None
+    match state.phase:
+        case RolloutPhase.WAITING:
+            words, next_s = _before(state, spec, now_s)
+            return Waiting(words, upcoming, next_s)
+        case RolloutPhase.RUNNING:
+            words, next_s = _running(state, spec, judgement, now_s)
+            return Waiting(words, upcoming, next_s)
+        case RolloutPhase.PAUSED:
+            why = f": {state.why}" if state.why else ""
+            return Waiting(f"a person: it is paused{why}", upcoming)
+        case RolloutPhase.BAKING:
+            until = "" if bakes_until_s is None else f" until {clock(bakes_until_s, now_s)}"
+            return Waiting(f"the end of the bake: revision {state.stable} stays warm{until}", None)
+        case _:
+            return Waiting("nothing: it is over")
+
+
+def thaws_s(spec: Rollout, now_s: float) -> float | None:
+    """When no freeze holds any more, now_s where none does; None where that is more than a year away."""
+    if not spec.frozen(now_s):
+        return now_s
+    moments = sorted(at_s for one in spec.freeze for at_s in _ends(one, now_s) if at_s > now_s)
+    return next((at_s for at_s in moments if not spec.frozen(at_s)), None)
+
+
+def clock(at_s: float, now_s: float) -> str:
+    """A time in UTC; with its date where that is not today."""
+    at, now = (datetime.datetime.fromtimestamp(one, datetime.UTC) for one in (at_s, now_s))
+    return at.strftime("%H:%M:%S UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M UTC")
+
+
+def _ends(one: Freeze, now_s: float) -> Iterator[float]:
+    """Every moment at which this window may end: its own end, and each midnight, of its zone."""
+    zone = datetime.timezone(datetime.timedelta(hours=one.utc_offset))
+    midnight = datetime.datetime.fromtimestamp(now_s, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    hours, minutes = map(int, (one.end or "00:00").split(":"))
+    for days in range(_AHEAD_DAYS):
+        day = midnight + datetime.timedelta(days=days)
+        yield day.timestamp()
+        yield day.replace(hour=hours, minute=minutes).timestamp()
+
+
+def _before(state: RolloutState, spec: Rollout, now_s: float) -> tuple[str, float | None]:
+    """Before the first step."""
+    if now_s < spec.start_s:
+        return f"its start at {clock(spec.start_s, now_s)}", spec.start_s
+    if spec.frozen(now_s):
+        return _freeze(spec, now_s)
+    return f"every worker to have revision {state.candidate} ready", None
+
+
+def _freeze(spec: Rollout, now_s: float) -> tuple[str, float | None]:
+    end_s = thaws_s(spec, now_s)
+    until = "" if end_s is None else f" until {clock(end_s, now_s)}"
+    return f"the end of a freeze{until}", end_s
+
+
+def _running(
+    state: RolloutState, spec: Rollout, judgement: Judgement | None, now_s: float
+) -> tuple[str, float | None]:
+    if state.since_s is None:
+        return f"every worker to route by the new share of {state.percent:g} %", None
+    if state.step == len(spec.steps) - 1:
+        return f"revision {state.candidate} to answer everywhere", None
+    reasons: list[str] = []
+    times: list[float | None] = [now_s]
+    held_s = state.since_s + spec.hold_s(state.step)
+    if now_s < held_s:
+        reasons.append(f"its hold, {forecasts.duration(held_s - now_s)} more")
+        times.append(held_s)
+    lacking = _lacking(state, spec, judgement)
+    if lacking:
+        reasons.append(_checks(lacking))
+        times += [_passes_s(found, now_s) for _, found in lacking]
+    if spec.all_steps[state.step].approve and state.approved < state.step:
+        reasons.append("a person's approval")
+        times.append(None)
+    if spec.frozen(now_s):
+        words, end_s = _freeze(spec, now_s)
+        reasons.append(words)
+        times.append(end_s)
+    known = [at_s for at_s in times if at_s is not None]
+    next_s = max(known) if len(known) == len(times) else None
+    words = ", and ".join(reasons) or "nothing: the next step is taken now"
+    if lacking and judgement is not None and judgement.guard is not None:
+        words += f" (not judged now: {judgement.guard})"
+    if lacking and spec.inconclusive.then != "promote":
+        ends_s = state.since_s + spec.inconclusive.after_s
+        then = "rolled back" if spec.inconclusive.then == "rollback" else "paused"
+        words += f"; {then} where that is undecided at {clock(ends_s, now_s)}"
+    return words, next_s
+
+
+def _lacking(
+    state: RolloutState, spec: Rollout, judgement: Judgement | None
+) -> list[tuple[str, CheckJudgement | None]]:
+    """The gating checks of this step that have not passed, and were not waved through."""
+    names = [check.check for check in spec.gating(state.step) if check.check not in state.accepted]
+    of_step = judgement is not None and judgement.step == state.step
+    found = [(name, judgement.check(name) if judgement is not None and of_step else None) for name in names]
+    return [(name, one) for name, one in found if one is None or one.verdict is not Verdict.PASSED]
+
+
+def _checks(lacking: list[tuple[str, CheckJudgement | None]]) -> str:
+    said = []
+    for name, found in lacking:
+        if found is None:
+            said.append(name)
+        elif found.verdict is Verdict.ERRORED:
+            said.append(f"{name} (errored: {found.fault or found.words})")
+        elif found.more_s is not None:
+            said.append(f"{name} (about {forecasts.duration(found.more_s)} at today's traffic)")
+        else:
+            said.append(name)
+    return f"{' and '.join(said)} to pass"
+
+
+def _passes_s(found: CheckJudgement | None, now_s: float) -> float | None:
+    return None if found is None or found.more_s is None else now_s + found.more_s

@@ -1,0 +1,54 @@
+"""What each check of a rollout tolerates: from the options that users write to the margins of `core.evidence`. Pure.
+
+`judging` tests against them; plans and docs show them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from seaway.core.evidence.streams import Margin
+from seaway.core.rollouts.spec import CheckName, RolloutCheck
+from seaway.core.sections import percent
+
+_RELATIVE: Final[dict[CheckName, float]] = {"errors": 0.2, "rejections": 0.2, "cost": 0.1}
+_POINTS: Final[dict[CheckName, float]] = {"quality": 0.01, "outcome": 0.01}
+_PLUS: Final = 0.002
+_SLOWER: Final = ((0.5, 0.1), (0.99, 0.2))
+_SHARES: Final[dict[CheckName, float]] = {"predictions": 0.1, "confidence": 0.1, "agreement": 0.05}
+COST_CAP: Final = 0.99
+"""The quantile of the stable's costs before the rollout that caps every cost."""
+
+
+def margin_of(check: RolloutCheck) -> Margin:
+    """The line `ratio * stable + extra` that the candidate's rate of bad units may reach.
+
+    Of `errors`, `rejections`, `cost` (relative harm), `quality` and `outcome` (harm in points). Latency tolerates harm on the
+    axis of time instead, see `slower_by`. Raises KeyError for checks that compare answers.
+    """
+    harm = _harm(check)
+    if check.check in _POINTS:
+        return Margin(1.0, _POINTS[check.check] if harm is None else harm)
+    relative = _RELATIVE[check.check] if harm is None else harm
+    if check.check == "cost":
+        return Margin(1.0 + relative, 0.0)
+    return Margin(1.0 + relative, _PLUS if check.plus is None else percent(check.plus) / 100)
+
+
+def slower_by(check: RolloutCheck) -> tuple[tuple[float, float], ...]:
+    """The quantiles that are compared, and by which factor each may be above the stable's; of `latency` and `cost`."""
+    harm = _harm(check)
+    if check.check == "cost":
+        return ((COST_CAP, margin_of(check).ratio),)
+    return tuple((q, 1.0 + (default if harm is None else harm)) for q, default in _SLOWER)
+
+
+def tolerance_of(check: RolloutCheck) -> float:
+    """The share of answers that may move (`predictions`, `confidence`) or differ (`agreement`)."""
+    harm = _harm(check)
+    return _SHARES[check.check] if harm is None else harm
+
+
+def _harm(check: RolloutCheck) -> float | None:
+    """None where the default stands: `strict` with a harm of 0 says nothing of what may pass."""
+    return check.harm_share or None

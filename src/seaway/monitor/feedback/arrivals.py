@@ -1,0 +1,130 @@
+"""Reads outcomes in the order in which they came to stand beside their predictions: each once, from any point on. Called by
+`control.rollouts.labels`, every few seconds: it costs what has come since, not what is kept.
+
+Every read is short, since a reader holds up the writer's commits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from seaway.monitor.feedback import reading
+from seaway.monitor.feedback.schema import JOINED
+
+MOST: Final = 100_000
+"""Facts that one read looks at: a whole body of feedback, so that the order of its rows says nothing."""
+
+_AFTER: Final = """
+SELECT f.arrived, f.request_id, s.revision, f.value, f.answer, f.truth
+  FROM facts f INDEXED BY facts_arrived JOIN subjects s ON s.id = f.subject
+  WHERE f.arrived > ?1 AND f.arrived <= ?2 AND f.name = '' AND f.unit = 1 AND f.predicted_s >= ?3
+  AND s.endpoint = ?4 AND s.revision IN (?5, ?6) ORDER BY f.arrived"""
+_FIRSTS: Final = f"""
+SELECT request_id, MIN(arrived), MIN(IIF(state = {JOINED}, arrived, NULL)) FROM facts
+  WHERE request_id IN (%s) AND name = '' AND +arrived IS NOT NULL GROUP BY request_id"""
+"""The plus keeps SQLite from reading all that arrived."""
+_TOGETHER: Final = 500
+_PAST: Final = f"""
+SELECT ABS(answer - truth) FROM (SELECT answer, truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
+  AND subject = ?1 AND predicted_s < ?2 AND name = '' ORDER BY predicted_s DESC, seq DESC LIMIT ?3)
+  WHERE typeof(answer) = 'real'"""
+_SUBJECTS: Final = "SELECT id FROM subjects WHERE endpoint = ? AND revision = ? ORDER BY id"
+
+
+class Arrived(NamedTuple):
+    """An outcome of a unit's request.
+
+    `value` is its text; `answer`, `truth` are None where it cannot be compared with the answer. `first` says whether it is
+    the first outcome of its request, `first_judged` whether it is the first that can be compared.
+    """
+
+    revision: int
+    value: str
+    answer: str | float | None
+    truth: str | float | None
+    first: bool
+    first_judged: bool
+
+
+class Arrivals(NamedTuple):
+    """What has come; `through` is the number of the last fact that was looked at, `last` that of the last there is."""
+
+    found: list[Arrived]
+    through: int
+    last: int
+
+
+def after(
+    records: Path, number: int, endpoint: str, revisions: tuple[int, int], since_s: float, most: int = MOST
+) -> Arrivals:
+    """The outcomes that came after the fact of this `number`, of requests that two revisions answered from `since_s` on.
+
+    Blocking. Raises as `monitor.feedback.outcomes`.
+    """
+    with reading.opened(records) as connection:
+        if connection is None:
+            return Arrivals([], number, 0)
+        last = _last(connection)
+        through = min(last, number + most)
+        rows = reading.fetch(connection, _AFTER, number, through, since_s, endpoint, *revisions)
+        return Arrivals(_once(connection, rows), max(through, number), last)
+
+
+def before(records: Path, endpoint: str, revisions: Sequence[int], since_s: float) -> int:
+    """The number of the last fact that came before every outcome of a request that these revisions answered from `since_s` on."""
+    with reading.opened(records) as connection:
+        if connection is None:
+            return 0
+        last = _last(connection)
+        found = [last]
+        for revision in revisions:
+            for (subject,) in reading.fetch(connection, _SUBJECTS, endpoint, revision):
+                for query in _EARLIEST:
+                    ((earliest,),) = reading.fetch(connection, query, subject, since_s)
+                    found.append(last if earliest is None else earliest - 1)
+        return min(found)
+
+
+def past_errors(records: Path, endpoint: str, revision: int, until_s: float, most: int) -> list[float]:
+    """The absolute errors of a revision's numbers, of its latest labelled rows that were answered before `until_s`."""
+    with reading.opened(records) as connection:
+        if connection is None:
+            return []
+        subjects = reading.fetch(connection, _SUBJECTS, endpoint, revision)
+        found = [
+            error
+            for (subject,) in subjects
+            for (error,) in reading.fetch(connection, _PAST, subject, until_s, most)
+        ]
+        return found[:most]
+
+
+_EARLIEST: Final = (
+    f"SELECT MIN(arrived) FROM facts INDEXED BY facts_joined WHERE state = {JOINED} AND subject = ? AND predicted_s >= ?",
+    "SELECT MIN(arrived) FROM facts INDEXED BY facts_unjoined WHERE state <> 1 AND subject = ? AND predicted_s >= ?",
+)
+
+
+def _last(connection: sqlite3.Connection) -> int:
+    """The highest number that any fact was given."""
+    ((last,),) = reading.fetch(connection, "SELECT last FROM arrivals")
+    return int(last)
+
+
+def _once(connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[Arrived]:
+    """Which are the first of their request: of rows that came earlier too. Those erased meanwhile are left out."""
+    firsts: dict[str, tuple[int, int | None]] = {}
+    ids = list(dict.fromkeys(row[1] for row in rows))
+    for start in range(0, len(ids), _TOGETHER):
+        part = ids[start : start + _TOGETHER]
+        query = _FIRSTS % ", ".join("?" * len(part))
+        firsts |= {name: (first, judged) for name, first, judged in reading.fetch(connection, query, *part)}
+    found = []
+    for arrived, request_id, revision, value, answer, truth in rows:
+        first, first_judged = firsts.get(request_id, (None, None))
+        if arrived in (first, first_judged):
+            found.append(Arrived(revision, value, answer, truth, arrived == first, arrived == first_judged))
+    return found

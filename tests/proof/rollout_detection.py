@@ -1,0 +1,221 @@
+"""Bad candidates are found by the traffic that they get, and all of it goes back: errors, NaN, slowness, worse answers.
+
+Each case is a real canary under an open-loop load. Where the candidate gets about 200 requests a second it must fail within
+two looks of the evidence; all answers come from the stable revision at most a second after the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import rollout_models
+from rollout_server import Endless, RolloutServer, epoch_s
+from seaway.core.rollouts.state import RolloutPhase
+from seaway.testing import load
+
+TRIALS: Final = 10
+BUSY_PER_S: Final = 400.0
+QUIET_PER_S: Final = 20.0
+_PAST_S: Final = 12.0
+"""Of stable traffic before each rollout, so that there is something to compare latencies with."""
+_LOAD_S: Final = 40.0
+_ROWS: Final = np.random.default_rng(5).permutation(1000) / 1000
+_HALF: Final = {"steps": ["50%", "100%"], "hold": "60s", "warmup": "0s", "inconclusive": {"after": "10m"}}
+CASES: Final[dict[str, tuple[str, dict[str, object]]]] = {
+    "a fifth fails, without fallback": (
+        "erring",
+        {**_HALF, "checks": ["errors", "latency"], "fallback": "none"},
+    ),
+    "a fifth fails, the stable one answers it": ("erring", {**_HALF, "checks": ["errors", "latency"]}),
+    "answers NaN": ("nan", {**_HALF, "checks": ["errors", "latency"]}),
+    "five times as slow": ("slow", {**_HALF, "checks": ["errors", "latency"]}),
+}
+
+
+def measure(scale: float) -> dict[str, Any]:
+    """Looks, requests and seconds to each verdict, and after it; raises `AssertionError` where one is missed or late."""
+    trials = max(1, round(TRIALS * scale))
+    with tempfile.TemporaryDirectory(prefix="seaway-detection-") as work:
+        server = RolloutServer(Path(work))
+        for version, path in _models(Path(work)):
+            server.package(path, version)
+        with server.up(workers=1):
+            figures: dict[str, Any] = {"trials_each": trials, "busy": {}, "quiet": {}}
+            server.deploy("prices", "stable:v1")
+            server.live("prices", 1)
+            for name, (candidate, rollout) in CASES.items():
+                found = [_trial(server, candidate, rollout, BUSY_PER_S) for _ in range(trials)]
+                figures["busy"][name] = _summary(found)
+                if name != "five times as slow":
+                    assert max(one["looks"] for one in found) <= 2, (name, found)
+                if "stable one answers" in name:
+                    assert not any(one["failed_requests"] for one in found), found
+            name = "a fifth fails, without fallback"
+            found = [_trial(server, *CASES[name], QUIET_PER_S) for _ in range(trials)]
+            figures["quiet"][name] = _summary(found)
+            server.deploy("classes", "right:v1")
+            server.live("classes", 1)
+            figures["silently_worse"] = {
+                "by_labels": [_labelled(server) for _ in range(max(1, trials // 3))],
+                "by_shadow": [_mirrored(server) for _ in range(max(1, trials // 3))],
+            }
+            return figures
+
+
+def _models(work: Path) -> list[tuple[str, Path]]:
+    return [
+        ("stable", rollout_models.work(work / "stable.onnx", 2.0, 10)),
+        ("slow", rollout_models.work(work / "slow.onnx", 2.0, 60)),
+        ("erring", rollout_models.erring(work / "erring.onnx", 2.0)),
+        ("nan", rollout_models.nan(work / "nan.onnx")),
+        ("right", rollout_models.threshold(work / "right.onnx", 0.5)),
+        ("worse", rollout_models.threshold(work / "worse.onnx", 0.4)),
+    ]
+
+
+def _trial(server: RolloutServer, candidate: str, rollout: dict[str, object], per_s: float) -> dict[str, Any]:
+    """One rollout of a bad candidate under load, to its end."""
+    seconds = _LOAD_S if per_s == BUSY_PER_S else 3 * _LOAD_S
+    sender = Endless(
+        load.Load(
+            "127.0.0.1",
+            server.port,
+            lambda index: _request(server.port, "prices", index),
+            1,
+            per_s,
+            connections=32,
+        )
+    )
+    sender.start()
+    time.sleep(_PAST_S)
+    number = server.deploy("prices", f"{candidate}:v1", rollout).revision
+    ended = server.ended("prices", number, seconds)
+    assert ended.phase is RolloutPhase.ROLLED_BACK, ended
+    back = epoch_s(server.event("prices", "rollout_rolled_back", number))
+    stepped = epoch_s(server.event("prices", "rollout_stepped", number))
+    judgement = server.judgement("prices")
+    time.sleep(1.5)
+    outcomes = sender.finish()
+    answered = [(at, outcome) for at, outcome in outcomes if outcome.revision == str(number)]
+    # An answer that was late on its way: what counts is when its request was sent.
+    after_s = max([at - back for at, _ in answered], default=0.0)
+    assert after_s <= 1.0, f"{candidate}: an answer {after_s:.2f} s after the verdict"
+    return {
+        "looks": judgement["looks"],
+        "candidate_requests": len(answered),
+        "seconds_from_first_share": round(back - stepped, 2),
+        "last_answer_after_verdict_s": round(after_s, 3),
+        "failed_requests": sum(outcome.failure is not None for _, outcome in outcomes),
+        "cause": ended.cause,
+    }
+
+
+def _summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    keys = ("looks", "candidate_requests", "seconds_from_first_share", "last_answer_after_verdict_s")
+    figures: dict[str, Any] = {
+        key: {"median": statistics.median(one[key] for one in found), "max": max(one[key] for one in found)}
+        for key in keys
+    }
+    return {
+        **figures,
+        "failed_requests": sum(one["failed_requests"] for one in found),
+        "causes": sorted({str(one["cause"]) for one in found}),
+    }
+
+
+class _Labeller(threading.Thread):
+    """Tells the truth about each answered request, half a second later."""
+
+    def __init__(self, server: RolloutServer, prefix: str) -> None:
+        super().__init__(daemon=True)
+        self.server, self.prefix = server, prefix
+        self.answered: list[int] = []
+        self.told = 0
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.5):
+            new = self.answered[self.told :]
+            self.told += len(new)
+            if new:
+                rows = [
+                    {"request_id": f"{self.prefix}{index}", "outcome": str(int(_ROWS[index % 1000] > 0.5))}
+                    for index in new
+                ]
+                lines = "\n".join(json.dumps(row) for row in rows)
+                self.server.control.feedback(lines.encode(), "application/x-ndjson")
+
+
+def _labelled(server: RolloutServer) -> dict[str, Any]:
+    """A candidate that is wrong for a tenth of the requests: found by its labels."""
+    rollout = {**_HALF, "checks": ["errors", "quality"]}
+    labeller = _Labeller(server, f"l{time.time_ns()}-")
+
+    def accept(index: int, _body: bytes) -> bool:
+        labeller.answered.append(index)
+        return True
+
+    found = _classes(server, rollout, labeller, accept)
+    assert found["cause"] == "quality", found
+    return {**found, "labels": labeller.told}
+
+
+def _mirrored(server: RolloutServer) -> dict[str, Any]:
+    """The same candidate, found before it answered anybody."""
+    rollout = {**_HALF, "steps": ["0%", "100%"], "shadow": "50%", "checks": ["agreement"]}
+    found = _classes(server, rollout, None, lambda _index, _body: True)
+    assert found["cause"] == "agreement", found
+    assert found["candidate_requests"] == 0, found
+    return found
+
+
+def _classes(
+    server: RolloutServer, rollout: dict[str, object], labeller: _Labeller | None, accept: Any
+) -> dict[str, Any]:
+    prefix = labeller.prefix if labeller is not None else "m"
+    sender = Endless(
+        load.Load(
+            "127.0.0.1",
+            server.port,
+            lambda index: _request(server.port, "classes", index, prefix),
+            1,
+            200.0,
+            connections=32,
+            accept=accept,
+        )
+    )
+    sender.start()
+    if labeller is not None:
+        labeller.start()
+    time.sleep(3)
+    number = server.deploy("classes", "worse:v1", rollout).revision
+    ended = server.ended("classes", number, 60)
+    judgement = server.judgement("classes")
+    if labeller is not None:
+        labeller.stopping.set()
+    outcomes = sender.finish()
+    assert ended.phase is RolloutPhase.ROLLED_BACK, ended
+    check = next(one for one in judgement["checks"] if one["check"] == ended.cause)
+    return {
+        "cause": ended.cause,
+        "candidate_requests": sum(outcome.revision == str(number) for _, outcome in outcomes),
+        "units": {name: check[name] for name in ("candidate", "candidate_bad", "stable", "stable_bad")},
+        "words": check["words"],
+        "failed_requests": sum(outcome.failure is not None for _, outcome in outcomes),
+    }
+
+
+def _request(port: int, endpoint: str, index: int, prefix: str | None = None) -> bytes:
+    value = float(_ROWS[index % 1000]) if prefix is not None else float(index % 1000)
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [value, 1.0]}
+    headers = None if prefix is None else {"x-request-id": f"{prefix}{index}"}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    return load.post(f"/v2/models/{endpoint}/infer", f"127.0.0.1:{port}", body, headers)

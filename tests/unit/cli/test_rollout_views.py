@@ -1,0 +1,152 @@
+"""What the verbs of rollouts print, within 100 columns, and which looks `explain` chooses."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import msgspec
+import pytest
+import rollout_values as r
+import watch_values as v
+from rich.console import Console
+
+from seaway.cli import output, rollout_explained, rollouts_view
+from seaway.control import views
+from seaway.control.rollouts import views as rollouts
+from seaway.core.checks import Verdict
+from seaway.core.events import EventKind
+from seaway.core.rollouts.judgement import Judgement
+from seaway.core.rollouts.state import RolloutPhase
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], str]:
+    def run(call: Callable[[], None]) -> str:
+        out = io.StringIO()
+        monkeypatch.setattr(
+            output, "console", lambda: Console(file=out, width=100, highlight=False, color_system=None)
+        )
+        call()
+        text = out.getvalue()
+        assert all(len(line) <= 100 for line in text.splitlines())
+        return text
+
+    return run
+
+
+Printed = Callable[[Callable[[], None]], str]
+
+
+def test_a_rollout_shows_where_it_is_what_it_waits_for_and_each_check(printed: Printed) -> None:
+    text = printed(lambda: rollouts_view.print_rollout(r.status(r.judgement()), running=True))
+    assert text.splitlines()[0] == ("prices/4  running  step 3 of 4: revision 4 25 %, revision 3 75 %")
+    assert "1 % → 5 % → 25 % → 100 %" in text
+    assert "its hold, 19 s more, and latency (about 8 min at today's traffic)" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("errors")]
+    assert row.split()[:2] == ["errors", "passed"]
+    assert "0.129 % of 3,100" in row and "0.102 % of 58.9k" in row and "-0.1 % to +0.11 %" in row
+    assert "+0.2 %" in row and "rollback" in row
+    assert "  latency: latency: so and so" not in text and "latency: so and so" in text
+    assert "looks      41, alpha 5%" in text
+    assert "stands still" not in text
+
+
+def test_without_a_server_it_stands_still_and_says_so(printed: Printed) -> None:
+    text = printed(lambda: rollouts_view.print_rollout(r.status(), running=False))
+    assert "no server runs on this home, so the rollout stands still: seaway up" in text
+    over = r.status(phase=RolloutPhase.PROMOTED, ended_s=v.NOW_S)
+    assert "stands still" not in printed(lambda: rollouts_view.print_rollout(over, running=False))
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_move_says_what_it_did_and_what_comes_next(printed: Printed, deferred: bool) -> None:
+    accepted = views.Accepted("prices", 4, v.digest(4), "prices:v4", 9, True, 12, "paused", deferred=deferred)
+    text = printed(lambda: rollouts_view.print_moved(accepted, r.status(phase=RolloutPhase.PAUSED)))
+    assert ("without one a rollout stands still: seaway up" in " ".join(text.split())) is deferred
+    assert "waits for a person" in text
+
+
+EVENTS = (
+    r.event(11, EventKind.DEPLOY_REQUESTED, "revision 4 of prices is prices:v4", 300, by="ada"),
+    r.event(12, EventKind.ROLLOUT_STARTED, "revision 4 against revision 3", 300, by="ada"),
+    r.event(13, EventKind.ROLLOUT_STEPPED, "revision 4 takes 1 % (step 1 of 4)", 290),
+    r.event(14, EventKind.ROLLOUT_ROLLED_BACK, "errors: 1.9 % against 1.0 %", 240),
+    r.event(15, EventKind.REVISION_LIVE, "revision 3 (prices:v3) answers", 239.6, revision=3),
+)
+
+
+def record(*looks: Judgement, events: tuple = EVENTS) -> rollouts.RolloutRecord:  # type: ignore[type-arg]
+    candidate, stable = rollouts.Arm(4, v.digest(4), "prices:v4"), rollouts.Arm(3, v.digest(3), "prices:v3")
+    return rollouts.RolloutRecord("prices", candidate, stable, r.SPEC, None, events, looks)
+
+
+def test_a_rollout_is_explained_from_its_events_and_looks(printed: Printed) -> None:
+    failed = r.check(
+        "errors",
+        Verdict.FAILED,
+        words="candidate 1.9 % errors against 1.0 %",
+        candidate=3100,
+        candidate_bad=59,
+    )
+    looks = [r.judgement(n, 0, (r.check("errors", words=""),)) for n in range(1, 50)]
+    looks.append(r.judgement(50, 0, (failed,)))
+    text = printed(lambda: rollout_explained.print_record(record(*looks)))
+    assert text.splitlines()[0] == "prices/4  rolled back"
+    assert "why: errors: 1.9 % against 1.0 %" in text
+    assert "ada" in text and "revision 4 takes 1 % (step 1 of 4)" in text
+    assert "candidate 1.9 % errors against 1.0 %" in text
+    (last,) = [line for line in text.splitlines() if "failed" in line]
+    assert "1 %" in last and "1.9 % of 3,100" in last
+    assert text.count("inconclusive") <= rollout_explained.MOST_LOOKS
+
+
+def test_a_rollout_that_goes_on_and_one_without_looks(printed: Printed) -> None:
+    text = printed(lambda: rollout_explained.print_record(record(events=EVENTS[:3])))
+    assert text.startswith("prices/4  not over") and "no look at its evidence is kept" in text
+
+
+def test_the_looks_that_are_told_are_few_and_hold_every_change() -> None:
+    verdicts = [Verdict.INCONCLUSIVE] * 400 + [Verdict.PASSED] * 300 + [Verdict.FAILED] * 2
+    looks = [
+        r.judgement(n, min(n // 500, 2), (r.check("errors", verdict),)) for n, verdict in enumerate(verdicts)
+    ]
+    told = rollout_explained.thinned(looks, "errors")
+    places = [look.looks for look in told]
+    assert len(told) <= rollout_explained.MOST_LOOKS and places == sorted(places)
+    assert {0, 400, 500, 700, 701} <= set(places)
+    assert rollout_explained.thinned(looks, "latency") == []
+    assert rollout_explained.thinned(looks[:1], "errors") == looks[:1]
+
+
+def test_changes_are_all_told_however_many() -> None:
+    looks = [
+        r.judgement(n, 0, (r.check("errors", (Verdict.PASSED, Verdict.ERRORED)[n % 2]),)) for n in range(30)
+    ]
+    assert len(rollout_explained.thinned(looks, "errors")) == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("prices/5", ("prices", "5")),
+        ("a-1/120", ("a-1", "120")),
+        ("5f2a9c1e77b04d36-2a", None),
+        ("prices/0", None),
+        ("prices/", None),
+        ("/5", None),
+        ("prices/5x", None),
+        ("Prices/5", None),
+        ("a.b/5", None),
+    ],
+)
+def test_what_names_a_rollout(text: str, found: tuple[str, str] | None) -> None:
+    match = rollout_explained.ROLLOUT.match(text)
+    assert (None if match is None else match.groups()) == found
+
+
+def test_harm_and_rates_in_figures() -> None:
+    one = r.check("errors", candidate=1000, candidate_bad=19, low=0.004)
+    assert rollouts_view.rates(one) == ("1.9 % of 1,000", "-")
+    assert rollouts_view.harm(one) == "+0.4 % to …"
+    assert rollouts_view.harm(msgspec.structs.replace(one, low=None)) == "-"

@@ -1,0 +1,126 @@
+"""What `deploy --plan` says of a rollout: its steps, and whether today's traffic can judge it in time."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+
+from seaway.control.rollouts import planning
+from seaway.control.rollouts.planning import RolloutPlan
+from seaway.core.ledger import Counts, count_latency, sparse
+from seaway.core.rollouts.spec import Freeze, Inconclusive, Rollout, RolloutCheck, Step, Sticky
+
+NOW_S = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.UTC).timestamp()
+CANARY = Rollout(steps=("1%", "25%", "100%"), hold="60s")
+
+
+def past(per_s: float, errors: float = 0.001) -> Counts:
+    """An hour with log-normal times around 10 ms."""
+    requests = round(per_s * 3600)
+    times = np.random.default_rng(7).lognormal(np.log(0.01), 0.5, min(requests, 20_000))
+    scale = max(1, requests // 20_000)
+    latency = tuple((at, scale * count) for at, count in sparse(count_latency(times))) if requests else ()
+    return Counts(finished=requests, failed=round(requests * errors), latency=latency)
+
+
+def plan(spec: Rollout, per_s: float = 200.0, errors: float = 0.001) -> RolloutPlan:
+    return planning.plan(spec, past(per_s, errors), 3600.0, NOW_S)
+
+
+def test_the_steps_with_their_holds_checks_and_margins() -> None:
+    found = plan(CANARY)
+    assert [(step.percent, step.hold_s) for step in found.steps] == [(1.0, 60.0), (25.0, 60.0), (100.0, 0.0)]
+    assert [check.check for check in found.steps[0].checks] == ["errors", "latency"]
+    assert found.steps[0].comes == 120 and found.steps[1].comes == 3000
+    assert found.steps[2].checks == ()
+    text = "\n".join(found.lines)
+    assert "1 %, for at least 1 min, and until errors and latency passed" in text
+    assert "check errors: up to 1.2 × the stable's, and 0.2 points more" in text
+    assert "check latency: p50 up to 1.1 ×, p99 up to 1.2 ×" in text
+    assert "false alarms: 5% per rollout" in text
+    assert "100 %; the old revision stays warm for 10m" in text
+
+
+def test_c10_too_little_traffic_for_the_hold_is_said_with_how_long_it_takes() -> None:
+    (small,) = [line for line in plan(CANARY).warnings if line.startswith("1 %")]
+    assert "takes about" in small and "1 min bring about 120" in small and "on this step" in small
+    assert not any(line.startswith("25 %") for line in plan(CANARY, per_s=5000.0).warnings)
+    assert plan(CANARY, per_s=50_000.0).warnings == ()
+
+
+def test_c10_traffic_that_cannot_decide_before_the_policy_acts_is_said() -> None:
+    rare = plan(CANARY, per_s=0.05)
+    assert any("it would be rolled back after 24h" in line for line in rare.warnings)
+    held = Rollout(steps=("1%", "100%"), inconclusive=Inconclusive("1h", "promote"))
+    assert any("it would be paused after 1h" in line for line in plan(held, per_s=0.5).warnings)
+
+
+def test_c10_no_traffic_at_all() -> None:
+    (line,) = plan(CANARY, per_s=0.0).warnings
+    assert line == (
+        "no request came in the last hour: without traffic no check passes, and it is rolled back after 24h"
+    )
+    assert plan(CANARY, per_s=0.0).steps[0].checks[0].needs is None
+
+
+def test_no_checks_go_by_time_alone() -> None:
+    spec = Rollout(steps=("10%", "100%"), checks=())
+    assert plan(spec).warnings[0].startswith("checks is empty: it goes up by time alone")
+    assert plan(Rollout(steps=("0%", "100%"), bake="1h")).warnings == ()
+
+
+def test_blue_green_has_no_step_to_wait_on() -> None:
+    found = plan(Rollout(steps=("0%", "100%"), bake="1h"))
+    assert found.lines[0] == "0 %: loaded and warm in every worker, then on at once"
+    assert found.lines[1].startswith("100 %; the old revision stays warm for 1h")
+
+
+def test_shadow_approval_freeze_and_start_are_shown() -> None:
+    spec = Rollout(
+        steps=(Step("0%", checks=("agreement",), approve=True), "100%"),
+        shadow="10%",
+        checks=(RolloutCheck("agreement", harm="2%"), RolloutCheck("predictions")),
+        freeze=(Freeze(days=("fri",), start="11:00", end="14:30"),),
+        start=datetime.datetime(2026, 11, 28, 9, 0, tzinfo=datetime.UTC),
+    )
+    found = plan(spec)
+    assert found.lines[:4] == (
+        "it begins at 2026-11-28 09:00 UTC",
+        "a freeze holds until 14:30:00 UTC: no share rises before, and a rollback always acts",
+        "10 % of the requests are answered by the candidate too, and compared",
+        "0 %, for at least 1 min, and until agreement passed, and a person approved",
+    )
+    assert "check agreement: up to 2 % of the mirrored answers differ" in found.lines
+    assert "check predictions: up to 10 % of the answers move, else it is paused" in found.lines
+    needs = found.steps[0].checks[0].needs
+    assert needs is not None and 100 < needs < 2000
+
+
+def test_a_sticky_rollout_counts_users() -> None:
+    spec = Rollout(steps=("10%", "100%"), sticky=Sticky(header="x-user-id"))
+    assert "of each user only the first request in a step counts" in plan(spec, per_s=50_000.0).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [
+        (RolloutCheck("errors", strict=True), "fails on any harm that is certain"),
+        (RolloutCheck("errors", harm="50%", plus="1%"), "up to 1.5 × the stable's, and 1 point more"),
+        (RolloutCheck("cost"), "up to 1.1 × the stable's"),
+        (RolloutCheck("quality"), "up to 1 point worse"),
+        (RolloutCheck("outcome", harm="3%", good="yes"), "up to 3 points worse"),
+        (RolloutCheck("confidence"), "up to 10 % of the answers move"),
+    ],
+    ids=str,
+)
+def test_each_margin_in_words(check: RolloutCheck, says: str) -> None:
+    assert planning.tolerates(check) == says
+
+
+def test_a_healthy_candidate_needs_as_many_requests_as_the_published_table_says() -> None:
+    """docs/statistics.md, `margin`, x1: at 1 % errors a healthy candidate passed after 5,305 requests (median)."""
+    found = plan(CANARY, errors=0.01).steps[0].checks[0]
+    assert found.check == "errors" and found.needs is not None
+    assert 5305 / 3 < found.needs < 5305 * 3

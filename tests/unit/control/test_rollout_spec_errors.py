@@ -1,0 +1,149 @@
+"""Attack row C08: what is wrong in the rollout of an endpoint file is refused with its place, by the file and by the API."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+import pytest
+from control_fakes import Plane, call
+
+from seaway.control import doors, endpoint_file
+from seaway.core.errors import UserError
+from seaway.wire import status
+
+BASE = "version: 1\nendpoint: prices\nserve: {bundle: 'prices:v1'}\n"
+SOCKET = doors.SocketDoor(owner=os.geteuid())
+ME = (str(os.geteuid()), 1)
+
+WRONG = [
+    # what the attack row names
+    ("steps: [101%, 100%]", "line 4, column 19: rollout.steps[0]"),
+    ("steps: [-5%, 100%]", "line 4, column 19: rollout.steps[0]"),
+    ("steps: [5, 100%]", "line 4, column 19: rollout.steps[0]"),
+    ("steps: [.nan, 100%]", "line 4, column 19: '.nan' is no number"),
+    ("steps: [{to: 200%}, 100%]", "line 4, column 24: rollout.steps[0].to"),
+    ("steps: [5%, 50%]", "line 4, column 10: rollout: steps must rise and end with 100%"),
+    ("steps: [50%, 50%, 100%]", "line 4, column 10: rollout: steps must rise"),
+    ("checks: [{check: errors, harm: .nan}]", "line 4, column 42: '.nan' is no number"),
+    ("checks: [{check: errors, harm: -10%}]", "line 4, column 42: rollout.checks[0].harm"),
+    (
+        "checks: [{check: errors, harm: 0%}]",
+        "line 4, column 20: rollout.checks[0]: harm must be more than 0%",
+    ),
+    ("checks: [{check: errors, plus: nan}]", "line 4, column 42: rollout.checks[0].plus"),
+    ("checks: [p99_of_something]", "line 4, column 20: rollout.checks[0]"),
+    ("checks: [{check: p99_of_something}]", "line 4, column 28: rollout.checks[0].check"),
+    ("checks: [errors, errors]", "line 4, column 10: rollout: a check is named twice"),
+    ("hold: 0s", "line 4, column 10: rollout: hold must be more than 0"),
+    ("steps: [{to: 5%, hold: 0s}, 100%]", "line 4, column 10: rollout: hold must be more than 0"),
+    ("hold: -1s", "line 4, column 17: rollout.hold"),
+    ("hold: .inf", "line 4, column 17: '.inf' is no number"),
+    ("min_samples: 0", "line 4, column 11: unknown key 'rollout.min_samples'"),
+    ("alpha: 0%", "line 4, column 10: rollout: alpha must be more than 0%"),
+    ("alpha: 100%", "line 4, column 10: rollout: alpha must be more than 0%"),
+    # its own relations
+    ("checks: [agreement]", "line 4, column 10: rollout: the check agreement needs a shadow share"),
+    ("checks: [outcome]", "line 4, column 10: rollout: the check outcome needs good"),
+    ("checks: [{check: outcome}]", "line 4, column 20: rollout.checks[0]: the check outcome needs good"),
+    ("checks: [{check: latency, plus: 1%}]", "rollout.checks[0]: plus is an option of errors and rejections"),
+    ("checks: [{check: predictions, strict: true}]", "rollout.checks[0]: predictions has no strict form"),
+    (
+        "steps: [{to: 5%, checks: [quality]}, 100%]",
+        "rollout: the step to 5% names quality, which is not among",
+    ),
+    ("sticky: {header: a, cookie: b}", "line 4, column 19: rollout.sticky: exactly one of header and cookie"),
+    ("sticky: {cookie: 'a b'}", "line 4, column 28: rollout.sticky.cookie"),
+    ("inconclusive: {after: 1s}", "line 4, column 10: rollout: inconclusive.after is shorter than hold"),
+    ("inconclusive: {then: hope}", "line 4, column 32: rollout.inconclusive.then"),
+    ("flags: [{to: candidate, equals: []}]", "rollout.flags[0]"),
+    (
+        "flags: [{to: candidate, equals: [beta]}]",
+        "rollout.flags[0]: exactly one of header, cookie and language",
+    ),
+    ("flags: [{to: other, header: x-tier, equals: [beta]}]", "line 4, column 24: rollout.flags[0].to"),
+    ("freeze: [{}]", "line 4, column 20: rollout.freeze[0]: say when"),
+    ("freeze: [{start: '25:00', end: '26:00'}]", "line 4, column 28: rollout.freeze[0].start"),
+    ("freeze: [{start: '16:00'}]", "rollout.freeze[0]: start and end belong together"),
+    ("freeze: [{days: [sunday]}]", "rollout.freeze[0].days[0]"),
+    ("start: 2026-11-23T09:00:00", "rollout"),
+    ("start: tomorrow", "line 4, column 18: rollout.start"),
+]
+
+
+def fragment(text: str) -> str:
+    return f"{BASE}rollout: {{{text}}}\n"
+
+
+@pytest.mark.parametrize(("text", "says"), WRONG, ids=[text for text, _ in WRONG])
+def test_c08_a_wrong_rollout_is_refused_with_its_place(text: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        endpoint_file.parse(fragment(text).encode(), "endpoint.yaml")
+    assert (caught.value.code, status.STATUS["invalid_spec"].exit_code) == ("invalid_spec", 2)
+    assert caught.value.message.startswith("endpoint.yaml, line 4, column ")
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        {"steps": ["101%", "100%"]},
+        {"steps": ["-5%", "100%"]},
+        {"steps": ["5%", "50%"]},
+        {"checks": [{"check": "errors", "harm": "nan%"}]},
+        {"checks": ["p99_of_something"]},
+        {"hold": "0s"},
+        {"min_samples": 0},
+        {"alpha": "0%"},
+        {"checks": ["agreement"]},
+        {"checks": ["outcome"]},
+    ],
+    ids=str,
+)
+def test_c08_the_api_answers_422(rollout: dict[str, object]) -> None:
+    plane = Plane()
+    spec = {"version": 1, "endpoint": "prices", "serve": {"bundle": "prices:v1"}, "rollout": rollout}
+    body = msgspec.json.encode({"spec": spec})
+    answer = call(plane, SOCKET, "PUT", "/endpoints/prices", body, client=ME)
+    assert (answer.status, answer.json()["code"]) == (422, "invalid_spec")
+    assert "$.spec.rollout" in str(answer.json()["error"])
+    assert plane.store.states() == ()
+
+
+WHOLE = """
+rollout:
+  steps:
+    - {to: 0%, checks: [agreement]}
+    - 1%
+    - {to: 25%, hold: 10m, approve: true}
+    - 100%
+  shadow: 10%
+  sticky: {cookie: uid}
+  checks:
+    - errors
+    - rejections
+    - {check: latency, harm: 15%}
+    - {check: predictions, then: rollback}
+    - {check: confidence, advisory: true}
+    - {check: agreement, by: tolerance, tolerance: 1%}
+    - quality
+    - {check: outcome, good: bought}
+    - cost
+  warmup: 10s
+  fallback: none
+  flags:
+    - {to: candidate, header: x-tier, equals: [beta]}
+    - {to: stable, language: true, equals: [de, de-AT]}
+  freeze:
+    - {days: [fri, sat], start: "16:00", end: "08:00", utc_offset: 1}
+    - {since: 2026-12-23, until: 2027-01-02}
+  start: 2026-11-23T09:00:00Z
+"""
+
+
+def test_a_rollout_with_everything_parses_and_survives_its_json() -> None:
+    spec = endpoint_file.parse((BASE + WHOLE).encode(), "endpoint.yaml")
+    assert spec.rollout.steps_percent == (0, 1, 25, 100)
+    assert [check.check for check in spec.rollout.gating(0)] == ["agreement"]
+    assert spec.rollout.all_steps[2].approve and spec.rollout.hold_s(2) == 600
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=type(spec)) == spec

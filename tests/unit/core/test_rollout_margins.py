@@ -1,0 +1,43 @@
+"""From the options of a check to what it tolerates."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from seaway.core.evidence.streams import Margin
+from seaway.core.rollouts import margins
+from seaway.core.rollouts.spec import RolloutCheck
+
+
+def said(check: str, **options: object) -> RolloutCheck:
+    return msgspec.convert({"check": check, **options}, RolloutCheck)
+
+
+@pytest.mark.parametrize(
+    ("check", "margin"),
+    [
+        (said("errors"), Margin(1.2, 0.002)),
+        (said("errors", harm="50%", plus="1%"), Margin(1.5, 0.01)),
+        (said("rejections", plus="0%"), Margin(1.2, 0.0)),
+        (said("quality"), Margin(1.0, 0.01)),
+        (said("quality", harm="3%"), Margin(1.0, 0.03)),
+        (said("outcome", good="bought"), Margin(1.0, 0.01)),
+        (said("cost"), Margin(1.1, 0.0)),
+        (said("errors", strict=True, harm="0%"), Margin(1.2, 0.002)),
+    ],
+)
+def test_rates(check: RolloutCheck, margin: Margin) -> None:
+    found = margins.margin_of(check)
+    assert (found.ratio, found.extra) == pytest.approx((margin.ratio, margin.extra))
+
+
+def test_times_and_answers() -> None:
+    assert margins.slower_by(said("latency")) == ((0.5, 1.1), (0.99, 1.2))
+    assert margins.slower_by(said("latency", harm="50%")) == ((0.5, 1.5), (0.99, 1.5))
+    assert margins.slower_by(said("cost", harm="20%")) == ((0.99, 1.2),)
+    shares = [margins.tolerance_of(said(name)) for name in ("predictions", "confidence", "agreement")]
+    assert shares == [0.1, 0.1, 0.05]
+    assert margins.tolerance_of(said("agreement", harm="2%")) == pytest.approx(0.02)
+    with pytest.raises(KeyError):
+        margins.margin_of(said("latency"))
