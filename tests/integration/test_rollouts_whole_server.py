@@ -121,12 +121,19 @@ def traffic(server: Server) -> Iterator[list[int]]:
 
 def test_a_rollout_by_its_verbs_with_its_webhooks_and_a_kill_of_control(served: Server) -> None:
     with traffic(served) as statuses:
-        text = served.run("deploy", "-f", str(served.home / "v2.yaml"))
+        path = str(served.home / "v2.yaml")
+
+        def first() -> dict[str, Any]:
+            plan = served.json("deploy", "-f", path, "--plan")
+            step: dict[str, Any] = plan["rollout"]["steps"][0]
+            return step
+
+        served.wait_until(lambda: first()["comes"], 30, "the plan knows no traffic")
+        assert first()["checks"][0]["needs"] > 100 and first()["approve"]
+        text = served.run("deploy", "-f", path)
         assert "begun" in text and "seaway watch linear" in text and "seaway abort linear" in text
         assert "10 %" in served.run("status")
         served.wait_until(lambda: "approval" in served.rollout()["waiting"]["words"], 30, "it does not wait")
-        control = served.json("status")["workers"]  # the control process answers
-        assert control
         kill_control(served)
         served.run("approve", "linear", "--reason", "seen")
         served.run("pause", "linear")

@@ -33,6 +33,10 @@ PROOFS = (
     "feedback",
     "provenance",
     "verdicts",
+    "rollout_transitions",
+    "rollout_detection",
+    "rollout_kills",
+    "rollout_aa",
 )
 
 

@@ -20,7 +20,7 @@ from seaway.testing import load
 
 ROLLOUTS: Final = 200
 ENDPOINTS: Final = 5
-PER_S: Final = 300.0
+PER_S: Final = 250.0
 LASTS_S: Final = 30.0
 ALPHA: Final = 0.05
 _ROLLOUT: Final = {

@@ -27,6 +27,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(600)]
         "feedback",
         "provenance",
         "verdicts",
+        "rollout_transitions",
+        "rollout_detection",
+        "rollout_kills",
+        "rollout_aa",
     ],
 )
 def test_a_proof_holds_at_a_small_size(name: str) -> None:

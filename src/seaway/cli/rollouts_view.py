@@ -37,13 +37,13 @@ def print_rollout(found: views.RolloutStatus, *, running: bool) -> None:
     output.table(None, ("", ""), list(_facts(found)))
     if found.judgement is not None and found.judgement.checks:
         output.say("")
-        print_checks(found.judgement)
+        print_checks(found.judgement, baking=in_bake(found, found.judgement))
 
 
-def print_checks(judgement: Judgement) -> None:
+def print_checks(judgement: Judgement, *, baking: bool) -> None:
     """One line for each check, and below what each says of itself."""
     columns = ("check", "verdict", "candidate", "stable", "harm", "margin", "decides")
-    output.table(None, columns, [_row(check) for check in judgement.checks])
+    output.table(None, columns, [_row(check, baking) for check in judgement.checks])
     for check in judgement.checks:
         if check.words:
             output.say(f"  {output.plain(named(check))}")
@@ -74,6 +74,11 @@ def print_begun(found: views.RolloutStatus) -> None:
     output.say(f"  {place(found)}")
     output.say(f"  waits for {output.plain(found.waiting.words)}")
     output.say(f"  follow it: seaway watch {name}; take it back: seaway abort {name}")
+
+
+def in_bake(found: views.RolloutStatus, judgement: Judgement) -> bool:
+    """Whether a judgement is of the bake, in which an alarm of any check takes the candidate back."""
+    return judgement.step == len(found.spec.steps) - 1
 
 
 def in_words(phase: RolloutPhase) -> str:
@@ -140,8 +145,8 @@ def _rate(units: float, bad: float) -> str:
     return f"{100 * bad / units:.3g} % of {number}"
 
 
-def _row(check: CheckJudgement) -> tuple[object, ...]:
-    decides = "no" if check.weight == 0 else "" if check.gating else "not in this step"
+def _row(check: CheckJudgement, baking: bool) -> tuple[object, ...]:
+    decides = "" if check.gating or baking else "no" if check.weight == 0 else "not in this step"
     margin = None if check.margin is None else points(check.margin)
     verdict = check.verdict.value
     return check.check, verdict, *rates(check), harm(check), margin, decides or check.on_failure

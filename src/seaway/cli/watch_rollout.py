@@ -135,11 +135,13 @@ def _said(found: RolloutStatus) -> list[str]:
 def _checks(checks: list[CheckJudgement], found: RolloutStatus, width: int) -> list[Text]:
     if not checks:
         return []
+    baking = found.judgement is not None and rollouts_view.in_bake(found, found.judgement)
     rows: list[list[str | Text]] = []
     for check in checks:
         style = _STYLES[check.verdict]
         mark = "!" if check.verdict in (Verdict.FAILED, Verdict.ERRORED) else " "
-        verdict = Text(check.verdict.value + ("" if check.weight else " (advisory)"), style)
+        advisory = not check.weight and not baking
+        verdict = Text(check.verdict.value + (" (advisory)" if advisory else ""), style)
         name = Text(f"{mark} {check.check}", style)
         rows.append([name, verdict, *rollouts_view.rates(check), _left(check)])
     lines = figure.columns(("",) * 5, rows, left=2)[1:]
@@ -158,6 +160,8 @@ def _bar(check: CheckJudgement, alpha: float, room: int) -> Text:
         return Text(figure.short(check.fault or check.words, room), style)
     if check.margin is not None and (check.low is not None or check.high is not None):
         return Text(interval(check, room), style)
+    if check.weight == 0 and check.log_pass <= 0:
+        return Text()
     bar, word = evidence(check, alpha, room - len("of passed "))
     return Text.assemble((f"of {word} ", "dim"), (bar, style))
 

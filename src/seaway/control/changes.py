@@ -87,7 +87,7 @@ def deploy(
         details["warnings"] = "; ".join(warnings)
     message = f"revision {revision.number} of {endpoint} is {revision.ref}"
     events.append(about(EventKind.DEPLOY_REQUESTED, revision, by.name, at_s, message, details))
-    if state.rollout is not None and state.rollout.judged:
+    if state.judged_rollout is not None:
         why = f"revision {revision.number} was deployed"
         events.append(_ended(state, EventKind.ROLLOUT_SUPERSEDED, by.name, at_s, why))
     rollout = None
@@ -117,8 +117,8 @@ def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: i
             never = f"revision {to} of {state.endpoint} has not been live, or failed its rollout"
             raise UserError("nothing_to_roll_back", never, "deploy its version instead")
         return to
-    if state.rollout is not None and state.rollout.judged:
-        return state.rollout.stable
+    if (rollout := state.judged_rollout) is not None:
+        return rollout.stable
     if state.phase is Phase.PROGRESSING and state.desired is not None:
         if state.rollback:
             return state.desired
@@ -191,7 +191,7 @@ def delete(state: DeploymentState, by: auth.Principal, at_s: float) -> Plan:
         endpoint=endpoint,
         message=message,
     )
-    if state.rollout is not None and state.rollout.judged:
+    if state.judged_rollout is not None:
         return Plan(
             new, message, None, (event, _ended(state, EventKind.ROLLOUT_ABORTED, by.name, at_s, message))
         )

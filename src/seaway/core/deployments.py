@@ -277,3 +277,13 @@ class DeploymentState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failed: int | None = None
     reason: str | None = None
     rollout: RolloutState | None = None
+
+    @property
+    def open_rollout(self) -> RolloutState | None:
+        """The rollout whose shares can still change."""
+        return self.rollout if self.rollout is not None and self.rollout.open else None
+
+    @property
+    def judged_rollout(self) -> RolloutState | None:
+        """The rollout that is not over, the bake included."""
+        return self.rollout if self.rollout is not None and self.rollout.judged else None

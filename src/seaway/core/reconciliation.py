@@ -121,8 +121,8 @@ def _failure(snapshot: Snapshot, state: DeploymentState) -> Action | None:
     """A desired revision that takes no traffic yet and cannot be opened or prepared has failed."""
     if state.phase is not Phase.PROGRESSING or state.desired is None:
         return None
-    route, rollout = snapshot.table.route(state.endpoint), state.rollout
-    begun = rollout is not None and rollout.open and rollout.step >= 0
+    route, rollout = snapshot.table.route(state.endpoint), state.open_rollout
+    begun = rollout is not None and not rollout.preparing
     known = None if route is None else route.revision(state.desired)
     if known is not None and (known.percent > 0 or begun):
         return None  # it has been ready everywhere: what fails now is tried again, see _retry

@@ -17,7 +17,7 @@ class RecordRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `capture_percent` of the requests are kept with their payloads, without the columns and headers in `redact`, for
     `retain_s`. `subject` is a lower-case header name: whose data a request is (for erasure). `slices` are input columns by
     whose values live quality is told apart. While a rollout is `judged`, the units of its verdicts are counted apart: with
-    `unit`, the first request of each user key in each step of a rollout, whose number is `scope`.
+    `unit`, the first request of each user key in each turn of a rollout, whose number is `scope`.
     """
 
     capture_percent: float = 0.0

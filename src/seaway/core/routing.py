@@ -61,8 +61,8 @@ def needed(state: DeploymentState) -> set[int]:
     numbers = {state.desired, state.live}
     if state.previous is not None and state.warm_until_s is not None:
         numbers.add(state.previous)
-    if state.rollout is not None and state.rollout.judged:
-        numbers |= {state.rollout.stable, state.rollout.candidate}
+    if (rollout := state.judged_rollout) is not None:
+        numbers |= {rollout.stable, rollout.candidate}
     return {number for number in numbers if number is not None}
 
 
@@ -89,14 +89,14 @@ def _wanted_route(snapshot: Snapshot, state: DeploymentState) -> Route | None:
             revisions[number] = revision
     ordered = tuple(revisions[number] for number in sorted(revisions))
     settings = max(ordered, key=lambda r: r.percent).number
-    if state.rollout is not None and state.rollout.open and state.rollout.stable in revisions:
-        settings = state.rollout.stable  # the candidate's own hold once it is live
+    if (rollout := state.open_rollout) is not None and rollout.stable in revisions:
+        settings = rollout.stable  # the candidate's own hold once it is live
     rules = snapshot.revisions[state.endpoint, settings].spec.record.rules
     route = Route(state.endpoint, ordered, snapshot.limits(state.endpoint, settings), rules)
-    if state.rollout is None or not state.rollout.judged or state.rollout.candidate not in revisions:
+    if (rollout := state.judged_rollout) is None or rollout.candidate not in revisions:
         return route
-    spec = snapshot.revisions[state.endpoint, state.rollout.candidate].spec.rollout
-    return _of_rollout(route, state.rollout, spec)
+    spec = snapshot.revisions[state.endpoint, rollout.candidate].spec.rollout
+    return _of_rollout(route, rollout, spec)
 
 
 def _stays_warm(
@@ -106,16 +106,20 @@ def _stays_warm(
     if observed.ready_everywhere(snapshot, state.endpoint, revision):
         return True
     known = current is not None and current.revision(revision.number) is not None
-    candidate = (
-        state.rollout is not None and state.rollout.open and state.rollout.candidate == revision.number
+    return known and (
+        _is_candidate(state, revision.number)
+        or observed.failure_of(snapshot, state.endpoint, revision) is None
     )
-    return known and (candidate or observed.failure_of(snapshot, state.endpoint, revision) is None)
+
+
+def _is_candidate(state: DeploymentState, number: int) -> bool:
+    rollout = state.open_rollout
+    return rollout is not None and rollout.candidate == number
 
 
 def _wanted_shares(state: DeploymentState) -> dict[int, float]:
     """What was asked for, whatever is ready: the revisions with a share, which sum to 100."""
-    rollout = state.rollout
-    if rollout is not None and rollout.open:
+    if (rollout := state.open_rollout) is not None:
         wanted = {rollout.stable: 100 - rollout.percent, rollout.candidate: rollout.percent}
     else:
         wanted = {} if state.desired is None else {state.desired: 100.0}
@@ -131,8 +135,7 @@ def _shares(snapshot: Snapshot, state: DeploymentState, current: Route | None) -
     wanted, held = _wanted_shares(state), _held(current)
     if all(_may_carry(snapshot, state, n, current) for n, share in wanted.items() if share > held.get(n, 0)):
         return wanted
-    rollout = state.rollout
-    if rollout is not None and rollout.open:
+    if (rollout := state.open_rollout) is not None:
         if held.keys() <= {rollout.stable, rollout.candidate} and held:
             return held
         if _may_carry(snapshot, state, rollout.stable, current):
@@ -160,8 +163,7 @@ def _may_carry(snapshot: Snapshot, state: DeploymentState, number: int, current:
         return False
     if observed.ready_everywhere(snapshot, state.endpoint, revision):
         return True
-    rollout = state.rollout
-    if current is None or (rollout is not None and rollout.open and rollout.candidate == number):
+    if current is None or _is_candidate(state, number):
         return False
     held = _held(current)
     if number in held:
@@ -186,7 +188,7 @@ def _of_rollout(route: Route, rollout: RolloutState, spec: Rollout) -> Route:
     route = msgspec.structs.replace(
         route,
         record=msgspec.structs.replace(
-            route.record, judged=rollout.step >= 0 or rollout.percent > 0, unit=key, scope=_scope(rollout)
+            route.record, judged=not rollout.preparing, unit=key, scope=_scope(rollout)
         ),
         fallback=rollout.stable if kept else None,
     )
@@ -202,12 +204,12 @@ def _of_rollout(route: Route, rollout: RolloutState, spec: Rollout) -> Route:
 
 
 def _scope(rollout: RolloutState) -> int:
-    """Names a rollout's step, later ones by larger numbers (a rollout has at most 100).
+    """Names a turn of a rollout, later ones by larger numbers.
 
     A user is one unit in each: with one for the whole rollout, regular users would be used up before the first step, and
     no later step could ever pass.
     """
-    return rollout.candidate * 1000 + rollout.step + 1
+    return rollout.candidate * 1_000_000 + rollout.turn
 
 
 def _user_key(sticky: Sticky | None) -> UserKey | None:
@@ -219,7 +221,7 @@ def _user_key(sticky: Sticky | None) -> UserKey | None:
 def _flags(rollout: RolloutState, spec: Rollout) -> Iterator[FlagRule]:
     """Nobody is sent to the candidate before the first step."""
     for flag in spec.flags:
-        if flag.to == "candidate" and rollout.step < 0:
+        if flag.to == "candidate" and rollout.preparing:
             continue
         number = rollout.candidate if flag.to == "candidate" else rollout.stable
         if flag.language:

@@ -32,9 +32,7 @@ _FAMILIES: Final[dict[str, type[SeawayError]]] = {
 }
 
 
-def isolate(
-    bundle: OpenedBundle, memory_bytes: int, clock: Clock, *, spare: bool = False
-) -> IsolatedModel:
+def isolate(bundle: OpenedBundle, memory_bytes: int, clock: Clock, *, spare: bool = False) -> IsolatedModel:
     """The bundle's model in a process of its own, loaded; blocking. `memory_bytes` is the process's cap; a `spare` one gets
     what processor time others leave.
 

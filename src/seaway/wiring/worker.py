@@ -96,7 +96,9 @@ def main() -> None:
             open_grpc = None if place.grpc is None else grpc_door()
             forward = None if arguments.control is None else ControlForward(arguments.control)
             version = seaway.__version__
-            runner.run(worker.run(place, sources, isolate, shadow, clock, version, record, open_grpc, forward))
+            runner.run(
+                worker.run(place, sources, isolate, shadow, clock, version, record, open_grpc, forward)
+            )
         except SeawayError as error:
             hint = "" if error.hint is None else f" ({error.hint})"
             log.write_line(f"seaway: worker {place.slot} cannot start: {error.code}: {error.message}{hint}")

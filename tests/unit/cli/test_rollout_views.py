@@ -150,3 +150,15 @@ def test_harm_and_rates_in_figures() -> None:
     assert rollouts_view.rates(one) == ("1.9 % of 1,000", "-")
     assert rollouts_view.harm(one) == "+0.4 % to …"
     assert rollouts_view.harm(msgspec.structs.replace(one, low=None)) == "-"
+
+
+def test_in_the_bake_an_alarm_takes_it_back_and_an_advisory_check_never(printed: Printed) -> None:
+    one = r.check("errors", candidate=741, weight=0.0, gating=False, log_pass=0.0)
+    baking = r.status(r.judgement(9, 3, (one,)), phase=RolloutPhase.BAKING, step=3, percent=100.0)
+    text = printed(lambda: rollouts_view.print_rollout(baking, running=True))
+    (row,) = [line for line in text.splitlines() if line.startswith("errors  ")]
+    assert row.split()[-1] == "rollback"
+    advisory = r.status(r.judgement(9, 2, (one,)))
+    text = printed(lambda: rollouts_view.print_rollout(advisory, running=True))
+    (row,) = [line for line in text.splitlines() if line.startswith("errors  ")]
+    assert row.split()[-1] == "no"

@@ -100,6 +100,18 @@ def test_a_burst_goes_back_without_evidence(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_what_both_revisions_suffer_breaks_no_floor(tmp_path: Path) -> None:
+    async def scene(found: Home) -> None:
+        found.deploy(2, {**CANARY, "hold": "10m"})
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.seconds(3)
+        found.bad |= {1: 0.6, 2: 0.6}
+        await found.seconds(15)
+        assert found.rollout.phase is RolloutPhase.RUNNING
+
+    play(tmp_path, scene)
+
+
 def test_a_candidate_that_ends_a_worker_or_cannot_be_loaded_again_goes_back(tmp_path: Path) -> None:
     async def scene(found: Home, **changed: object) -> None:
         found.deploy(2, CANARY)

@@ -168,6 +168,24 @@ def test_a_share_by_hand_pauses_on_the_step_below_it(percent: float, step: int) 
     assert of(resumed).percent == percent  # it goes on from there, and never falls by itself
 
 
+def test_each_time_the_clock_of_a_step_begins_anew_is_a_turn_of_its_own() -> None:
+    """Users count once in each, so one that comes back to a step has new ones."""
+    state = at()
+    for turn, move in enumerate(
+        (
+            lambda s: moves.apply(decision.TakeStep(1), s, revision(), NOW_S),
+            lambda s: moves.traffic(s, revision(), "ada", NOW_S, None, percent=5.0),
+            lambda s: moves.resume(s, revision(), "ada", NOW_S, None),
+            lambda s: moves.promote(s, revision(), "ada", NOW_S, None, full=False),
+        ),
+        1,
+    ):
+        plan = move(state)
+        assert (of(plan).turn, of(plan).since_s) == (turn, None)
+        state = plan.state
+    assert of(moves.pause(state, revision(), "ada", NOW_S, None)).turn == 4
+
+
 def test_all_traffic_by_hand_is_a_promotion() -> None:
     plan = moves.traffic(at(), revision(), "ada", NOW_S, None, percent=100.0)
     assert plan == moves.promote(at(), revision(), "ada", NOW_S, None, full=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -46,7 +48,10 @@ WRONG = [
     ("checks: [agreement]", "line 4, column 10: rollout: the check agreement needs a shadow share"),
     ("checks: [outcome]", "line 4, column 10: rollout: the check outcome needs good"),
     ("checks: [{check: outcome}]", "line 4, column 20: rollout.checks[0]: the check outcome needs good"),
-    ("checks: [{check: latency, plus: 1%}]", "rollout.checks[0]: plus is an option of errors and rejections"),
+    (
+        "checks: [{check: cost, plus: 1%}]",
+        "rollout.checks[0]: plus is an option of errors, rejections, latency",
+    ),
     ("checks: [{check: predictions, strict: true}]", "rollout.checks[0]: predictions has no strict form"),
     (
         "steps: [{to: 5%, checks: [quality]}, 100%]",
@@ -147,3 +152,10 @@ def test_a_rollout_with_everything_parses_and_survives_its_json() -> None:
     assert [check.check for check in spec.rollout.gating(0)] == ["agreement"]
     assert spec.rollout.all_steps[2].approve and spec.rollout.hold_s(2) == 600
     assert msgspec.json.decode(msgspec.json.encode(spec), type=type(spec)) == spec
+
+
+def test_the_example_of_the_docs_is_a_rollout() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "rollouts.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    spec = endpoint_file.parse((BASE + block).encode(), "docs/rollouts.md")
+    assert spec.rollout.gradual and [check.check for check in spec.rollout.gating(0)] == ["errors", "latency"]

@@ -173,11 +173,14 @@ def test_while_a_rollout_runs_the_route_says_how_to_choose_and_to_count() -> Non
         FlagRule(1, ("acme", "Globex"), UserKey(cookie="tenant")),
         FlagRule(2, ("de", "fr")),
     )
-    assert (route.record.judged, route.record.unit, route.record.scope) == (True, user, 2001)
-    later = _wanted(_state(50.0, 1), _route(r1=100, r2=0), *BOTH, rollout=spec)
-    assert later.record.scope == 2002  # a user is one unit in each step
+    assert (route.record.judged, route.record.unit, route.record.scope) == (True, user, 2_000_000)
+    again = _state()
+    assert again.rollout is not None
+    again = msgspec.structs.replace(again, rollout=msgspec.structs.replace(again.rollout, turn=3))
+    later = _wanted(again, _route(r1=100, r2=0), *BOTH, rollout=spec)
+    assert later.record.scope == 2_000_003  # a user is one unit in each turn
     by_hand = _wanted(_state(3.0, -1), _route(r1=100, r2=0), *BOTH, rollout=spec)
-    assert (by_hand.record.judged, by_hand.record.scope) == (True, 2000)
+    assert by_hand.record.judged
     assert (route.limits.deadline_s, route.record.capture_percent) == (
         1.0,
         1.0,
@@ -201,7 +204,7 @@ def test_in_the_bake_it_is_still_counted_and_the_warm_revision_stands_in() -> No
     )
     route = _wanted(baking, _route(r1=0, r2=100), *BOTH, rollout=spec)
     assert _shares(route) == {1: 0, 2: 100}
-    assert (route.record.judged, route.record.scope, route.fallback) == (True, 2003, 1)
+    assert (route.record.judged, route.record.scope, route.fallback) == (True, 2_000_000, 1)
     assert (route.salt, route.sticky, route.flags, route.mirror) == ("", None, (), None)
     assert route.limits.deadline_s == 2.0
 

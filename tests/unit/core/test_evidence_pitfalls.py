@@ -326,6 +326,37 @@ def test_the_interval_agrees_with_the_verdict() -> None:
     assert low is None or low < 0.01 - 0.012 < high
 
 
+def test_the_limits_of_disagreement_shrink_around_the_truth_and_agree_with_the_verdict() -> None:
+    found = pairs.begin(pairs.Disagreement(0.05), 0.0)
+    assert pairs.limits(found, ALPHA, ALPHA) == (None, None)
+    widths = []
+    for second in range(300):
+        found = pairs.seen(found, pairs.PairLook(second + 1, 2, 0, 98))
+        low, high = pairs.limits(found, ALPHA, ALPHA)
+        if low is not None and high is not None:
+            assert low < 0.02 < high
+            widths.append(high - low)
+        assert (high is not None and high <= 0.05) or found.peak_pass < math.log(20)
+    assert widths[-1] < 0.5 * widths[0]
+    harmful = pairs.seen(pairs.begin(pairs.Disagreement(0.05), 0.0), pairs.PairLook(1, 60, 0, 40))
+    low, _ = pairs.limits(harmful, ALPHA, ALPHA)
+    assert low is not None and 0.05 <= low < 0.6
+    assert pairs.limits(pairs.begin(pairs.Labelled(), 0.0), ALPHA, ALPHA) == (None, None)
+
+
+def test_the_upper_limit_of_moved_answers_falls_below_the_margin_with_the_pass() -> None:
+    found = predictions.begin(predictions.Groups((0.5, 0.5), classes=("a",)), 0.0)
+    assert found.upper(ALPHA) is None
+    uppers = []
+    for second in range(200):
+        found = predictions.seen(found, second + 1, (5, 5), (50, 50))
+        upper = found.upper(ALPHA)
+        if upper is not None:
+            uppers.append(upper)
+        assert (upper is not None and upper <= 0.1) or found.peak_pass < math.log(20)
+    assert uppers[-1] <= 0.1 < uppers[0]
+
+
 def test_forecasts_name_the_side_and_their_own_doubt() -> None:
     harmful = fed(Rule(rate=0.01), [(10.0, 0.3, 190.0, 1.9)] * 20)
     harmless = fed(Rule(rate=0.01), [(10.0, 0.1, 190.0, 1.9)] * 190)

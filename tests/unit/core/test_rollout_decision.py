@@ -247,3 +247,10 @@ def test_a_freeze_holds_back_a_promotion_of_the_policy_too() -> None:
         CANARY, inconclusive=Inconclusive("10m", "promote"), freeze=(Freeze(days=("thu",)),)
     )
     assert decide(LATE, spec=spec, judgement=UNDECIDED) is None  # 1 January 1970 was a Thursday
+
+
+def test_no_step_is_undecided_before_its_hold_is_over() -> None:
+    for steps, hold in ((("10%", "100%"), "2d"), ((Step("10%", hold="2d"), "100%"), "60s")):
+        with pytest.raises(ValueError, match=r"inconclusive\.after is shorter than hold"):
+            Rollout(steps=steps, hold=hold)
+        Rollout(steps=steps, hold=hold, inconclusive=Inconclusive("2d"))

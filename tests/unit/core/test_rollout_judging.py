@@ -231,6 +231,29 @@ def test_a_split_that_is_not_the_wanted_one_makes_all_errored() -> None:
     assert {c.verdict for c in found.checks} == {Verdict.ERRORED}
 
 
+def test_what_is_seen_after_a_wrong_split_is_not_believed() -> None:
+    world = World(("errors",), share=0.05)
+    world.run(200, split=0.10)
+    world.candidate = Model(errors=0.5)
+    found = world.run(60, split=0.10)
+    assert (found.verdict, found.cause) == (Verdict.ERRORED, None)
+
+
+def test_harm_before_a_wrong_split_stays() -> None:
+    world = World(("errors",), share=0.05, candidate=Model(errors=0.5))
+    assert world.run(20).cause == "errors"
+    found = world.run(200, split=0.10)
+    assert (found.verdict, found.cause, found.guard) == (Verdict.FAILED, "errors", None)
+
+
+def test_a_pause_holds_where_its_check_does_not_gate_the_step() -> None:
+    steps = [{"to": "50%", "checks": ["errors"]}, "100%"]
+    world = World(("errors", "predictions"), rate=600, steps=steps, candidate=WORSE["predictions"])
+    found = world.run(300)
+    assert check(found, "errors").verdict is Verdict.PASSED
+    assert (found.verdict, found.paused_by) == (Verdict.INCONCLUSIVE, "predictions")
+
+
 def test_shadow_answers_that_differ_fail_and_those_that_were_dropped_are_no_pairs() -> None:
     world = World(("agreement",), share=0.0, steps=["0%", "100%"], shadow="100%")
     found = world.run(200, pairs=PairCounts(20, 0, 0, 30))
@@ -373,7 +396,7 @@ def test_words_of_each_check_name_rates_counts_and_what_lacks() -> None:
 
 def test_07_a_check_of_two_tests_passes_only_where_both_do() -> None:
     world = World(("latency",), rate=600)
-    found = world.run(12)
+    found = world.run(6)
     (kept,) = world.evidence.checks
     p50, p99 = (part.arms for part in kept.process.parts)  # type: ignore[union-attr]
     assert p99.peak_pass < math.log(20) < p50.peak_pass, "the median is known sooner"

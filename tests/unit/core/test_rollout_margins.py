@@ -33,9 +33,9 @@ def test_rates(check: RolloutCheck, margin: Margin) -> None:
 
 
 def test_times_and_answers() -> None:
-    assert margins.slower_by(said("latency")) == ((0.5, 1.1), (0.99, 1.2))
-    assert margins.slower_by(said("latency", harm="50%")) == ((0.5, 1.5), (0.99, 1.5))
-    assert margins.slower_by(said("cost", harm="20%")) == ((0.99, 1.2),)
+    assert margins.slower_by(said("latency")) == ((0.5, 1.1, 0.0), (0.99, 1.2, 0.0025))
+    assert margins.slower_by(said("latency", harm="50%", plus="1%")) == ((0.5, 1.5, 0.01), (0.99, 1.5, 0.01))
+    assert margins.slower_by(said("cost", harm="20%")) == ((0.99, 1.2, 0.0025),)
     shares = [margins.tolerance_of(said(name)) for name in ("predictions", "confidence", "agreement")]
     assert shares == [0.1, 0.1, 0.05]
     assert margins.tolerance_of(said("agreement", harm="2%")) == pytest.approx(0.02)

@@ -29,6 +29,7 @@ from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
 LOOK_S: Final = 1.0
 _SHORTEST_S: Final = 0.05
+_MOST_S: Final = 10.0
 _SOON_S: Final = 0.2
 """After a decision: by then the control loop has moved the traffic, mostly."""
 _log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Analysis:
             spec=candidate.spec.rollout,
             told=told,
             numbers=self._effects.answer_kind(state.endpoint, rollout.stable) is AnswerKind.NUMBER,
-            longest_s=candidate.spec.parsed_limits.deadline_s,
+            longest_s=_longest_s(seen, state.endpoint, rollout),
         )
         judgement = await asyncio.to_thread(following.look, moment)
         progress = routing.progress(seen, state)
@@ -163,3 +164,9 @@ class Analysis:
         except UserError as error:
             if error.code != "generation_conflict":
                 raise
+
+
+def _longest_s(seen: Snapshot, endpoint: str, rollout: RolloutState) -> float:
+    """How long a request may take that was routed before a share changed; the few that take longer are let be."""
+    deadlines = (seen.limits(endpoint, n).deadline_s for n in (rollout.stable, rollout.candidate))
+    return min(max(deadlines), _MOST_S)

@@ -64,13 +64,12 @@ class LabelCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LabelLook(msgspec.Struct, frozen=True):
     """What came since the look before, for `core.evidence.arms.seen`; None where nothing came, or was not asked for.
 
-    `fault` says why labels cannot be believed. `more` says that others wait for the next look.
+    `fault` says why labels cannot be believed.
     """
 
     quality: Look | None = None
     outcome: Look | None = None
     fault: str | None = None
-    more: bool = False
 
 
 class Labels:
@@ -82,7 +81,8 @@ class Labels:
     def look(
         self, asked: LabelsAsked, cursor: LabelCursor | None, now_s: float
     ) -> tuple[LabelLook, LabelCursor | None]:
-        """The labels that came after `cursor`, and where the next look goes on; None begins with the rollout's first.
+        """The labels that came after `cursor`, at most `arrivals.MOST`, and where the next look goes on; None begins with
+        the rollout's first.
 
         A request counts once, with its first labelled row, in the look in which that came; only requests that were units
         (sent by the split and, where it is sticky, the first of their user), answered in whole seconds since `since_s`. Where
@@ -118,7 +118,6 @@ class Labels:
                 quality=_look(asked, losses, now_s),
                 outcome=_look(asked, bad, now_s),
                 fault=_unequal(cursor.guard) if cursor.guard.tripped else None,
-                more=page.through < page.last,
             ),
             cursor,
         )

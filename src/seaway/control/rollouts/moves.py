@@ -145,6 +145,7 @@ def traffic(
         step=max(below, default=-1),
         percent=percent,
         since_s=None,
+        turn=rollout.turn + 1,
         why=why,
         by=by,
     )
@@ -211,7 +212,14 @@ def _running(rollout: RolloutState, phase: RolloutPhase) -> RolloutState:
     cause = rollout.cause if rollout.phase is RolloutPhase.PAUSED else None
     accepted = {*rollout.accepted, *(() if cause is None else (cause,))}
     return msgspec.structs.replace(
-        rollout, phase=phase, since_s=None, accepted=tuple(sorted(accepted)), why=None, cause=None, by=None
+        rollout,
+        phase=phase,
+        since_s=None,
+        turn=rollout.turn + 1,
+        accepted=tuple(sorted(accepted)),
+        why=None,
+        cause=None,
+        by=None,
     )
 
 
@@ -274,7 +282,7 @@ def _open(state: DeploymentState) -> RolloutState:
 
 
 def _check_ready(rollout: RolloutState) -> None:
-    if rollout.step < 0 and rollout.percent == 0 and rollout.since_s is None:
+    if rollout.preparing and rollout.since_s is None:
         raise TemporaryError(
             "rollout_not_ready",
             f"not every worker has revision {rollout.candidate} ready yet",

@@ -67,7 +67,7 @@ def tolerates(check: RolloutCheck) -> str:
             margin = margins.margin_of(check)
             return f"up to {margin.ratio:g} × the stable's, and {_points(margin.extra)} more"
         case "latency":
-            return ", ".join(f"p{100 * q:g} up to {factor:g} ×" for q, factor in margins.slower_by(check))
+            return ", ".join(f"p{100 * q:g} up to {factor:g} ×" for q, factor, _ in margins.slower_by(check))
         case "cost":
             return f"up to {margins.margin_of(check).ratio:g} × the stable's"
         case "quality" | "outcome":
@@ -122,8 +122,8 @@ def _needs(check: RolloutCheck, past: Counts) -> int | None:
 def _slow(check: RolloutCheck, past: Counts) -> Iterator[tuple[float, Margin]]:
     """For each quantile the share of slow requests of a candidate with the stable's own times, and what is tolerated."""
     count = sum(number for _, number in past.latency)
-    for q, factor in margins.slower_by(check):
-        slowness = units.freeze_slowness(past.latency, q, factor)
+    for q, factor, plus in margins.slower_by(check):
+        slowness = units.freeze_slowness(past.latency, q, factor, plus)
         if slowness is not None:
             same = sum(number for at, number in past.latency if at >= slowness.candidate_bin) / count
             yield same, Margin(1.0, slowness.rate + slowness.margin.extra - same)

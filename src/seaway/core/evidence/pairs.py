@@ -5,6 +5,7 @@ Per look only totals are needed, and any order of events gives the same evidence
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ import numpy as np
 from seaway.core.evidence import wealth
 from seaway.core.evidence.wealth import FAIL_ODDS, PASS_ODDS, Floats, Wealth
 
+_LIMITS: Final = tuple(float(share) for share in np.geomspace(0.0005, 0.95, 60))
 _SHARES: Final = tuple(float(share) for share in np.geomspace(0.01, 0.95, 12))
 
 
@@ -114,6 +116,28 @@ def seen(pairs: Pairs, look: PairLook) -> Pairs:
         peak_pass=peak,
         fault=None,
     )
+
+
+def limits(found: Pairs, alpha_fail: float, alpha_pass: float) -> tuple[float | None, float | None]:
+    """Between which shares of disagreement the truth lies, by all pairs (low) and by the step's (high); None is without a
+    limit, and both are of labelled pairs. They never contradict the verdicts at these levels."""
+    rule = found.rule
+    if not isinstance(rule, Disagreement):
+        return None, None
+
+    def rejected(chance: float, fail: bool) -> bool:
+        worse, better, same = found.total if fail else found.step
+        odds, alpha = (FAIL_ODDS, alpha_fail) if fail else (PASS_ODDS, alpha_pass)
+        logs = odds_gains(chance, np.array(odds), worse, better + same) / found.cluster
+        return float(wealth.log_mean_exp(logs)) >= -math.log(alpha)
+
+    low = [chance for chance in _LIMITS if rejected(chance, True)]
+    high = [chance for chance in _LIMITS if rejected(chance, False)]
+    if found.log_fail >= -math.log(alpha_fail):
+        low.append(rule.tolerance)
+    if found.peak_pass >= -math.log(alpha_pass):
+        high.append(rule.tolerance)
+    return max(low, default=None), min(high, default=None)
 
 
 def gains(rule: Disagreement | Labelled, fail: bool, worse: float, better: float, same: float) -> Floats:

@@ -23,6 +23,7 @@ from seaway.core.ledger import Sparse
 MAX_CLASSES: Final = 49
 MAX_BINS: Final = 20
 _SPEEDS: Final = (4.0, 3.0, 2.0, 1.0)
+_MARGINS: Final = tuple(float(margin) for margin in np.geomspace(0.005, 1.0, 60))
 _SIGN: Final = 1_000_000
 _HALF_LIFE_LOOKS: Final = 300.0
 _PRIOR_UNITS: Final = 200.0
@@ -120,9 +121,23 @@ class Predictions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def pass_logs(self) -> Floats:
         """What each bet of the pass side has won, as logarithms."""
-        speeds = np.array(_SPEEDS) * self.margin
+        return self._pass_logs(self.margin)
+
+    def upper(self, alpha_pass: float) -> float | None:
+        """The answers have moved by less than this, in this step; None where nothing is ruled out yet."""
+        at_least = -math.log(alpha_pass)
+        ruled_out = [
+            margin for margin in _MARGINS if float(wealth.log_mean_exp(self._pass_logs(margin))) >= at_least
+        ]
+        if self.peak_pass >= at_least:
+            ruled_out.append(self.margin)
+        return min(ruled_out, default=None)
+
+    def _pass_logs(self, margin: float) -> Floats:
+        speeds = np.array(_SPEEDS) * margin
         distance = distance_of(np.array(self.step), self.groups.ordered)
-        return speeds * (self.margin * self.step_weight - distance) - speeds**2 * self.step_weight / 8
+        logs: Floats = speeds * (margin * self.step_weight - distance) - speeds**2 * self.step_weight / 8
+        return logs
 
     @property
     def shift(self) -> float | None:

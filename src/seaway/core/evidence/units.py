@@ -30,18 +30,20 @@ class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From which bin of the ledger on a request is slow, for each arm, and the stable's share of slow ones before.
 
     The margin lies on the axis of time: if the candidate's times are at most `factor` times the stable's, its share above
-    the second threshold is at most the stable's above the first. So `margin` tolerates nothing more; but where times are
-    so alike that nearly none of the stable's is above, half of the `tail` 1 - q is, else nothing could ever pass.
+    the second threshold is at most the stable's above the first. So `margin` tolerates only `plus` more, a share that the
+    caller chose; but where times are so alike that nearly none of the stable's is above, half of the `tail` 1 - q is
+    tolerated, else nothing could ever pass.
     """
 
     stable_bin: int
     candidate_bin: int
     rate: float
     tail: float
+    plus: float = 0.0
 
     @property
     def margin(self) -> Margin:
-        return Margin(1.0, max(0.0, self.tail / 2 - self.rate))
+        return Margin(1.0, max(self.plus, self.tail / 2 - self.rate))
 
     @property
     def factor(self) -> float:
@@ -49,14 +51,15 @@ class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ledger.edge_s(self.candidate_bin) / ledger.edge_s(self.stable_bin)
 
 
-def freeze_slowness(past: Sparse, q: float, factor: float) -> Slowness | None:
+def freeze_slowness(past: Sparse, q: float, factor: float, plus: float = 0.0) -> Slowness | None:
     """Thresholds from the stable's times before the rollout; None where there were none."""
     found = ledger.latency_quantile_s(past, q)
     if found is None:
         return None
     first = ledger.threshold_bin(found)
     second = first + max(0, math.ceil(math.log2(factor) * ledger.LATENCY_BINS_PER_OCTAVE - 1e-9))
-    return Slowness(first, second, ledger.slower(past, first) / sum(count for _, count in past), 1 - q)
+    rate = ledger.slower(past, first) / sum(count for _, count in past)
+    return Slowness(first, second, rate, 1 - q, plus)
 
 
 def latency(at_s: float, slowness: Slowness, candidate: Counts, stable: Counts) -> Look:

@@ -41,9 +41,9 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The share of bad requests; 1 % where too little is known."""
         return bad / self.counts.finished if self.counts.finished >= ENOUGH else _UNKNOWN
 
-    def slowness(self, times: Sparse, q: float, factor: float) -> Slowness | None:
+    def slowness(self, times: Sparse, q: float, factor: float, plus: float) -> Slowness | None:
         """The thresholds of a quantile; None where too little is known."""
-        return units.freeze_slowness(times, q, factor) if size(times) >= ENOUGH else None
+        return units.freeze_slowness(times, q, factor, plus) if size(times) >= ENOUGH else None
 
     def cap_s(self, q: float) -> float | None:
         """The cost that caps every cost; None where too little is known."""

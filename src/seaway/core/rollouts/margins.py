@@ -14,7 +14,10 @@ from seaway.core.sections import percent
 _RELATIVE: Final[dict[CheckName, float]] = {"errors": 0.2, "rejections": 0.2, "cost": 0.1}
 _POINTS: Final[dict[CheckName, float]] = {"quality": 0.01, "outcome": 0.01}
 _PLUS: Final = 0.002
-_SLOWER: Final = ((0.5, 0.1), (0.99, 0.2))
+_TAIL: Final = 0.0025
+_SLOWER: Final = ((0.5, 0.1, 0.0), (0.99, 0.2, _TAIL))
+"""Quantile, harm on the axis of time, and the share of requests beyond it that is tolerated too: far out, where a tail is
+flat, the times alone tell two equal revisions apart only after days."""
 _SHARES: Final[dict[CheckName, float]] = {"predictions": 0.1, "confidence": 0.1, "agreement": 0.05}
 COST_CAP: Final = 0.99
 """The quantile of the stable's costs before the rollout that caps every cost."""
@@ -35,12 +38,17 @@ def margin_of(check: RolloutCheck) -> Margin:
     return Margin(1.0 + relative, _PLUS if check.plus is None else percent(check.plus) / 100)
 
 
-def slower_by(check: RolloutCheck) -> tuple[tuple[float, float], ...]:
-    """The quantiles that are compared, and by which factor each may be above the stable's; of `latency` and `cost`."""
+def slower_by(check: RolloutCheck) -> tuple[tuple[float, float, float], ...]:
+    """The quantiles that are compared, by which factor each may be above the stable's, and which share of requests more may
+    lie beyond it; of `latency` and `cost`."""
     harm = _harm(check)
     if check.check == "cost":
-        return ((COST_CAP, margin_of(check).ratio),)
-    return tuple((q, 1.0 + (default if harm is None else harm)) for q, default in _SLOWER)
+        return ((COST_CAP, margin_of(check).ratio, _TAIL),)
+    said = None if check.plus is None else percent(check.plus) / 100
+    return tuple(
+        (q, 1.0 + (default if harm is None else harm), plus if said is None else said)
+        for q, default, plus in _SLOWER
+    )
 
 
 def tolerance_of(check: RolloutCheck) -> float:

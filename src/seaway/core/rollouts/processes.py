@@ -157,9 +157,9 @@ def next_step(process: Process) -> Process:
 def _begin_times(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float) -> tuple[Part, ...]:
     """For each quantile one part; a strict check has two, since no harm and the tolerated one have other thresholds."""
     parts = []
-    for q, factor in margins.slower_by(check):
+    for q, factor, plus in margins.slower_by(check):
         for times, sides in ((factor, "pass"), (1.0, "fail")) if check.strict else ((factor, "both"),):
-            slowness = baseline.slowness(baseline.counts.latency, q, times)
+            slowness = baseline.slowness(baseline.counts.latency, q, times, plus)
             if slowness is None:
                 return ()
             begun_ = arms.begin(
@@ -174,8 +174,8 @@ def _begin_times(check: RolloutCheck, baseline: Baseline, past: Past, at_s: floa
 def _begin_cost(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float) -> tuple[Part, ...]:
     """The capped mean, and the share above the cap, so that the cap hides nothing."""
     cap_s = baseline.cap_s(margins.COST_CAP)
-    ((q, factor),) = margins.slower_by(check)
-    slowness = baseline.slowness(baseline.counts.cost, q, factor)
+    ((q, factor, plus),) = margins.slower_by(check)
+    slowness = baseline.slowness(baseline.counts.cost, q, factor, plus)
     if cap_s is None or slowness is None:
         return ()
     rate = _capped(baseline.counts.cost, cap_s) / size(baseline.counts.cost) / cap_s

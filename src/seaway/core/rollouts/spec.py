@@ -64,14 +64,14 @@ class RolloutCheck(Section, frozen=True):
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[CheckName, ...]] = {
-            "plus": ("errors", "rejections"),
+            "plus": ("errors", "rejections", "latency"),
             "by": ("agreement",),
             "tolerance": ("agreement",),
             "good": ("outcome",),
         }
         for option, checks in allowed.items():
             if getattr(self, option) is not None and self.check not in checks:
-                raise ValueError(f"{option} is an option of {' and '.join(checks)}, not of {self.check}")
+                raise ValueError(f"{option} is an option of {', '.join(checks)}, not of {self.check}")
         if self.check == "outcome" and self.good is None:
             raise ValueError("the check outcome needs good: the outcome that is wanted")
         if self.strict and self.check in ("predictions", "confidence", "agreement"):
@@ -211,7 +211,8 @@ class Rollout(Section, frozen=True):
                 raise ValueError("hold must be more than 0")
         if "agreement" in names and percent(self.shadow) == 0:
             raise ValueError("the check agreement needs a shadow share, such as shadow: 10%")
-        if seconds(self.inconclusive.after) < seconds(self.hold):
+        holds = (self.hold, *(step.hold for step in self.all_steps if step.hold is not None))
+        if any(seconds(hold) > self.inconclusive.after_s for hold in holds):
             raise ValueError("inconclusive.after is shorter than hold")
 
     @property

@@ -29,9 +29,10 @@ class RolloutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A rollout is named by its endpoint and the number of its `candidate`; `stable` is what it is compared with.
 
     `step` is the place in the spec's steps, -1 before the first; `percent` the candidate's wanted share (a step's, or one that
-    was set by hand). `since_s` is when every worker routed by it, None until they do. `approved` is the highest step that a
-    person has approved to be left, `accepted` the checks whose failure a person has waved through (they decide nothing any
-    more). `why` says why it is paused or ended, `cause` which check failed, `by` who did it.
+    was set by hand). `since_s` is when every worker routed by it, None until they do; `turn` counts how often that began
+    anew. `approved` is the highest step that a person has approved to be left, `accepted` the checks whose failure a person
+    has waved through (they decide nothing any more). `why` says why it is paused or ended, `cause` which check failed, `by`
+    who did it.
     """
 
     candidate: int
@@ -41,6 +42,7 @@ class RolloutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: int = -1
     percent: float = 0.0
     since_s: float | None = None
+    turn: int = 0
     approved: int = -1
     accepted: tuple[str, ...] = ()
     why: str | None = None

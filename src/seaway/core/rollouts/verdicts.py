@@ -11,6 +11,7 @@ import msgspec
 
 from seaway.core.checks import Verdict
 from seaway.core.evidence import arms, combining, forecasts, words
+from seaway.core.evidence import pairs as pairs_
 from seaway.core.evidence.combining import ALPHA_PASS, Standing
 from seaway.core.evidence.forecasts import Forecast
 from seaway.core.evidence.words import Ahead, Risk
@@ -180,7 +181,9 @@ def _figures(case: _Case) -> _Figures:
                 answers, case.verdict, what, case.risk, ahead=case.ahead(forecast, answers.step_units)
             )
             counts = (float(sum(answers.candidate)), 0.0, float(sum(answers.stable)), 0.0)
-            found = _Figures(text, answers.step_units, forecast, counts, margin=answers.margin)
+            low = answers.margin if case.verdict is Verdict.FAILED else None
+            interval = low, answers.upper(ALPHA_PASS)
+            found = _Figures(text, answers.step_units, forecast, counts, interval, answers.margin)
         case Mirrored():
             found = _of_mirrored(case, process)
         case _:
@@ -207,7 +210,8 @@ def _of_mirrored(case: _Case, process: Mirrored) -> _Figures:
         units,
         forecast,
         (float(worse + better + same), float(worse), 0.0, 0.0),
-        margin=margins.tolerance_of(case.check),
+        pairs_.limits(pairs, case.risk.alpha_fail * case.risk.weight, ALPHA_PASS),
+        margins.tolerance_of(case.check),
     )
 
 

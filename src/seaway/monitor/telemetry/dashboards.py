@@ -80,13 +80,15 @@ def _traffic(wanted: Objectives) -> tuple[Placed, ...]:
         for q in (0.5, 0.9, 0.99)
     ]
     fallbacks = f"sum by (revision, code) (rate({names.FALLBACKS.name}{{{of}}}[{_RATE}]))"
+    mirrored = f"sum by (revision, result) (rate({names.MIRRORED.name}{{{of}}}[{_RATE}]))"
     return (
         (_series("Traffic by code", "reqps", [(f"sum by (code) ({rate})", "{{code}}")], stack=True), 8, 8),
         (_series("Traffic by revision", "reqps", [(f"sum by (revision) ({rate})", "revision {{revision}}")], stack=True), 8, 8),
         (_series("Traffic by door", "reqps", [(f"sum by (door) ({rate})", "{{door}}")], stack=True), 8, 8),
         (_series("Error ratio", "percentunit", [(_error_ratio(wanted), "errors")], limit=wanted.errors_percent / 100), 8, 8),
         (_series("Latency by revision", "s", latency, limit=wanted.latency_s), 8, 8),
-        (_series("Answered by the stable revision instead", "reqps", [(fallbacks, "revision {{revision}}: {{code}}")]), 8, 8),
+        (_series("Answered by the stable revision instead", "reqps", [(fallbacks, "revision {{revision}}: {{code}}")]), 4, 8),
+        (_series("Asked in the shadow", "reqps", [(mirrored, "revision {{revision}}: {{result}}")]), 4, 8),
     )  # fmt: skip
 
 
