@@ -1,7 +1,7 @@
 """Writes docs/images/watch.svg, what `seaway watch` shows of a real server under load: `python docs/make_watch_picture.py`.
 
 Takes two minutes: it packages two models of the electricity market, starts a server on a home of its own,
-deploys one and after a while the other, sends good, bad and heavy requests, and keeps the last picture.
+deploys one and after a while the other by a canary, sends good, bad and heavy requests, and keeps the last picture.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from seaway.wiring.home import Home  # noqa: E402
 HOME = ROOT / ".cache" / "watch-picture"
 PICTURE = ROOT / "docs" / "images" / "watch.svg"
 ENDPOINT = "electricity"
-COLUMNS, LINES = 100, 30
+COLUMNS, LINES = 100, 40
 RATES = (150, 250, 400, 550, 650, 600, 450, 300, 250, 350, 500, 700, 800, 750, 600, 500, 450)
 """Requests a second, each for five seconds."""
 HEAVY_ROWS = 12_000
@@ -47,6 +47,7 @@ version: 1
 endpoint: {ENDPOINT}
 serve: {{bundle: "{ENDPOINT}:v1"}}
 limits: {{deadline: 80ms}}
+rollout: {{steps: [5%, 25%, 100%], hold: 5s, checks: [errors, latency, predictions], inconclusive: {{after: 1h}}}}
 """
 
 
@@ -127,7 +128,7 @@ def _drive(port: int, rows: list[bytes]) -> Watch:
         poll = watch.Poll(control, ENDPOINT, home.clock)
         view = poll.look()
         for place, rate in enumerate(RATES):
-            if place == len(RATES) - 4:
+            if place == len(RATES) - 8:
                 deploying = subprocess.Popen(_words("deploy", f"{ENDPOINT}:v2"))
             load.run(load.Load("127.0.0.1", port, request, rate * 5, rate, seed=place))
             view = poll.look()

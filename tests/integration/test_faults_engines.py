@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +103,18 @@ def test_a_fault_in_the_models_code_fails_its_request_alone(model: IsolatedModel
     assert error.code == "execution_failed"
     assert "LookupError" in error.message
     assert engine_pid(model) == before
+
+
+def test_f01_a_process_that_is_dead_before_it_is_asked_leaves_no_socket_open(model: IsolatedModel) -> None:
+    pid = engine_pid(model)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    gc.collect()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert refusal(model, 0.25).code == "engine_crashed"
+        gc.collect()
+    assert not [str(one.message) for one in warned if issubclass(one.category, ResourceWarning)]
 
 
 def test_f01_kill_9_of_an_engine_process(model: IsolatedModel) -> None:

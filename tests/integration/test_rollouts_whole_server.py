@@ -133,6 +133,8 @@ def test_a_rollout_by_its_verbs_with_its_webhooks_and_a_kill_of_control(served: 
         text = served.run("deploy", "-f", path)
         assert "begun" in text and "seaway watch linear" in text and "seaway abort linear" in text
         assert "10 %" in served.run("status")
+        other = served.run("deploy", "-f", str(served.home / "v3.yaml"), "--plan", "--override", "a test")
+        assert "the rollout of revision 2 is not over: this deploy would supersede it" in other
         served.wait_until(lambda: "approval" in served.rollout()["waiting"]["words"], 30, "it does not wait")
         kill_control(served)
         served.run("approve", "linear", "--reason", "seen")
@@ -172,7 +174,7 @@ def test_without_a_server_a_move_is_recorded_and_says_that_nothing_moves(served:
     served.run("deploy", "-f", str(served.home / "v2.yaml"))
     served.stop()
     text = served.run("abort", "linear", "--reason", "the server is down")
-    assert "recorded" in text and "without one a rollout stands still: seaway up" in " ".join(text.split())
+    assert "recorded" in text and "no server runs, it takes effect with: seaway up" in " ".join(text.split())
     assert served.rollout()["state"]["phase"] == "aborted"
     assert "seaway rollback" in fails(served, "pause", "linear")
 

@@ -76,7 +76,7 @@ def _drive(server: RolloutServer, kills: int, chance: random.Random) -> dict[str
     phases: Counter[str] = Counter()
     for _ in range(kills):
         server.wait_until(server.control_alive, 60, "the control process did not come back")
-        time.sleep(chance.uniform(0.0, 4.0))
+        time.sleep(chance.uniform(0.0, 3.0))
         for line in lines:
             phases[line.doing] += 1
         _kill(server)
@@ -108,6 +108,8 @@ def _drive(server: RolloutServer, kills: int, chance: random.Random) -> dict[str
 def _kill(server: RolloutServer) -> None:
     """SIGKILL, and wait until the process is gone."""
     record = json.loads((server.home / "run" / "supervisor.json").read_text())
+    log = (server.home / "up.log").read_text("utf-8", "replace")[-2000:]
+    assert record["control"] is not None, f"the control process ended by itself\n{log}"
     descriptor = os.pidfd_open(int(record["control"]))
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)

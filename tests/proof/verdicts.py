@@ -259,7 +259,7 @@ def _same_as_the_core(draw: np.random.Generator) -> None:
             crossed = min(crossed, look if found.log_fail >= -math.log(ALPHA) else NEVER)
             following = look + 1
             if following % 10 and following < 600:
-                assert math.isclose(found.divisor, divisors[run, following]), f"phi at {following}"
+                assert math.isclose(found.divisor(True), divisors[run, following]), f"phi at {following}"
         assert crossed == firsts[run], f"run {run}: {crossed} and {firsts[run]}"
 
 

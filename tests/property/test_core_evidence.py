@@ -98,7 +98,7 @@ def test_without_traffic_in_both_arms_nothing_is_decided(drawn: list[tuple[int, 
     assert found.peak_pass == 0.0
     assert found.dropped == len(drawn)
     stand = Standing("errors", 1.0, found.log_fail, found.peak_pass, found.step.candidate)
-    assert combining.decide([stand]).verdict is Verdict.INCONCLUSIVE
+    assert combining.verdict_of(stand, 0.05, 0.05) is Verdict.INCONCLUSIVE
 
 
 @given(
@@ -136,22 +136,18 @@ def test_predictions_resume_and_stay_finite(drawn: list[tuple[int, ...]], ordere
 @given(
     st.lists(st.tuples(st.floats(-50, 50), st.floats(0, 50), st.booleans(), st.integers(0, 9)), max_size=6)
 )
-def test_a_decision_follows_its_rules_for_any_evidence(drawn: list[tuple[float, float, bool, int]]) -> None:
-    weight = combining.equal_weights(len(drawn))
+def test_a_verdict_follows_its_rules_for_any_evidence(drawn: list[tuple[float, float, bool, int]]) -> None:
     stands = [
-        Standing(f"c{place}", weight, fail, peak, units_, "dead" if broken else None)
+        Standing(f"c{place}", 1 / len(drawn), fail, peak, units_, "dead" if broken else None)
         for place, (fail, peak, broken, units_) in enumerate(drawn)
     ]
-    decision = combining.decide(stands)
-    alone = dict(decision.verdicts)
-    if decision.verdict is Verdict.PASSED:
-        assert drawn
-        assert set(alone.values()) == {Verdict.PASSED}
-        assert all(units_ > 0 and not broken for _, _, broken, units_ in drawn)
-    if Verdict.FAILED in alone.values():
-        assert decision.verdict is Verdict.FAILED
-    assert (decision.cause is not None) == (decision.verdict is Verdict.FAILED)
-    assert combining.decide(stands, guard="sample ratio").verdict is Verdict.ERRORED
+    for one in stands:
+        verdict = combining.verdict_of(one, 0.05, 0.05)
+        if verdict is Verdict.PASSED:
+            assert one.units > 0 and one.fault is None
+        if verdict is Verdict.FAILED:
+            assert combining.log_sum(stands) >= math.log(20) - 1e-9, "what fails alone fails the rollout"
+        assert combining.verdict_of(one, 0.05, 0.05, "sample ratio") is Verdict.ERRORED
 
 
 @given(st.lists(st.floats(-5000, 5000), min_size=1, max_size=9))

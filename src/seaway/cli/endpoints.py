@@ -109,7 +109,7 @@ def _finish(
     from seaway.wiring.clock import SystemClock
 
     if wait:
-        tell = progress if common.json else output.note
+        tell = progress if common.json else _note
         now_s = SystemClock().monotonic_s
         endpoints_view.follow(control, accepted, progress, now_s, tell=tell, to_end=to_end)
     rollout = _rollout(control, accepted)
@@ -119,6 +119,11 @@ def _finish(
     else:
         endpoints_view.print_accepted(accepted, rollout, waited=wait)
     return 0
+
+
+def _note(text: str) -> None:
+    """What an event says may hold brackets, as ONNX Runtime's messages do."""
+    output.note(output.plain(text))
 
 
 def _rollout(control: Control, accepted: views.Accepted) -> rollouts.RolloutStatus | None:

@@ -9,11 +9,10 @@ import msgspec
 
 from seaway.cli import history_view, output, rollouts_view, serving_view
 from seaway.cli.patience import Patience
-from seaway.cli.rollouts_follow import Rolling, events
-from seaway.cli.watch_figures import clock
+from seaway.cli.rollouts_follow import Rolling, events, superseded
 from seaway.core.checks import Verdict
 from seaway.core.errors import TemporaryError, UserError
-from seaway.core.events import Event, EventKind
+from seaway.core.events import Event, EventKind, timestamp
 from seaway.core.rollouts.state import RolloutPhase
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def follow(
             if event.revision == accepted.revision:
                 asked = True
             elif asked:
-                raise _superseded(accepted, event)
+                raise superseded(accepted, event)
         elif event.kind is EventKind.REVISION_FAILED and event.revision == accepted.revision:
             raise UserError(
                 "revision_failed",
@@ -73,15 +72,6 @@ def follow(
         "control_unavailable",
         f"{accepted.message}; it is stored, but the control process went away before it took effect",
         "seaway status",
-    )
-
-
-def _superseded(accepted: views.Accepted, event: Event) -> UserError:
-    what = f"{history_view.SAID[event.kind]} of {event.ref}" if event.ref else history_view.SAID[event.kind]
-    return UserError(
-        "generation_conflict",
-        f"{accepted.message}: it was superseded by the {what} of {event.principal} at {event.at}",
-        f"seaway history {accepted.endpoint}",
     )
 
 
@@ -181,7 +171,9 @@ def _print_webhooks(found: Sequence[views.WebhookStatus]) -> None:
     output.say("")
     rows = []
     for one in found:
-        since = "" if one.failing_since_s is None else f"takes none since {clock(one.failing_since_s)} UTC: "
+        since = ""
+        if one.failing_since_s is not None:
+            since = f"takes none since {history_view.moment(timestamp(one.failing_since_s))} UTC: "
         rows.append((one.name, one.delivered, one.waiting, f"{since}{one.fault or ''}"))
     output.table(None, ("webhook", "delivered to event", "waiting", "failing"), rows)
 
@@ -198,9 +190,17 @@ def _live(status: views.EndpointStatus) -> tuple[object, ...]:
 def _coming(status: views.EndpointStatus) -> str:
     rollout = status.rollout
     if rollout is not None and rollout.open:
-        return f"rollout {rollouts_view.in_words(rollout.phase)}: {rollouts_view.split(rollout)}"
+        phase = rollouts_view.in_words(rollout.phase)
+        return f"rollout of {rollout.candidate}: {phase} at {rollout.percent:g} %"
     if rollout is not None and rollout.phase is RolloutPhase.BAKING:
-        return f"rollout baking: revision {rollout.stable} is kept warm"
+        return f"rollout of {rollout.candidate}: baking, {rollout.stable} kept warm"
+    if (
+        rollout is not None
+        and rollout.phase is RolloutPhase.ROLLED_BACK
+        and rollout.candidate == status.failed
+    ):
+        found = f"seaway explain {status.endpoint}/{rollout.candidate}"
+        return f"rollout of {rollout.candidate}: rolled back ({rollout.cause or rollout.why}); {found}"
     if status.desired is not None and status.desired != status.live:
         return f"revision {status.desired} is on its way"
     if status.failed is not None:

@@ -62,9 +62,14 @@ def print_history(
     )
 
 
+def moment(at: str) -> str:
+    """The time of an event as tables show it: UTC, to the second."""
+    return at[:19].replace("T", " ")
+
+
 def _row(event: Event) -> tuple[object, ...]:
     return (
-        event.at[:19].replace("T", " "),
+        moment(event.at),
         event.principal,
         event.endpoint,
         SAID[event.kind],
@@ -87,7 +92,7 @@ def _details(event: Event) -> str:
         case EventKind.ROLLOUT_PROMOTED | EventKind.ROLLOUT_SUPERSEDED:
             return ""
         case kind if kind in _MOVES:
-            why = details.get("why") or details.get("reason")
+            why = details.get("cause") or details.get("why") or details.get("reason")
             share = f"{details.get('percent', '')} %"
             return share if why is None else f"{share}: {why.partition('; ')[0].partition(' (')[0]}"
         case _:

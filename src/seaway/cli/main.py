@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import cyclopts
@@ -187,8 +188,11 @@ _GROUPS: Final = {
 """What the verbs of two words have in common, by their first."""
 
 
-def build_app() -> cyclopts.App:
-    """The parser with all verbs; no verb's module is imported yet."""
+def build_app(arguments: Sequence[str] = ()) -> cyclopts.App:
+    """The parser with all verbs; no verb's module is imported yet.
+
+    The verb that `arguments` name explains itself in full; of the others the list needs the summary alone.
+    """
     app = cyclopts.App(
         name="seaway",
         help="From a trained model to a served, versioned, reversible endpoint.",
@@ -231,7 +235,7 @@ def build_app() -> cyclopts.App:
             name=name,
             group=None if group else stages[name],
             sort_key=place,
-            help=verb.summary,
+            help=None if arguments[: len(words.split())] == words.split() else verb.summary,
             help_epilogue=f"Example:\n\n```\n{verb.example}\n```",
         )
     return app
@@ -244,7 +248,7 @@ def main(arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
-        result = build_app()(arguments, exit_on_error=False, print_error=False, help_on_error=False)
+        result = build_app(arguments)(arguments, exit_on_error=False, print_error=False, help_on_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except CycloptsError as error:

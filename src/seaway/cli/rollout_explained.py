@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from seaway.cli import output, rollouts_view
-from seaway.cli.watch_figures import clock
-from seaway.core.events import Event, EventKind
+from seaway.cli import history_view, output, rollouts_view
+from seaway.core.checks import Verdict
+from seaway.core.events import ROLLOUT_ENDS, Event, EventKind, timestamp
 
 if TYPE_CHECKING:
     from seaway.control.rollouts import views
@@ -18,6 +18,7 @@ ROLLOUT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([1-9][0-9]{0,8})\Z")
 """How a rollout is called."""
 MOST_LOOKS: Final = 12
 """Of each check, where its verdicts change less often than that."""
+_DAY_S: Final = 86_400
 _ENDS: Final = {
     EventKind.ROLLOUT_PROMOTED: "promoted",
     EventKind.ROLLOUT_ROLLED_BACK: "rolled back",
@@ -30,7 +31,7 @@ def print_record(found: views.RolloutRecord) -> None:
     """The whole account."""
     end = next((event for event in found.events if event.kind in _ENDS), None)
     name = f"[bold]{found.endpoint}/{found.candidate.number}[/]"
-    output.say(f"{name}  {'not over' if end is None else _ENDS[end.kind]}")
+    output.say(f"{name}  {_standing(found) if end is None else _ENDS[end.kind]}")
     stable = "" if found.stable is None else f", against revision {found.stable.number} ({found.stable.ref})"
     output.say(
         f"revision {found.candidate.number} ({found.candidate.ref}, {found.candidate.digest[:19]}){stable}"
@@ -45,10 +46,16 @@ def print_record(found: views.RolloutRecord) -> None:
         return
     last = found.looks[-1]
     output.say(
-        f"\n[bold]What each check saw[/]  {last.looks:,} {'look' if last.looks == 1 else 'looks'}, alpha {found.spec.alpha} together"
+        f"\n[bold]What each check saw[/]  {last.looks:,} {'look' if last.looks == 1 else 'looks'}, alpha {found.spec.alpha} together\n"
+        "rows count from the beginning of the rollout; what passes, passes on the requests of its step"
     )
     for check in dict.fromkeys(one.check for look in found.looks for one in look.checks):
         _print_check(found, check)
+
+
+def _standing(found: views.RolloutRecord) -> str:
+    """Of one without an end in the log."""
+    return "not over" if found.state is None else f"not over: {rollouts_view.in_words(found.state.phase)}"
 
 
 def thinned(looks: Sequence[Judgement], check: str, most: int = MOST_LOOKS) -> list[Judgement]:
@@ -56,7 +63,8 @@ def thinned(looks: Sequence[Judgement], check: str, most: int = MOST_LOOKS) -> l
 
     Between them they stand closer at the beginning, where evidence moves most.
     """
-    own = [look for look in looks if look.check(check) is not None]
+    every = [look for look in looks if look.check(check) is not None]
+    own = [look for look in every if _saw(look.check(check))] or every[-1:]
     if not own:
         return []
     told = {0, len(own) - 1}
@@ -72,12 +80,18 @@ def thinned(looks: Sequence[Judgement], check: str, most: int = MOST_LOOKS) -> l
     return [own[place] for place in sorted(told)]
 
 
+def _saw(check: CheckJudgement | None) -> bool:
+    """Whether there is anything in it: at first no request came, or it is left out as warm-up."""
+    return check is not None and (
+        check.candidate + check.stable > 0 or check.verdict is not Verdict.INCONCLUSIVE
+    )
+
+
 def _event(event: Event) -> tuple[str, str, str]:
-    what = event.kind.value.removeprefix("rollout_").replace("_", " ")
+    what = history_view.SAID[event.kind]
     said = f"{what}: {event.message}" if event.message else what
     reason = event.details.get("reason")
-    when = event.at[:19].replace("T", " ")
-    return when, event.principal, said if reason is None else f"{said} ({reason})"
+    return history_view.moment(event.at), event.principal, said if reason is None else f"{said} ({reason})"
 
 
 def _print_check(found: views.RolloutRecord, check: str) -> None:
@@ -91,14 +105,22 @@ def _print_check(found: views.RolloutRecord, check: str) -> None:
             output.say(f"{row[0]}  {output.plain(words)}")
 
 
+def _share(events: Sequence[Event], look: Judgement) -> str:
+    """What the candidate was given at a look; a person may have set it by hand, so the steps do not tell."""
+    at = timestamp(look.through_s + 1)
+    told = [e.details for e in events if e.at <= at and e.kind not in ROLLOUT_ENDS and "percent" in e.details]
+    return f"{told[-1]['percent']} %" if told else "-"
+
+
 def _rows(
     found: views.RolloutRecord, looks: Sequence[Judgement], check: str
 ) -> Iterator[tuple[tuple[object, ...], str]]:
-    shares = found.spec.steps_percent
+    whole = found.looks[-1].through_s - found.looks[0].through_s < _DAY_S
     for look in looks:
         one: CheckJudgement | None = look.check(check)
         assert one is not None
-        share = f"{shares[look.step]:g} %" if 0 <= look.step < len(shares) else "-"
         margin = "-" if one.margin is None else rollouts_view.points(one.margin)
-        row = (f"  {clock(look.through_s)}", share, one.verdict.value, *rollouts_view.rates(one))
+        at = history_view.moment(timestamp(look.through_s))
+        share = _share(found.events, look)
+        row = (f"  {at[11:] if whole else at[5:]}", share, one.verdict.value, *rollouts_view.rates(one))
         yield (*row, rollouts_view.harm(one), margin), one.words

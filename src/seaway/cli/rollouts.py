@@ -97,13 +97,14 @@ def _move(endpoint: str, move: views.Move, common: Common, *, wait: bool = False
     from seaway.wiring import control_access
     from seaway.wiring.home import Home
 
+    home = Home(common.configuration())
     with (
-        control_access.open_control(Home(common.configuration())) as control,
+        control_access.open_control(home) as control,
         output.progress(common.json) as progress,
     ):
         accepted = control.move(endpoint, move)
         if wait:
-            rollouts_follow.follow_move(control, accepted, move, progress)
+            rollouts_follow.follow_move(control, accepted, move, progress, home.clock.monotonic_s)
         found = control.rollout(endpoint)
     if common.json:
         output.print_json({"accepted": accepted, "rollout": found})

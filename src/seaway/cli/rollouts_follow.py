@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from seaway.cli import history_view
+from seaway.cli.patience import Patience
 from seaway.core.errors import TemporaryError, UserError
-from seaway.core.events import Event, EventKind
+from seaway.core.events import ROLLOUT_ENDS, Event, EventKind
 
 if TYPE_CHECKING:
     from seaway.control.rollouts import views as rollouts
     from seaway.control.views import Accepted
     from seaway.wiring.control_access import Control
 
-TAKEN_BACK: Final = frozenset(
-    {EventKind.ROLLOUT_ROLLED_BACK, EventKind.ROLLOUT_ABORTED, EventKind.ROLLOUT_SUPERSEDED}
-)
+TAKEN_BACK: Final = ROLLOUT_ENDS - {EventKind.ROLLOUT_PROMOTED}
 _AWAY_S: Final = 60.0
 _AGAIN_S: Final = 0.2
 _BEGUN: Final = frozenset(
@@ -92,13 +92,27 @@ def taken_back(event: Event) -> UserError:
     )
 
 
+def superseded(accepted: Accepted, event: Event) -> UserError:
+    """The error of a change whose place a later one took."""
+    what = f"{history_view.SAID[event.kind]} of {event.ref}" if event.ref else history_view.SAID[event.kind]
+    return UserError(
+        "generation_conflict",
+        f"{accepted.message}: it was superseded by the {what} of {event.principal} at {event.at}",
+        f"seaway history {accepted.endpoint}",
+    )
+
+
 def follow_move(
-    control: Control, accepted: Accepted, move: rollouts.Move, progress: Callable[[str], None]
+    control: Control,
+    accepted: Accepted,
+    move: rollouts.Move,
+    progress: Callable[[str], None],
+    now_s: Callable[[], float],
 ) -> None:
     """Wait until an abort, or a promotion to all the traffic, took effect; other moves are done when they are stored.
 
-    Raises `rollout_rolled_back` where a promotion was overtaken by a rollback, `control_unavailable` where the control
-    process went away.
+    Raises `rollout_rolled_back` where a promotion was overtaken by a rollback, `generation_conflict` where a person did
+    something else meanwhile, `control_unavailable` where the control process went away, and what `cli.patience` says.
     """
     from seaway.control.rollouts import views
 
@@ -106,13 +120,16 @@ def follow_move(
     if accepted.deferred or not accepted.changed or not (back or full):
         return
     progress(f"{accepted.endpoint}: {accepted.message}")
-    for event in control.follow(accepted.after):
+    patience = Patience(control, accepted, progress, now_s)
+    for event in control.follow(accepted.after, patience.look):
         if event.endpoint != accepted.endpoint:
             continue
         if full and event.kind in TAKEN_BACK and event.revision == accepted.revision:
             raise taken_back(event)
         if event.kind is EventKind.REVISION_LIVE and (event.revision == accepted.revision) is full:
             return
+        if event.kind is EventKind.DELETE_REQUESTED or (full and event.kind is EventKind.TRAFFIC_SET):
+            raise superseded(accepted, event)
     raise TemporaryError(
         "control_unavailable",
         f"{accepted.message}; it is stored, but the control process went away before it took effect",

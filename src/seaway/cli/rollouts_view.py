@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from seaway.cli import output
-from seaway.cli.watch_figures import clock, count, span
+from seaway.cli.watch_figures import count
+from seaway.core import times
 from seaway.core.rollouts.state import RolloutPhase
 
 if TYPE_CHECKING:
@@ -35,9 +36,24 @@ def print_rollout(found: views.RolloutStatus, *, running: bool) -> None:
     if not running and state.judged:
         output.say("[yellow]no server runs on this home[/], so the rollout stands still: seaway up")
     output.table(None, ("", ""), list(_facts(found)))
-    if found.judgement is not None and found.judgement.checks:
+    if found.judgement is not None and found.judgement.checks and (found.looks or state.judged):
         output.say("")
         print_checks(found.judgement, baking=in_bake(found, found.judgement))
+    if (verbs := _verbs(found)) is not None:
+        output.say(f"\n{verbs}")
+
+
+def _verbs(found: views.RolloutStatus) -> str | None:
+    """What a person can type now, where a person is waited for or it is over."""
+    state, name = found.state, found.endpoint
+    if not state.judged:
+        return f"how it went, look by look: seaway explain {name}/{state.candidate}"
+    if state.phase is RolloutPhase.PAUSED:
+        return f"go on: seaway resume {name}; take it back: seaway abort {name}"
+    step = found.spec.all_steps[state.step] if state.phase is RolloutPhase.RUNNING else None
+    if step is not None and step.approve and state.approved < state.step:
+        return f"approve it: seaway approve {name}; take it back: seaway abort {name}"
+    return None
 
 
 def print_checks(judgement: Judgement, *, baking: bool) -> None:
@@ -58,10 +74,8 @@ def print_moved(accepted: Accepted, found: views.RolloutStatus) -> None:
     if not accepted.changed:
         output.say(output.plain(accepted.message))
     elif accepted.deferred:
-        output.say(
-            f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, and without one a rollout "
-            "stands still: seaway up"
-        )
+        then = "and without one a rollout stands still" if found.state.judged else "it takes effect with"
+        output.say(f"[green]recorded[/] {output.plain(accepted.message)}; no server runs, {then}: seaway up")
     else:
         output.say(f"[green]done[/] {output.plain(accepted.message)}")
     if found.state.judged:
@@ -158,12 +172,16 @@ def _facts(found: views.RolloutStatus) -> Iterator[tuple[str, str]]:
     yield "stable", f"{found.stable.ref}  {found.stable.digest[:19]}"
     yield "steps", " → ".join(f"{share:g} %" for share in found.spec.steps_percent)
     ended_s = now_s if state.ended_s is None else state.ended_s
-    yield "since", f"{clock(state.started_s)} UTC ({span(ended_s - state.started_s)})"
+    yield "since", f"{times.clock(state.started_s, now_s)} ({times.span(ended_s - state.started_s)})"
     if state.judged:
         yield "waits for", found.waiting.words
         if found.waiting.next_percent is not None:
             at_s = found.waiting.next_s
-            when = "; when cannot be told" if at_s is None else f", at {clock(at_s)} UTC at the earliest"
+            when = (
+                "; when cannot be told"
+                if at_s is None
+                else f", at {times.clock(at_s, now_s)} at the earliest"
+            )
             yield "next", f"{found.waiting.next_percent:g} %{when}"
     if found.frozen:
         yield "freeze", "no share rises now; a rollback always acts"

@@ -63,19 +63,8 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def span(seconds: float) -> str:
-    """A length of time in its two largest units: `42 s`, `3 m 7 s`, `2 d 4 h`."""
-    rest = max(0, math.floor(seconds))
-    parts: list[str] = []
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s")):
-        whole, rest = divmod(rest, size)
-        if whole or parts:
-            parts.append(f"{whole} {unit}")
-    return " ".join(parts[:2]) or "0 s"
-
-
 def clock(at_s: float) -> str:
-    """The time of day in UTC."""
+    """The time of day in UTC: of what was seen just now."""
     return datetime.datetime.fromtimestamp(at_s, datetime.UTC).strftime("%H:%M:%S")
 
 

@@ -335,9 +335,13 @@ def _worker(worker: views.WorkerStatus) -> WorkerView:
 
 
 def _live_since_s(events: Sequence[Event], live: int | None) -> float | None:
+    """Since its first event behind that of another revision: one that a rollout came back to was live all the time."""
+    since_s = None
     for event in reversed(events):
+        if event.kind is EventKind.ENDPOINT_DELETED:
+            break
         if event.kind is EventKind.REVISION_LIVE:
             if event.revision != live:
-                return None
-            return datetime.datetime.fromisoformat(event.at).timestamp()
-    return None
+                break
+            since_s = datetime.datetime.fromisoformat(event.at).timestamp()
+    return since_s

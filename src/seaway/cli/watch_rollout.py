@@ -8,6 +8,7 @@ has failed. A check without an interval shows how much of the evidence for a ver
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Final
 
 from rich.text import Text
@@ -17,15 +18,17 @@ from seaway.cli import watch_figures as figure
 from seaway.cli.watch_model import Watch
 from seaway.cli.watch_sections import Section
 from seaway.control.rollouts.views import RolloutStatus
+from seaway.core import times
 from seaway.core.checks import Verdict
 from seaway.core.evidence.combining import ALPHA_PASS
 from seaway.core.rollouts.judgement import CheckJudgement
-from seaway.core.rollouts.state import RolloutPhase, RolloutState
+from seaway.core.rollouts.state import RolloutPhase
 
 ENDED_S: Final = 600.0
 """So long after its end it is still shown."""
 _SURE: Final = 5
 """So many checks have a line before any section of less worth has."""
+_LEAST_LINE: Final = 20
 _LEAST_BAR: Final = 12
 _MOST_BAR: Final = 48
 _STYLES: Final = {
@@ -40,25 +43,35 @@ _ORDER: Final = (Verdict.FAILED, Verdict.ERRORED, Verdict.INCONCLUSIVE, Verdict.
 def rollout(view: Watch, width: int) -> Section | None:
     """None where there is none, or its end is long ago."""
     found = view.rollout
-    if found is None or not _current(found.state, view.now_s):
+    if found is None or not tells_of(view, found.state.candidate):
         return None
     shown: RolloutStatus = found
     checks = () if found.judgement is None else found.judgement.checks
     head = [_title(found, view.now_s), _split(view, found, width)]
-    waits = [Text(f"  {line}") for line in _said(found)]
+    cut = [Text(f"  {line}") for line in _said(found)]
+    whole = [Text(part) for line in _said(found) for part in _wrapped(line, width)]
 
     def draw(room: int) -> list[Text]:
         lines = head[:room]
         left = room - len(lines)
-        words = waits[: 1 if left > 1 else 0] if left <= len(checks) + len(waits) - 1 else waits
+        first = cut[: 1 if left > 1 else 0]
+        words = next((said for said in (whole, cut) if len(checks) + len(said) <= left), first)
         fits = max(0, left - len(words))
         ordered = sorted(checks, key=lambda one: _ORDER.index(one.verdict))[:fits]
         kept = [one for one in checks if one in ordered]
         return [*lines, *_checks(kept, shown, width), *words][:room]
 
-    wanted = len(head) + len(checks) + len(waits)
+    wanted = len(head) + len(checks) + len(whole)
     least = min(wanted, len(head) + min(len(checks), _SURE) + 1)
     return Section(wanted, min(wanted, len(head) + len(checks) + 1), least, draw, worth=7)
+
+
+def tells_of(view: Watch, candidate: int) -> bool:
+    """Whether the section is there, and about this revision."""
+    if view.rollout is None or view.rollout.state.candidate != candidate:
+        return False
+    state = view.rollout.state
+    return state.judged or (state.ended_s is not None and view.now_s - state.ended_s < ENDED_S)
 
 
 def interval(check: CheckJudgement, width: int) -> str:
@@ -87,10 +100,6 @@ def evidence(check: CheckJudgement, alpha: float, width: int) -> tuple[str, str]
     return figure.bar(min(1.0, max(0.0, part)), width), word
 
 
-def _current(state: RolloutState, now_s: float) -> bool:
-    return state.judged or (state.ended_s is not None and now_s - state.ended_s < ENDED_S)
-
-
 def _title(found: RolloutStatus, now_s: float) -> Text:
     state = found.state
     said = [f"revision {state.candidate} against {state.stable}", rollouts_view.in_words(state.phase)]
@@ -98,7 +107,7 @@ def _title(found: RolloutStatus, now_s: float) -> Text:
         said.append(f"step {state.step + 1} of {len(found.spec.steps)}")
         if state.since_s is not None and state.phase is RolloutPhase.RUNNING:
             hold_s = found.spec.hold_s(state.step)
-            said.append(f"held {figure.span(min(now_s - state.since_s, hold_s))} of {figure.span(hold_s)}")
+            said.append(f"held {times.span(min(now_s - state.since_s, hold_s))} of {times.span(hold_s)}")
     bad = state.phase in (RolloutPhase.ROLLED_BACK, RolloutPhase.ABORTED)
     return Text.assemble(("ROLLOUT", "bold"), (f"  {' · '.join(said)}", "red" if bad else "dim"))
 
@@ -112,7 +121,7 @@ def _split(view: Watch, found: RolloutStatus, width: int) -> Text:
     if found.waiting.next_percent is not None:
         said += f", next {found.waiting.next_percent:g} %"
         if found.waiting.next_s is not None and found.waiting.next_s > view.now_s:
-            said += f" in {figure.span(found.waiting.next_s - view.now_s)} at the earliest"
+            said += f" in {times.span(found.waiting.next_s - view.now_s)} at the earliest"
     room = min(_MOST_BAR, width - len(said) - 3)
     line = Text(said)
     if room >= _LEAST_BAR:
@@ -125,11 +134,16 @@ def _said(found: RolloutStatus) -> list[str]:
     lines = []
     if found.state.judged:
         lines.append(f"waits for {figure.clean(found.waiting.words)}")
-    if found.state.why:
+    elif found.state.why:
         lines.append(f"why: {figure.clean(found.state.why)}")
     if found.judgement is not None and found.judgement.guard is not None:
         lines.append(f"! not judged: {figure.clean(found.judgement.guard)}")
     return lines
+
+
+def _wrapped(said: str, width: int) -> list[str]:
+    """A sentence as lines: why a rollout ended must not be cut."""
+    return textwrap.wrap(said, max(_LEAST_LINE, width), initial_indent="  ", subsequent_indent="    ")
 
 
 def _checks(checks: list[CheckJudgement], found: RolloutStatus, width: int) -> list[Text]:
@@ -143,7 +157,7 @@ def _checks(checks: list[CheckJudgement], found: RolloutStatus, width: int) -> l
         advisory = not check.weight and not baking
         verdict = Text(check.verdict.value + (" (advisory)" if advisory else ""), style)
         name = Text(f"{mark} {check.check}", style)
-        rows.append([name, verdict, *rollouts_view.rates(check), _left(check)])
+        rows.append([name, verdict, *rollouts_view.rates(check), _left(found, check)])
     lines = figure.columns(("",) * 5, rows, left=2)[1:]
     room = min(_MOST_BAR, width - max(line.cell_len for line in lines) - 2)
     wide = max(line.cell_len for line in lines)
@@ -166,9 +180,8 @@ def _bar(check: CheckJudgement, alpha: float, room: int) -> Text:
     return Text.assemble((f"of {word} ", "dim"), (bar, style))
 
 
-def _left(check: CheckJudgement) -> str:
-    if check.verdict is not Verdict.INCONCLUSIVE:
+def _left(found: RolloutStatus, check: CheckJudgement) -> str:
+    """About how long it still takes, while anything is awaited."""
+    if not found.state.judged or check.verdict is not Verdict.INCONCLUSIVE or check.more_s is None:
         return ""
-    if check.more_s is None:
-        return ""
-    return f"~{figure.span(check.more_s)}"
+    return f"~{times.about(check.more_s)}"

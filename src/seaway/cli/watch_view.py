@@ -15,6 +15,7 @@ from rich.text import Text
 from seaway.cli import output, watch_figures, watch_rollout, watch_sections
 from seaway.cli.watch_model import Watch
 from seaway.cli.watch_sections import Section
+from seaway.core import times
 
 WIDE: Final = 112
 """From this width on, some sections stand side by side."""
@@ -106,10 +107,10 @@ def _header(view: Watch, width: int) -> list[Text]:
         )
     facts = [_workers(view)]
     if view.live_since_s is not None:
-        facts.append(f"live for {watch_figures.span(view.now_s - view.live_since_s)}")
+        facts.append(f"live for {times.span(view.now_s - view.live_since_s)}")
     if view.sampled_percent < 100.0:
         facts.append(f"summaries of {watch_figures.percent(view.sampled_percent)} of the requests")
-    facts.append(f"whole seconds up to {watch_figures.clock(view.through_s + 1)} UTC")
+    facts.append(f"counted up to {watch_figures.clock(view.through_s + 1)} UTC")
     return [first, Text(" · ".join(facts)), *_notices(view)[:_NOTICES]]
 
 
@@ -127,7 +128,7 @@ def _notices(view: Watch) -> list[Text]:
     """What must not be overlooked, the gravest first."""
     notices = []
     if view.silent_since_s is not None:
-        ago = watch_figures.span(view.now_s - view.silent_since_s)
+        ago = times.span(view.now_s - view.silent_since_s)
         since = watch_figures.clock(view.silent_since_s)
         notices.append(_notice(f"no answer since {since} UTC ({ago}), all below is of then: {view.silence}"))
     if view.missing:
@@ -135,7 +136,7 @@ def _notices(view: Watch) -> list[Text]:
         if len(view.missing) > _NAMED:
             slots += f" and {len(view.missing) - _NAMED} more"
         notices.append(_notice(f"not in these figures: worker {slots} ({view.missing[0].why})"))
-    if view.failed is not None:
+    if view.failed is not None and not watch_rollout.tells_of(view, view.failed):
         notices.append(_notice(f"revision {view.failed} failed: {view.reason}"))
     notices += [_notice(f"cannot load {text}") for text in view.failing]
     notices += [_notice(f"cannot keep {text}") for text in view.unkept]

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -42,6 +42,9 @@ class _ErrorBody(msgspec.Struct):
     error: str
     code: str = "internal"
     hint: str | None = None
+
+
+_ERRORS: Final = msgspec.json.Decoder(_ErrorBody)
 
 
 def exchange(
@@ -181,7 +184,7 @@ def _misspoken(connection: http.client.HTTPConnection, where: str, error: Except
 def raise_error(response: Response) -> NoReturn:
     """The error that an answer's status and body name, in the family that its status belongs to."""
     try:
-        body = msgspec.json.decode(response.body, type=_ErrorBody)
+        body = _ERRORS.decode(response.body)
     except msgspec.DecodeError:
         text = response.body[:200].decode("utf-8", "replace")
         raise PermanentError("internal", f"HTTP {response.status}: {text}") from None

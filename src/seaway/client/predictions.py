@@ -55,6 +55,13 @@ class _Metadata(msgspec.Struct):
     inputs: tuple[_Input, ...]
 
 
+# Made here, once: msgspec derives them when they are first used, and two threads at once must not.
+_PREDICTIONS: Final = msgspec.json.Decoder(_Predictions)
+_METADATA: Final = msgspec.json.Decoder(_Metadata)
+_FEEDBACK: Final = msgspec.json.Decoder(FeedbackAnswer)
+_ERRORS: Final = msgspec.json.Decoder(status.ErrorBody)
+
+
 class Client:
     """Calls the endpoints of a server. Thread-safe: every thread keeps a connection of its own, until the thread ends.
 
@@ -114,7 +121,7 @@ class Client:
             headers["x-request-id"] = request_id
         response = self._send("POST", f"/predict/{quote(endpoint, safe='')}", body, headers)
         return Answer(
-            predictions=msgspec.json.decode(response.body, type=_Predictions).predictions,
+            predictions=_PREDICTIONS.decode(response.body).predictions,
             revision=int(response.headers["seaway-revision"]),
             digest=response.headers["seaway-digest"],
             request_id=response.headers["x-request-id"],
@@ -152,13 +159,13 @@ class Client:
         response = self._send(
             "POST", "/feedback", row_bytes.encode_list(rows), {"content-type": "application/json"}
         )
-        return msgspec.json.decode(response.body, type=FeedbackAnswer)
+        return _FEEDBACK.decode(response.body)
 
     def _instances(self, endpoint: str, rows: object) -> object:
         if isinstance(rows, list | tuple | np.ndarray):
             return rows
         response = self._send("GET", f"/v2/models/{quote(endpoint, safe='')}", None, {})
-        inputs = msgspec.json.decode(response.body, type=_Metadata).inputs
+        inputs = _METADATA.decode(response.body).inputs
         return _rows_of(frames.table_from(rows), inputs)
 
     def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> exchange.Response:
@@ -192,7 +199,7 @@ class _Kept:
 
 def _failure(data: bytes) -> SeawayError:
     """The error that ended a stream whose status had left already."""
-    body = msgspec.json.decode(data, type=status.ErrorBody)
+    body = _ERRORS.decode(data)
     code = body.code if body.code in status.STATUS else "internal"
     number = status.STATUS[code].http
     if number in (429, 503, 504):

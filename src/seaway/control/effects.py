@@ -30,6 +30,8 @@ from seaway.wire import worker_admin
 
 PREPARE_S: Final = 600.0
 _ASK_S: Final = 30.0
+_TELL_S: Final = 2.0
+"""For what a worker does within milliseconds: one that hangs is told again once it is seen, and must not hold up the loop."""
 _log = logging.getLogger(__name__)
 
 
@@ -134,13 +136,14 @@ class Effects:
             case core.WriteTable():
                 await asyncio.to_thread(table_file.write, self._table, action.table)
             case core.Commit():
-                asked = (self.workers.ask(s, worker_admin.Commit(action.table), _ASK_S) for s in action.slots)
+                commit = worker_admin.Commit(action.table)
+                asked = (self.workers.ask(slot, commit, _TELL_S) for slot in action.slots)
                 for failure in await asyncio.gather(*asked, return_exceptions=True):
                     if isinstance(failure, BaseException):
                         raise failure
             case core.Retire():
                 retire = worker_admin.Retire(action.endpoint, action.number)
-                await self.workers.ask(action.slot, retire, _ASK_S)
+                await self.workers.ask(action.slot, retire, _TELL_S)
                 self._preparations.retired(action.slot, action.endpoint, action.number)
             case core.MarkLive() | core.MarkFailed() | core.MarkDeleted() | core.EndBake():
                 await asyncio.to_thread(self._mark, action)

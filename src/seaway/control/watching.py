@@ -32,9 +32,7 @@ async def seconds(parts: Parts, principal: Principal, request: Request) -> Respo
     """The `views.Seconds` of an endpoint after second N (`?after=N`); without it, of all that the workers keep."""
     name, after_s = request.path_params["name"], _after(request.query_params.get("after", "0"))
     status = await asyncio.to_thread(parts.deployments.get, principal, name)
-    rollout = None
-    if status.rollout is not None:
-        rollout = await asyncio.to_thread(parts.rollouts.status, principal, name)
+    rollout = await asyncio.to_thread(parts.rollouts.last, principal, name)
     now_s = parts.clock.now_s()
     through_s = complete_through_s(now_s)
     told = await ask_workers(parts.effects.workers, after_s, name)

@@ -16,7 +16,9 @@ from seaway import line_exchange
 from seaway.core.errors import CODES, PermanentError, SeawayError, TemporaryError
 from seaway.wire import worker_admin
 
-_OBSERVE_S: Final = 5.0
+_OBSERVE_S: Final = 1.5
+_HANGING_S: Final = 0.3
+"""How long one is waited for that gave no answer the last time: a rollback of the others must not wait for it."""
 _decoder = msgspec.json.Decoder(worker_admin.Reply)
 
 
@@ -29,6 +31,7 @@ class Workers:
 
     def __init__(self, run: Path) -> None:
         self._run = run
+        self._hanging: set[int] = set()
 
     def slots(self) -> tuple[int, ...]:
         """Slots that have a socket; whether somebody listens there is another question."""
@@ -42,10 +45,14 @@ class Workers:
         return tuple(observed for observed in found if observed is not None)
 
     async def _observe(self, slot: int) -> worker_admin.Observed | None:
+        hangs = slot in self._hanging
         try:
-            return (await self.ask(slot, worker_admin.Observe(), _OBSERVE_S)).observed
-        except SeawayError:
+            reply = await self.ask(slot, worker_admin.Observe(), _HANGING_S if hangs else _OBSERVE_S)
+        except SeawayError as error:
+            if error.code == "deadline_exceeded":
+                self._hanging.add(slot)
             return None
+        return reply.observed
 
     async def ask(self, slot: int, request: worker_admin.Request, timeout_s: float) -> worker_admin.Reply:
         """One request to one worker.
@@ -64,6 +71,7 @@ class Workers:
             ) from error
         except (OSError, ValueError) as error:
             raise TemporaryError("not_ready", f"worker {slot} cannot be reached: {error}") from error
+        self._hanging.discard(slot)
         if reply.failure is not None:
             code = reply.failure.code if reply.failure.code in CODES else "internal"
             raise PermanentError(code, reply.failure.message, reply.failure.hint)

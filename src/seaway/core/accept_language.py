@@ -6,6 +6,7 @@ from typing import Final
 
 _MOST_BYTES: Final = 1024
 """Of a header that is read: no browser sends more."""
+_MOST_TAGS: Final = 32
 
 
 def preferred(header: bytes) -> str | None:
@@ -14,7 +15,7 @@ def preferred(header: bytes) -> str | None:
     What is not of the header's form is left out; `*` names no language.
     """
     best, best_weight = None, 0.0
-    for part in header[:_MOST_BYTES].decode("latin-1").split(","):
+    for part in header[:_MOST_BYTES].decode("latin-1").split(",", _MOST_TAGS)[:_MOST_TAGS]:
         tag, *parameters = (piece.strip() for piece in part.split(";"))
         if not tag or tag == "*":
             continue

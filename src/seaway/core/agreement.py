@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import math
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -23,6 +24,8 @@ TOLERANCE: Final = 0.01
 _LEAST: Final = 1e-9
 TAU: Final = 0.9
 """Kendall's tau from which two orders agree."""
+_BELOW_ONE: Final = math.nextafter(1.0, 0.0)
+_BELOW_HUNDRED: Final = math.nextafter(100.0, 0.0)
 MOST_RANKED: Final = 512
 """Rows of one request whose order is compared: spread evenly over it."""
 
@@ -67,7 +70,7 @@ def draw(request_id: bytes, salt: str = "") -> Draw:
     ).digest()
     first, second = (int.from_bytes(part, "big") / 2**64 for part in (found[:8], found[8:]))
     # Floats round up to 1 where the hash is next to it.
-    return Draw(min(first * 100, np.nextafter(100.0, 0.0)), min(second, np.nextafter(1.0, 0.0)))
+    return Draw(min(first * 100, _BELOW_HUNDRED), min(second, _BELOW_ONE))
 
 
 def kept(outputs: Tensors, rows: int, row: int, rule: Rule) -> Tensors:

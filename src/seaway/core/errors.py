@@ -71,6 +71,7 @@ CODES: Final[dict[str, str]] = {
     "gate_failed": "The version's gate did not pass, so it may not take traffic.",
     "revision_failed": "The revision could not be loaded or did not answer its first prediction; traffic stayed where it was.",
     "no_rollout": "The endpoint has no rollout on which this could act.",
+    "rollout_not_found": "The endpoint, or its revision of this number, has had no rollout to show.",
     "rollout_not_ready": "Not every worker has the new revision ready yet, so it cannot get a share of the traffic.",
     "rollout_rolled_back": "The rollout did not end with the new revision: it was rolled back, aborted or superseded.",
     "nothing_to_roll_back": "The endpoint has no earlier revision to return to.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import enum
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -37,6 +38,17 @@ class EventKind(enum.StrEnum):
     ROLLOUT_ABORTED = "rollout_aborted"
     ROLLOUT_SUPERSEDED = "rollout_superseded"
     TRAFFIC_SET = "traffic_set"
+
+
+ROLLOUT_ENDS: Final = frozenset(
+    {
+        EventKind.ROLLOUT_PROMOTED,
+        EventKind.ROLLOUT_ROLLED_BACK,
+        EventKind.ROLLOUT_ABORTED,
+        EventKind.ROLLOUT_SUPERSEDED,
+    }
+)
+"""How a rollout ends."""
 
 
 class NewEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ so merging is exact, associative and commutative, and equal data give equal byte
 
 from __future__ import annotations
 
+import bisect
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -149,6 +150,12 @@ def _split(
     return numeric, categorical
 
 
+def bin_of(magnitude: float) -> int:
+    """The bin of one magnitude that is not zero, as in a NumericSummary."""
+    fraction, exponent = math.frexp(magnitude)
+    return (exponent - 1) * BINS_PER_OCTAVE + bisect.bisect_right(_EDGES, fraction) - 1
+
+
 def _bins(magnitudes: npt.NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
     if not len(magnitudes):
         return ()
@@ -162,6 +169,7 @@ def _bins(magnitudes: npt.NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
 
 EDGES: Final = np.array([math.ldexp(2.0 ** (i / BINS_PER_OCTAVE), -1) for i in range(BINS_PER_OCTAVE)])
 """Where the bins of an octave begin, as fractions of frexp (0.5 <= fraction < 1)."""
+_EDGES: Final[list[float]] = EDGES.tolist()
 
 
 def _categorical(

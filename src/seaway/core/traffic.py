@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Set
 from typing import Literal
 
 import msgspec
@@ -91,6 +92,29 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def route(self, endpoint: str) -> Route | None:
         return next((r for r in self.routes if r.endpoint == endpoint), None)
+
+
+def until_loaded(route: Route, loading: Set[int]) -> Route:
+    """What a worker that serves already routes by while it still loads the revisions `loading`: their shares are the
+    fallback's, else those of an older one that answers, and nothing is judged, since what lacks is no fault of theirs.
+
+    As it was where nobody may answer for them: a candidate never takes the share of the stable revision.
+    """
+    wanted = {r.number for r in route.revisions if r.percent > 0} | {rule.number for rule in route.flags}
+    late = wanted & loading
+    older = [r for r in route.revisions if r.percent > 0 and r.number < min(late, default=0)]
+    heir = route.fallback if route.fallback is not None else max((r.number for r in older), default=None)
+    if not late or heir is None or heir in loading:
+        return route
+    freed = sum(r.percent for r in route.revisions if r.number in late)
+    shares = {r.number: 0.0 if r.number in late else r.percent for r in route.revisions}
+    shares[heir] += freed
+    return msgspec.structs.replace(
+        route,
+        revisions=tuple(msgspec.structs.replace(r, percent=shares[r.number]) for r in route.revisions),
+        flags=tuple(rule for rule in route.flags if rule.number not in late),
+        record=msgspec.structs.replace(route.record, judged=False),
+    )
 
 
 class Split:

@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 _MOST: Final = 512
+_MOST_COOKIES: Final = 256
+"""Of one request that are looked at: no browser keeps so many for one site."""
 
 
 class UserKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +31,9 @@ class UserKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def cookie_value(cookies: bytes, name: str) -> bytes | None:
     """The value of a cookie in a Cookie header (RFC 6265, section 4.2); None where it is not there."""
     wanted = name.encode("ascii")
-    for pair in cookies.split(b";"):
+    if wanted not in cookies:
+        return None
+    for pair in cookies.split(b";", _MOST_COOKIES)[:_MOST_COOKIES]:
         key, equals, value = pair.partition(b"=")
         if equals and key.strip() == wanted:
             return value.strip().strip(b'"')

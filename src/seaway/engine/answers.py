@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -17,6 +17,13 @@ from seaway.engine.facts import Counts
 from seaway.engine.jobs import Job, Screen
 
 _MOST_BATCHES: Final = 8192
+
+
+class Rows(Protocol):
+    """A request, as far as its rows are counted."""
+
+    @property
+    def rows(self) -> int: ...
 
 
 class Given:
@@ -37,7 +44,7 @@ class Given:
         self.invalid = 0
         """Requests with an answer that is none: NaN or infinite."""
 
-    def add(self, outputs: Tensors, jobs: Sequence[Job]) -> None:
+    def add(self, outputs: Tensors, jobs: Sequence[Rows]) -> None:
         """A batch was answered."""
         found = None if self._answer is None else outputs.get(self._answer)
         if found is None:
@@ -63,7 +70,7 @@ class Given:
         return taken
 
 
-def _invalid(found: Array, jobs: Sequence[Job]) -> int:
+def _invalid(found: Array, jobs: Sequence[Rows]) -> int:
     """How many of these jobs, whose rows these are in order, have one that is not finite."""
     finite = np.asarray(np.isfinite(found), dtype=np.bool_)
     if len(jobs) == 1:

@@ -42,6 +42,7 @@ class Handle:
         "_suspended",
         "endpoint",
         "failure",
+        "fallback",
         "in_flight",
         "limits",
         "load_s",
@@ -62,6 +63,8 @@ class Handle:
         self.warm_s = 0.0
         self.memory_bytes = 0
         self.failure: SeawayError | None = None
+        self.fallback: int | None = None
+        """Once the table names it no more: the revision that answers what this one cannot, of what it still runs."""
         self.sheet: Any = None
         """The recorder's own: where the requests of this revision are gathered."""
         self._model: Model | None = None

@@ -104,11 +104,27 @@ class Router:
 
     def __init__(self, pool: Pool, table: RoutingTable) -> None:
         self.pool = pool
+        self._choices: dict[str, _Choice] = {}
         self._swap(table)
 
     def _swap(self, table: RoutingTable) -> None:
         self.table = table
-        self._choices = {route.endpoint: _Choice(route) for route in table.routes}
+        before, self._choices = self._choices, {}
+        for route in table.routes:
+            known = before.get(route.endpoint)
+            if known is not None and known.route == route:  # of a thousand endpoints one changes at a time
+                self._choices[route.endpoint] = known
+                continue
+            self._choices[route.endpoint] = choice = _Choice(route)
+            if known is not None:
+                self._part(known, choice)
+
+    def _part(self, before: _Choice, after: _Choice) -> None:
+        """Revisions leave the table, and may still run requests: who stood in for them goes on to."""
+        for number in before.by_number.keys() - after.by_number.keys():
+            handle = self.pool.get(before.route.endpoint, number)
+            if handle is not None:
+                handle.fallback = before.route.fallback
 
     def pick(self, endpoint: str, request: Asking, number: int | None = None) -> Handle:
         """The revision that answers: `number` where the client names one, else by flags, the traffic split and the
@@ -129,12 +145,16 @@ class Router:
 
     def stand_in(self, failed: Handle, chosen: Chosen) -> Handle | None:
         """The revision that answers what another one could not: the route's fallback, where it is ready and is not that
-        one; None for requests whose client named their revision, and for those that were passed on once already."""
+        one; None for requests whose client named their revision, and for those that were passed on once already.
+
+        A revision that was rolled back keeps the fallback it had, for the requests that it still runs.
+        """
         choice = self._choices.get(failed.endpoint)
         if choice is None or chosen in (Chosen.NAMED, Chosen.FALLBACK):
             return None
-        number = choice.route.fallback
-        if number is None or number == failed.revision.number:
+        own = failed.revision.number
+        number = choice.route.fallback if own in choice.by_number else failed.fallback
+        if number is None or number == own:
             return None
         handle = self.pool.get(failed.endpoint, number)
         return handle if handle is not None and handle.ready else None

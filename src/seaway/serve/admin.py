@@ -108,12 +108,9 @@ class Admin:
             case Prepare(endpoint=endpoint, revision=revision, limits=limits):
                 await asyncio.to_thread(router.pool.load, endpoint, revision, limits)
             case Commit(table=table):
-                router.commit(table)
-                self._plane.recorder.rules_changed()
-                if self._plane.mirrors is not None:
-                    self._plane.mirrors.rules_changed()
+                self._plane.commit(table)
             case Retire(endpoint=endpoint, number=number):
-                router.retire(endpoint, number)
+                self._plane.retire(endpoint, number)
                 self._plane.recorder.drop_retired(worker_metrics.alive(router))
             case Metrics():
                 return Reply(metrics=await self.metrics())

@@ -287,8 +287,9 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
             found = fault
         finally:
             other.leave()
-        self._count_out(call)
-        call.fail(found)
+        if call.inside:  # else its client has left meanwhile
+            self._count_out(call)
+            call.fail(found)
 
     def _leave(self, call: GrpcCall) -> None:
         """On the loop: the client has left, or the message could not be read."""

@@ -33,7 +33,7 @@ from seaway.serve import log
 MOST_OUTSTANDING: Final = 64
 """Requests of one endpoint that wait for their mirrored answer or run."""
 MOST_BYTES: Final = 32 * 1024 * 1024
-"""What those may hold, by the size of their bodies and of what is kept of their answers."""
+"""What those may hold: their bodies or what was read from them, whichever is larger, and what is kept of their answers."""
 _REST: Final = 4.0
 """After each run the mirror's thread rests this many times as long as it computed: it takes at most a fifth of a core
 from the worker, whose interpreter it shares."""
@@ -102,7 +102,8 @@ class Mirrors:
             return
         row, rows = drawn.row(request.rows), request.rows
         kept = agreement.kept(request.outputs, rows, row, shadow.rule)
-        size = request.size + sum([array.nbytes for array in kept.values()])
+        asked = sum([array.nbytes for array in request.tensors.values()])
+        size = max(request.size, asked) + sum([array.nbytes for array in kept.values()])
         shadow.take(Pair(request.tensors, rows, row, self._spec(handle), kept, size))
 
     def rules_changed(self) -> None:

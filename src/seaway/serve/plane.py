@@ -11,6 +11,7 @@ import msgspec
 from seaway.core.agreement import Agreed
 from seaway.core.ports import Clock
 from seaway.core.records import Answered
+from seaway.core.traffic import RoutingTable
 from seaway.engine.pool import Handle
 from seaway.engine.router import Router
 from seaway.serve.mirror import Mirrors
@@ -80,6 +81,22 @@ class DataPlane(msgspec.Struct):
     draining: bool = False
     mirrors: Mirrors | None = None
     """Shadow traffic; None where this process cannot start processes for it."""
+
+    def commit(self, table: RoutingTable) -> None:
+        """Route by this table, and count and mirror as it says. Raises as `Router.commit`."""
+        self.router.commit(table)
+        self.recorder.rules_changed()
+        if self.mirrors is not None:
+            self.mirrors.rules_changed()
+
+    def retire(self, endpoint: str, number: int) -> None:
+        """Drop a revision after its last request; raises as `Router.retire`.
+
+        What was passed on from it is told until the endpoint's next one is retired, so that every scraper sees it.
+        """
+        self.router.retire(endpoint, number)
+        for key in [key for key in self.fallbacks if key[0] == endpoint and int(key[1]) < number]:
+            del self.fallbacks[key]
 
 
 class GrpcDoor(Protocol):

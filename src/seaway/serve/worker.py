@@ -18,7 +18,7 @@ from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock, LoadedModel
 from seaway.core.records import RecordRules
-from seaway.core.traffic import Limits, RoutedRevision, RoutingTable
+from seaway.core.traffic import Limits, RoutedRevision, RoutingTable, until_loaded
 from seaway.engine.blackbox import BlackBox
 from seaway.engine.pool import Pool, Sources
 from seaway.engine.quarantine import Quarantines
@@ -86,6 +86,29 @@ def load_all(pool: Pool, routed: Sequence[tuple[str, RoutedRevision, Limits]]) -
             log.write_error(f"revision {revision.number} of {endpoint}", error)
 
 
+def _until_loaded(
+    table: RoutingTable, pool: Pool, apart: Sequence[tuple[str, RoutedRevision, Limits]]
+) -> RoutingTable:
+    """The table without those that have a process of their own by their owner's wish, which comes later. Those that have one
+    since they ended a worker are answered for by nobody: that they are not ready is their own fault."""
+    routes = []
+    for route in table.routes:
+        loading = {
+            r.number for name, r, _ in apart if name == route.endpoint and r.digest not in pool.isolated
+        }
+        routes.append(until_loaded(route, loading))
+    return msgspec.structs.replace(table, routes=tuple(routes))
+
+
+async def _load_later(
+    plane: DataPlane, table: RoutingTable, apart: Sequence[tuple[str, RoutedRevision, Limits]]
+) -> None:
+    """Load those that have a process of their own; then route by the whole table, where control has sent no newer one."""
+    await asyncio.to_thread(load_all, plane.router.pool, apart)
+    if plane.router.table.generation == table.generation:
+        plane.commit(table)
+
+
 async def run(
     place: Place,
     sources: Sources,
@@ -115,7 +138,7 @@ async def run(
         own, others = await asyncio.gather(admin.metrics(), admins.metrics_of_siblings(place.run, place.slot))
         return await asyncio.to_thread(prometheus.merge, [own, *others])
 
-    router = Router(pool, table)
+    router = Router(pool, _until_loaded(table, pool, apart))
     recorder = make_recorder(lambda endpoint: router.route(endpoint).record)
     plane = DataPlane(router, recorder, clock, metrics, version, place.traced, place.memory_limit_bytes)
     mirrors = plane.mirrors = Mirrors(router, recorder, shadow)
@@ -141,7 +164,7 @@ async def run(
         recorder.begin()
         mirrors.rules_changed()
         # Those with a process of their own come once the others serve: nobody waits for a model that crashes.
-        later = loop.create_task(asyncio.to_thread(load_all, pool, apart))
+        later = loop.create_task(_load_later(plane, table, apart))
         keeping = loop.create_task(_keep_paths(admin, door))
         await stopping.wait()
         keeping.cancel()

@@ -93,6 +93,7 @@ STATUS: Final[dict[str, Status]] = {
     "gate_failed": _REFUSED,
     "revision_failed": _REFUSED,
     "no_rollout": _REFUSED,
+    "rollout_not_found": _NOT_FOUND,
     "rollout_not_ready": _AWAY,
     "rollout_rolled_back": _REFUSED,
     "nothing_to_roll_back": _REFUSED,

@@ -27,7 +27,7 @@ from seaway.control.webhooks import Webhooks, receivers
 from seaway.core.errors import SeawayError
 from seaway.core.ports import StateStore
 from seaway.wire import status
-from seaway.wiring import chores, control_parts, lifeline
+from seaway.wiring import chores, control_parts, lifeline, struct_types
 from seaway.wiring.erasing import open_erasing
 from seaway.wiring.feedback import open_feedback
 from seaway.wiring.home import Home
@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("--allow-open", action="store_true")
     arguments = parser.parse_args()
     lifeline.end_with(arguments.parent)
+    struct_types.build_all()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="seaway control: %(message)s")
     home = Home(settings.load(arguments.home))
     allow_open = arguments.allow_open or home.configuration.settings.allow_open
@@ -68,12 +69,19 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
         deploying = ThreadPoolExecutor(_DEPLOYS, "seaway-deploy")
         feedback = open_feedback(home.paths.records, home.clock)
         erasing = open_erasing(home, store, deployments, feedback)
-        rollouts = control_parts.rollouts(home, store, bell.ring)
         webhooks = _webhooks(home, store, bell)
         records = home.paths.records
         parts = routes.Parts(
-            *(deployments, rollouts, effects, bell, deploying, records, home.clock),
-            *(feedback, erasing, webhooks),
+            deployments=deployments,
+            rollouts=control_parts.rollouts(home, store, bell.ring),
+            effects=effects,
+            bell=bell,
+            deploying=deploying,
+            records=records,
+            clock=home.clock,
+            feedback=feedback,
+            erasing=erasing,
+            webhooks=webhooks,
         )
         listener = peers.PeerSocket.adopt(sockets.listen_unix(home.paths.control_socket))
         entrances: list[tuple[Starlette, socket.socket]] = [

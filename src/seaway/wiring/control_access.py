@@ -128,7 +128,7 @@ def endpoint_status(home: Home, endpoint: str) -> views.EndpointStatus | None:
 
 
 def rollout_record(home: Home, endpoint: str, number: int) -> rollouts.RolloutRecord:
-    """What is kept of a rollout. Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `no_rollout`)."""
+    """What is kept of a rollout. Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `rollout_not_found`)."""
     if not _has_state(home):
         raise UserError("endpoint_not_found", f"there is no endpoint {endpoint!r}", "this home has none yet")
     with open_control(home) as control:

@@ -171,11 +171,14 @@ class EngineProcess:
             self._busy += 1
             if self._idle:
                 return self._idle.pop()
+            ours: socket.socket | None = None
             try:
                 ours, theirs = socket.socketpair()
                 with theirs:
                     socket.send_fds(self._control, [b"+"], [theirs.fileno()])
             except OSError as error:
+                if ours is not None:
+                    ours.close()
                 self._busy -= 1
                 failure = error
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -68,6 +68,8 @@ def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Call
         now_s = home.clock.now_s()
         rollout = planning.plan(spec.rollout, *_last_hour(home, status, now_s), now_s)
         warnings += rollout.warnings
+    if not (refused or nothing):
+        warnings += tuple(_superseded(status))
     return Plan(
         endpoint=endpoint,
         new_ref=str(new.ref),
@@ -79,6 +81,13 @@ def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Call
         warnings=warnings,
         rollout=rollout,
     )
+
+
+def _superseded(status: views.EndpointStatus | None) -> Iterator[str]:
+    """What the deploy would end."""
+    rollout = None if status is None else status.rollout
+    if rollout is not None and rollout.judged:
+        yield f"the rollout of revision {rollout.candidate} is not over: this deploy would supersede it"
 
 
 def _last_hour(home: Home, status: views.EndpointStatus | None, now_s: float) -> tuple[Counts, float]:

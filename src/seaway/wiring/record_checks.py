@@ -1,13 +1,15 @@
-"""Whether what an endpoint file wants recorded can be, of this model and with what is installed here."""
+"""Whether what an endpoint file wants recorded and compared can be, of this model and with what is installed here."""
 
 from __future__ import annotations
 
 import importlib.util
 
 from seaway.control.deployments import Bundles
+from seaway.core.answers import answer_spec
 from seaway.core.bundles import Version
 from seaway.core.deployments import Deployment
 from seaway.core.errors import UserError
+from seaway.core.rollouts import answering
 from seaway.core.tensors import Signature
 from seaway.monitor.capture import redaction
 
@@ -20,6 +22,8 @@ class RecordChecks:
 
     def __call__(self, spec: Deployment, version: Version) -> tuple[str, ...]:
         """What the user should know. Raises `UserError` (`invalid_spec`, `missing_extra`)."""
+        if any(check.check in answering.OF_ANSWERS for check in spec.rollout.all_checks):
+            self._check_rollout(spec, version)
         rules = spec.record.rules
         hidden = redaction.parse(rules.redact)
         if hidden.names or rules.slices:
@@ -59,6 +63,16 @@ class RecordChecks:
                 "record.capture without record.subject: what is kept of a person cannot be erased by name",
             )
         return ()
+
+    def _check_rollout(self, spec: Deployment, version: Version) -> None:
+        manifest = self._bundles.open(version).manifest
+        found = answering.impossible(spec.rollout, answer_spec(manifest.signature, manifest.classes))
+        for check, why in found:
+            raise UserError(
+                "invalid_spec",
+                f"rollout.checks: {version.ref} can never pass {check}: {why}",
+                f"take {check} out of rollout.checks",
+            )
 
 
 def _hidden_columns(signature: Signature, hidden: redaction.Redaction) -> set[str]:

@@ -33,7 +33,7 @@ from seaway.engine.pool import Sources
 from seaway.serve import log, worker
 from seaway.serve.plane import DataPlane, GrpcDoor, Recorder
 from seaway.wire import status
-from seaway.wiring import adapters, engines, lifeline, recorders
+from seaway.wiring import adapters, engines, lifeline, recorders, struct_types
 from seaway.wiring.clock import SystemClock
 from seaway.wiring.feedback_forward import ControlForward
 
@@ -64,6 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent is not None:
         lifeline.end_with(arguments.parent)
+    struct_types.build_all()
     listener, clock = socket.socket(fileno=arguments.fd), SystemClock()
     tls = None if arguments.tls_cert is None else (arguments.tls_cert, arguments.tls_key)
     options = msgspec.json.decode(arguments.recording, type=settings.RecordingOptions)

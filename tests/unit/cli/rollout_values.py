@@ -62,7 +62,13 @@ def status(judged: Judgement | None = None, spec: Rollout = SPEC, **changes: obj
 
 
 def event(
-    seq: int, kind: EventKind, message: str, ago_s: float, revision: int = 4, by: str = "seaway"
+    seq: int,
+    kind: EventKind,
+    message: str,
+    ago_s: float,
+    revision: int = 4,
+    by: str = "seaway",
+    percent: str | None = None,
 ) -> Event:
     return Event(
         at=timestamp(v.NOW_S - ago_s),
@@ -72,5 +78,6 @@ def event(
         revision=revision,
         ref=f"prices:v{revision}",
         message=message,
+        details={} if percent is None else {"percent": percent},
         seq=seq,
     )

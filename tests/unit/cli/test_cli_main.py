@@ -28,6 +28,9 @@ def test_every_verb_has_help_with_an_example(words: str, capsys: pytest.CaptureF
     assert cli.main([*words.split(), "--help"]) == 0
     shown = capsys.readouterr().out
     verb = cli.VERBS[words]
+    module, _, name = verb.target.partition(":")
+    told = getattr(importlib.import_module(module), name).__doc__ or ""
+    assert "".join(told.replace("`", "").split()) in "".join(shown.split()), "the whole docstring"
     assert "Example" in shown
     assert " ".join(verb.example.split()[:3]) in " ".join(shown.split())
     assert "--home" in shown and "--json" in shown

@@ -143,7 +143,7 @@ def test_events_of_other_endpoints_and_revisions_are_not_its_own() -> None:
 
 
 def move(told: Told, what: rollouts.Move) -> None:
-    rollouts_follow.follow_move(told, ACCEPTED, what, lambda _: None)  # type: ignore[arg-type]
+    rollouts_follow.follow_move(told, ACCEPTED, what, lambda _: None, lambda: 0.0)  # type: ignore[arg-type]
 
 
 def test_an_abort_waits_until_the_stable_revision_has_all_traffic() -> None:
@@ -158,6 +158,42 @@ def test_promote_full_waits_until_it_is_live_or_is_overtaken() -> None:
     with pytest.raises(UserError) as caught:
         move(Told(STEP, BACK, STABLE_LIVE), rollouts.Promote(full=True))
     assert caught.value.code == "rollout_rolled_back"
+
+
+def test_what_can_no_longer_come_is_not_waited_for() -> None:
+    delete = r.event(14, EventKind.DELETE_REQUESTED, "prices will be deleted", 40)
+    share = r.event(14, EventKind.TRAFFIC_SET, "revision 4 takes 3 %", 40)
+    for events, what in (
+        ((delete,), rollouts.Abort()),
+        ((STEP, delete), rollouts.Promote(full=True)),
+        ((STEP, share), rollouts.Promote(full=True)),
+    ):
+        with pytest.raises(UserError) as caught:
+            move(Told(*events), what)
+        assert caught.value.code == "generation_conflict"
+
+
+def test_an_abort_does_not_wait_for_ever_for_workers_that_are_not_there() -> None:
+    class Alone(Told):
+        def status(self) -> views.Status:
+            return views.Status((), ())
+
+        def follow(self, after: int, beat: Callable[[], None] | None = None) -> Iterator[Event]:
+            assert beat is not None
+            while True:
+                beat()
+                yield r.event(11, EventKind.ROLLOUT_ABORTED, "", 1)
+
+    moments = iter(range(0, 1000, 50))
+    with pytest.raises(TemporaryError) as caught:
+        rollouts_follow.follow_move(
+            Alone(),
+            ACCEPTED,
+            rollouts.Abort(),
+            lambda _: None,
+            lambda: float(next(moments)),  # type: ignore[arg-type]
+        )
+    assert caught.value.code == "not_ready"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import rollout_values as r
 import watch_values as v
@@ -16,6 +17,7 @@ from seaway.control import views
 from seaway.control.rollouts import views as rollouts
 from seaway.core.errors import UserError
 from seaway.core.events import Event, EventKind
+from seaway.core.rollouts.state import RolloutPhase
 from seaway.wiring import control_access
 from seaway.wiring.home import Home
 
@@ -132,6 +134,20 @@ def test_a_deploy_says_that_its_rollout_has_begun_and_how_to_follow_it(
     assert json.loads(capsys.readouterr().out)["rollout"]["state"]["candidate"] == 4
 
 
+def test_a_followed_deploy_tells_each_event_as_it_is_also_with_brackets(
+    control: Control, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def follow(after: int, beat: object = None) -> Iterator[Event]:
+        yield r.event(11, EventKind.DEPLOY_REQUESTED, "", 9)
+        yield r.event(12, EventKind.ROLLOUT_STARTED, "", 9)
+        yield r.event(13, EventKind.ROLLOUT_PAUSED, "paused at 1 %: [ONNXRuntimeError] is odd", 9)
+        yield r.event(14, EventKind.ROLLOUT_PROMOTED, "", 9)
+
+    monkeypatch.setattr(control, "follow", follow)
+    assert cli.main(["deploy", "prices:v4", "--follow"]) == 0
+    assert "prices: paused at 1 %: [ONNXRuntimeError] is odd" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words", [["--follow", "--no-wait"], ["--force-from-broken", " "], ["--override", ""]], ids=str
 )
@@ -149,11 +165,24 @@ def test_status_shows_the_split_and_the_receivers_that_are_away(
     monkeypatch.setenv("COLUMNS", "100")
     assert cli.main(["status"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "rollout running: revision 4 25 %, revision 3 75 %" in out
-    assert "https://hooks.example.org 7 3 takes none since 08:00:00 UTC: it answered 500" in out
+    assert "rollout of 4: running at 25 %" in out
+    assert "https://hooks.example.org 7 3 takes none since 2027-01-15 08:00:00 UTC: it answered 500" in out
     assert cli.main(["status", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["webhooks"][0]["waiting"] == 3 and found["endpoints"][0]["rollout"]["step"] == 2
+
+
+def test_status_names_the_check_that_took_a_candidate_back(
+    control: Control, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = msgspec.structs.replace(
+        r.STATE, phase=RolloutPhase.ROLLED_BACK, why="a long why", cause="latency"
+    )
+    endpoint = v.status(live=3, revisions=(3, 4), failed=4, reason="a long why", rollout=ended)
+    monkeypatch.setattr(control, "status", lambda: views.Status((endpoint,), ()))
+    assert cli.main(["status"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "rollout of 4: rolled back (latency); seaway explain prices/4" in out and "a long why" not in out
 
 
 def test_explain_takes_rollouts_and_requests(control: Control, capsys: pytest.CaptureFixture[str]) -> None:

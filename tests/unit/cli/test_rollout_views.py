@@ -11,12 +11,13 @@ import rollout_values as r
 import watch_values as v
 from rich.console import Console
 
-from seaway.cli import output, rollout_explained, rollouts_view
+from seaway.cli import history_view, output, rollout_explained, rollouts_view
 from seaway.control import views
 from seaway.control.rollouts import views as rollouts
 from seaway.core.checks import Verdict
 from seaway.core.events import EventKind
 from seaway.core.rollouts.judgement import Judgement
+from seaway.core.rollouts.spec import Step
 from seaway.core.rollouts.state import RolloutPhase
 
 
@@ -52,6 +53,27 @@ def test_a_rollout_shows_where_it_is_what_it_waits_for_and_each_check(printed: P
     assert "stands still" not in text
 
 
+def test_one_that_is_over_says_where_its_story_is_and_shows_no_empty_table(printed: Printed) -> None:
+    nothing = r.judgement(0, 0, (r.check("errors"),))
+    ended = {"phase": RolloutPhase.ABORTED, "ended_s": v.NOW_S, "why": "enough"}
+    text = printed(lambda: rollouts_view.print_rollout(r.status(nothing, **ended), running=True))
+    assert "seaway explain prices/4" in text and "verdict" not in text
+    text = printed(lambda: rollouts_view.print_rollout(r.status(nothing), running=True))
+    assert "seaway explain" not in text and "verdict" in text
+
+
+def test_who_is_waited_for_reads_what_to_type(printed: Printed) -> None:
+    asks = msgspec.structs.replace(r.SPEC, steps=("1%", "5%", Step("25%", approve=True), "100%"))
+    for found, verb in (
+        (r.status(phase=RolloutPhase.PAUSED), "seaway resume prices"),
+        (r.status(spec=asks), "seaway approve prices"),
+    ):
+        text = printed(lambda found=found: rollouts_view.print_rollout(found, running=True))  # type: ignore[misc]
+        assert text.rstrip().endswith(f"{verb}; take it back: seaway abort prices")
+    done = printed(lambda: rollouts_view.print_rollout(r.status(spec=asks, approved=2), running=True))
+    assert "seaway approve" not in done
+
+
 def test_without_a_server_it_stands_still_and_says_so(printed: Printed) -> None:
     text = printed(lambda: rollouts_view.print_rollout(r.status(), running=False))
     assert "no server runs on this home, so the rollout stands still: seaway up" in text
@@ -70,7 +92,7 @@ def test_a_move_says_what_it_did_and_what_comes_next(printed: Printed, deferred:
 EVENTS = (
     r.event(11, EventKind.DEPLOY_REQUESTED, "revision 4 of prices is prices:v4", 300, by="ada"),
     r.event(12, EventKind.ROLLOUT_STARTED, "revision 4 against revision 3", 300, by="ada"),
-    r.event(13, EventKind.ROLLOUT_STEPPED, "revision 4 takes 1 % (step 1 of 4)", 290),
+    r.event(13, EventKind.ROLLOUT_STEPPED, "revision 4 takes 1 % (step 1 of 4)", 290, percent="1"),
     r.event(14, EventKind.ROLLOUT_ROLLED_BACK, "errors: 1.9 % against 1.0 %", 240),
     r.event(15, EventKind.REVISION_LIVE, "revision 3 (prices:v3) answers", 239.6, revision=3),
 )
@@ -89,7 +111,7 @@ def test_a_rollout_is_explained_from_its_events_and_looks(printed: Printed) -> N
         candidate=3100,
         candidate_bad=59,
     )
-    looks = [r.judgement(n, 0, (r.check("errors", words=""),)) for n in range(1, 50)]
+    looks = [r.judgement(n, 0, (r.check("errors", words="", stable=n),)) for n in range(1, 50)]
     looks.append(r.judgement(50, 0, (failed,)))
     text = printed(lambda: rollout_explained.print_record(record(*looks)))
     assert text.splitlines()[0] == "prices/4  rolled back"
@@ -97,8 +119,31 @@ def test_a_rollout_is_explained_from_its_events_and_looks(printed: Printed) -> N
     assert "ada" in text and "revision 4 takes 1 % (step 1 of 4)" in text
     assert "candidate 1.9 % errors against 1.0 %" in text
     (last,) = [line for line in text.splitlines() if "failed" in line]
-    assert "1 %" in last and "1.9 % of 3,100" in last
+    assert last.split()[1:3] == ["1", "%"] and "1.9 % of 3,100" in last
     assert text.count("inconclusive") <= rollout_explained.MOST_LOOKS
+
+
+def test_a_look_shows_the_share_of_its_time_also_one_set_by_hand_and_its_day_where_there_are_several(
+    printed: Printed,
+) -> None:
+    events = (*EVENTS[:3], r.event(14, EventKind.TRAFFIC_SET, "revision 4 takes 30 %", 200, percent="30"))
+    seen = r.check("errors", candidate=10)
+    early = msgspec.structs.replace(r.judgement(1, 0, (seen,)), through_s=round(v.NOW_S - 250))
+    late = msgspec.structs.replace(r.judgement(2, 2, (seen,)), through_s=round(v.NOW_S - 100))
+    text = printed(lambda: rollout_explained.print_record(record(early, late, events=events)))
+    rows = [line.split() for line in text.splitlines() if "inconclusive" in line]
+    assert [row[1:3] for row in rows] == [["1", "%"], ["30", "%"]]
+    days = msgspec.structs.replace(late, through_s=late.through_s + 3 * 86_400)
+    text = printed(lambda: rollout_explained.print_record(record(early, days, events=events)))
+    rows = [line.split() for line in text.splitlines() if "inconclusive" in line]
+    assert rows[0][0] != rows[1][0] and all(len(row[0]) == len("11-22") for row in rows)
+
+
+def test_the_history_names_the_check_and_leaves_the_sentence_to_explain(printed: Printed) -> None:
+    told = {"percent": "1", "cause": "errors", "why": "candidate 1.9 % errors against 1.0 % on 31 requests"}
+    event = msgspec.structs.replace(EVENTS[3], details=told)
+    text = printed(lambda: history_view.print_history([event], None, "prices"))
+    assert text.rstrip().endswith("1 %: errors")
 
 
 def test_a_rollout_that_goes_on_and_one_without_looks(printed: Printed) -> None:
@@ -109,7 +154,8 @@ def test_a_rollout_that_goes_on_and_one_without_looks(printed: Printed) -> None:
 def test_the_looks_that_are_told_are_few_and_hold_every_change() -> None:
     verdicts = [Verdict.INCONCLUSIVE] * 400 + [Verdict.PASSED] * 300 + [Verdict.FAILED] * 2
     looks = [
-        r.judgement(n, min(n // 500, 2), (r.check("errors", verdict),)) for n, verdict in enumerate(verdicts)
+        r.judgement(n, min(n // 500, 2), (r.check("errors", verdict, stable=9),))
+        for n, verdict in enumerate(verdicts)
     ]
     told = rollout_explained.thinned(looks, "errors")
     places = [look.looks for look in told]
@@ -117,6 +163,9 @@ def test_the_looks_that_are_told_are_few_and_hold_every_change() -> None:
     assert {0, 400, 500, 700, 701} <= set(places)
     assert rollout_explained.thinned(looks, "latency") == []
     assert rollout_explained.thinned(looks[:1], "errors") == looks[:1]
+    empty = r.judgement(0, 0, (r.check("errors"),))
+    assert rollout_explained.thinned([empty, *looks[:1]], "errors") == looks[:1]
+    assert rollout_explained.thinned([empty, empty], "errors") == [empty]
 
 
 def test_changes_are_all_told_however_many() -> None:

@@ -10,6 +10,7 @@ from seaway.cli import watch_answers
 from seaway.cli.watch_model import Memory, Watch, runs_of
 from seaway.control import views
 from seaway.core.answers import AnswerKind, count_numbers
+from seaway.core.events import EventKind
 from seaway.core.ledger import Counts, merge_pages
 
 
@@ -107,6 +108,12 @@ def test_classes_that_look_like_bins_are_classes_where_the_model_says_so() -> No
     assert number is not None and number.numbers is not None and number.numbers.median == 0.0
     names = watch_answers.read(Counts(answers=(("up", 4),)), AnswerKind.NUMBER)
     assert names is not None and names.kind is AnswerKind.CLASS
+
+
+def test_a_revision_that_a_rollout_came_back_to_was_live_all_the_time() -> None:
+    again = [*v.EVENTS, v.event(90, EventKind.REVISION_LIVE, 3, ago_s=5.0)]
+    view = Watch.from_pages(v.told(), [], again)
+    assert view.live_since_s == pytest.approx(v.NOW_S - 3800.0)
 
 
 def test_it_is_live_since_its_event_and_the_last_events_are_kept() -> None:

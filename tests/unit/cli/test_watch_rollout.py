@@ -16,12 +16,12 @@ from seaway.core.checks import Verdict
 from seaway.core.rollouts.state import RolloutPhase
 
 AT_100_BY_34 = """\
-ROLLOUT  revision 4 against 3 · running · step 3 of 4 · held 41 s of 1 m 0 s
+ROLLOUT  revision 4 against 3 · running · step 3 of 4 · held 41 s of 1 min
   candidate  25 % wanted, 25.0 % came, next 100 %  ████████████
-  errors       passed        0.129 % of 3,100  0.102 % of 58.9k             ····━━━━━━━━━···┃·······
-  latency      inconclusive      1 % of 3,100  0.985 % of 58.9k   ~8 m 3 s  ━━━━━━━━━━━━┃━━━━━━━━━··
-  predictions  inconclusive             3,100             58.9k  ~1 m 10 s  of passed ███████▏
-! agreement    errored                      -                 -             no pair for 3 looks
+  errors       passed        0.129 % of 3,100  0.102 % of 58.9k          ····━━━━━━━━━━····┃········
+  latency      inconclusive      1 % of 3,100  0.985 % of 58.9k  ~8 min  ━━━━━━━━━━━━━┃━━━━━━━━━━━··
+  predictions  inconclusive             3,100             58.9k   ~70 s  of passed ████████▋
+! agreement    errored                      -                 -          no pair for 3 looks
   waits for its hold, 19 s more, and latency (about 8 min at today's traffic) and predictions (abou…"""
 
 
@@ -85,7 +85,10 @@ def test_it_fits_any_terminal(size: tuple[int, int]) -> None:
             {"phase": RolloutPhase.WAITING, "step": -1, "percent": 0.0, "since_s": None},
             "waits for every worker",
         ),
-        ({"phase": RolloutPhase.PAUSED, "why": "answers moved"}, "why: answers moved"),
+        (
+            {"phase": RolloutPhase.PAUSED, "why": "answers moved"},
+            "waits for a person: it is paused: answers moved",
+        ),
         (
             {"phase": RolloutPhase.BAKING, "step": 3, "percent": 100.0},
             "revision 3 stays warm until 08:06:03 UTC",
@@ -102,6 +105,18 @@ def test_each_phase(changes: dict[str, object], says: str) -> None:
     assert any(says in line for line in lines)
     wanted = {RolloutPhase.BAKING: "100 %", RolloutPhase.PAUSED: "25 %"}.get(changes["phase"], "0 %")  # type: ignore[call-overload]
     assert lines[1].startswith(f"  candidate  {wanted} wanted")
+
+
+def test_the_end_is_told_whole_and_once_and_nothing_is_awaited_any_more() -> None:
+    why = "candidate 22 % errors against 0 % on 32 and 285 requests (4.2 to 63 points above 1.2 × the stable's rate); certain"
+    over = r.status(r.judgement(), phase=RolloutPhase.ROLLED_BACK, why=why, ended_s=v.NOW_S - 9)
+    view = msgspec.structs.replace(watched(over), failed=4, reason=why)
+    lines = v.drawn(render(view, 100, None), 100)
+    text = " ".join(" ".join(lines).split())
+    assert text.count("candidate 22 % errors") == 1 and why in text
+    assert "~8 min" not in text
+    other = v.drawn(render(msgspec.structs.replace(view, failed=2), 100, None), 100)
+    assert any(line.startswith("! revision 2 failed") for line in other)
 
 
 def test_what_ended_long_ago_is_not_shown() -> None:

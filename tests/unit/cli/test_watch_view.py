@@ -19,7 +19,7 @@ SIZES = [(80, 24), (100, 30), (120, 40), (200, 60), (40, 10), (20, 5), (1, 1)]
 
 AT_80_BY_24 = """\
 prices  live  revision 3  prices:v3  sha256:000000000000
-1 worker ready, 180.0 MiB · live for 1 h 3 m · whole seconds up to 07:59:58 UTC
+1 worker ready, 180.0 MiB · live for 1 h 3 min · counted up to 07:59:58 UTC
 ! revision 4 failed: its first prediction failed: bad axis
 TRAFFIC  requests a second in the last 80 s, at most 80
 ▁▁▁▁▁▂▂▂▂▂▂▂▂▂▂▃▃▃▃▃▃▃▃▃▃▄▄▄▄▄▄▄▄▄▄▅▅▅▅▅▅▅▅▅▅▆▆▆▆▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇███████████████
@@ -208,7 +208,9 @@ def test_what_must_not_be_overlooked_stands_in_the_header() -> None:
     )
     lines = picture(gone, 120, 40)
     assert lines[1].startswith("1 of 2 workers ready")
-    assert lines[2].startswith("! no answer since 08:00:00 UTC (1 m 15 s), all below is of then: the control")
+    assert lines[2].startswith(
+        "! no answer since 08:00:00 UTC (1 min 15 s), all below is of then: the control"
+    )
     assert lines[3] == "! not in these figures: worker 1 (worker 1 gave no answer in 1.5 s)"
     assert any("! 1  gives no answer" in line for line in lines)
 
@@ -252,13 +254,6 @@ def test_counts(number: int, text: str) -> None:
 )
 def test_a_share_hides_neither_the_first_nor_the_last(part: int, whole: int, text: str) -> None:
     assert figures.share(part, whole) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(-3, "0 s"), (0.9, "0 s"), (61, "1 m 1 s"), (3600, "1 h 0 m"), (90_000, "1 d 1 h")]
-)
-def test_spans(seconds: float, text: str) -> None:
-    assert figures.span(seconds) == text
 
 
 def test_bars_show_the_least_request_and_fill_the_highest() -> None:

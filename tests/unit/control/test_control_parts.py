@@ -77,6 +77,39 @@ def test_a_bell_that_rang_before_the_wait_is_heard() -> None:
     asyncio.run(run())
 
 
+def test_a_worker_that_hangs_is_waited_for_once_and_not_at_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a rollback, which takes several looks at the workers, would wait for it several times."""
+    waits: list[float] = []
+    answers = msgspec.json.encode(
+        worker_admin.Reply(observed=worker_admin.Observed(0, 1, 1, True, False, ()))
+    )
+    hangs = True
+
+    async def ask(path: Path, line: bytes, timeout_s: float) -> bytes:
+        waits.append(timeout_s)
+        if hangs:
+            raise TimeoutError
+        return answers
+
+    monkeypatch.setattr("seaway.line_exchange.ask", ask)
+    (tmp_path / "worker-0.sock").touch()
+
+    async def run() -> None:
+        nonlocal hangs
+        found = Workers(tmp_path)
+        for _ in range(3):
+            assert await found.observe() == ()
+        hangs = False
+        for _ in range(2):
+            assert len(await found.observe()) == 1
+
+    asyncio.run(run())
+    first, second, third, back, again = waits
+    assert second == third == back <= 0.3 < first == again
+
+
 def test_a_worker_that_is_away_or_silent_counts_as_absent(tmp_path: Path) -> None:
     (tmp_path / "worker-x.sock").touch()
     stale = sockets.listen_unix(tmp_path / "worker-0.sock")

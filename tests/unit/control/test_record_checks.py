@@ -1,16 +1,18 @@
-"""`wiring.record_checks`: what an endpoint file wants recorded is refused at the deploy where it cannot be."""
+"""`wiring.record_checks`: what an endpoint file wants recorded or compared is refused at the deploy where it cannot be."""
 
 from __future__ import annotations
 
 import importlib.util
 
+import msgspec
 import pytest
 from control_fakes import FakeBundles
 
 from seaway.core.bundles import Manifest, ModelRef, OpenedBundle, Source, Task, Version
 from seaway.core.deployments import Backend, Deployment, RecordSection, Subject
 from seaway.core.errors import UserError
-from seaway.core.tensors import DType, Signature, TensorSpec
+from seaway.core.rollouts.spec import Rollout
+from seaway.core.tensors import DType, Meaning, Signature, TensorSpec
 from seaway.wiring.record_checks import RecordChecks
 
 SIGNATURE = Signature(
@@ -26,10 +28,12 @@ class Bundles(FakeBundles):
     """With named columns; `opened` counts how often a bundle was read."""
 
     opened = 0
+    outputs = SIGNATURE.outputs
 
     def open(self, version: Version) -> OpenedBundle:
         self.opened += 1
-        manifest = Manifest(version.name, Task.OTHER, "m.onnx", SIGNATURE, Source("onnx"), ())
+        signature = Signature(SIGNATURE.inputs, self.outputs)
+        manifest = Manifest(version.name, Task.OTHER, "m.onnx", signature, Source("onnx"), ())
         return OpenedBundle(version.digest, manifest, "/b", str(version.ref), 1)
 
 
@@ -91,3 +95,42 @@ def test_no_bundle_is_read_where_nothing_is_named() -> None:
     bundles = Bundles()
     check(bundles, capture="1%")
     assert bundles.opened == 0
+
+
+PROBABILITIES = TensorSpec("sure", DType.FP32, (-1, 3), meaning=Meaning.PROBABILITY)
+ANSWERS = {
+    "a number": (TensorSpec("price", DType.FP32, (-1,)),),
+    "classes with probabilities": (PROBABILITIES,),
+    "an image": (TensorSpec("picture", DType.FP32, (-1, -1, -1)),),
+}
+
+
+def compare(answer: str, *checks: str) -> tuple[str, ...]:
+    known = Bundles()
+    known.outputs = ANSWERS[answer]
+    spec = Deployment(
+        1, "e", serve=Backend(bundle="m:v1"), rollout=msgspec.convert({"checks": checks}, Rollout)
+    )
+    return RecordChecks(known)(spec, known.resolve(ModelRef.parse("m:v1")))
+
+
+@pytest.mark.parametrize(
+    ("answer", "check"),
+    [
+        ("a number", "confidence"),
+        ("an image", "confidence"),
+        ("an image", "predictions"),
+        ("an image", "quality"),
+    ],
+)
+def test_a_check_that_this_model_can_never_pass_is_refused_at_once(answer: str, check: str) -> None:
+    with pytest.raises(UserError, match=rf"m:v1 can never pass {check}: no output") as refused:
+        compare(answer, "errors", check)
+    assert refused.value.code == "invalid_spec"
+    assert refused.value.hint == f"take {check} out of rollout.checks"
+
+
+def test_checks_that_the_model_can_pass_are_taken() -> None:
+    assert compare("classes with probabilities", "errors", "predictions", "confidence", "quality") == ()
+    assert compare("a number", "predictions", "quality", "cost") == ()
+    assert compare("an image", "errors", "latency", "cost") == ()

@@ -13,6 +13,7 @@ from rollout_home import NAME, RATE, Home, home
 
 from seaway.control.rollouts import evidence_files, following
 from seaway.control.rollouts import views as rollout_views
+from seaway.control.rollouts.following import Following
 from seaway.core.checks import Verdict
 from seaway.core.rollouts.state import RolloutPhase
 
@@ -275,6 +276,80 @@ def test_one_endpoints_fault_is_said_once_and_the_others_go_on(
         assert f"the rollout of {NAME}: is followed again" in caplog.messages
 
     play(tmp_path, scene)
+
+
+def test_a_floor_holds_though_no_evidence_can_be_had(tmp_path: Path) -> None:
+    async def scene(found: Home) -> None:
+        found.deploy(2, {**CANARY, "hold": "10m"})
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.seconds(3)
+        (followed,) = found.analysis._followed.values()
+        followed.look = lambda moment: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+        found.bad[2] = 0.6
+        assert await until(found, RolloutPhase.ROLLED_BACK, 5) <= 3
+        assert found.rollout.cause == "floor"
+
+    play(tmp_path, scene)
+
+
+def test_a_rollback_is_stored_before_a_slow_disk_takes_the_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(found: Home) -> None:
+        found.deploy(2, CANARY)
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.seconds(2)
+        save, stored = Following.save, []
+
+        def slowly(self: Following) -> None:
+            stored.append(found.state.rollback)
+            save(self)
+
+        found.bad[2] = 0.2
+        monkeypatch.setattr(Following, "_keep", lambda *_, **__: None)
+        monkeypatch.setattr(Following, "save", slowly)
+        await until(found, RolloutPhase.ROLLED_BACK, 15)
+        assert stored and all(stored)
+
+    play(tmp_path, scene)
+
+
+def test_harm_that_was_saved_goes_back_though_a_share_has_just_changed(tmp_path: Path) -> None:
+    """The process is killed between the verdict and the rollback, and a person changes the share before the next one."""
+
+    async def scene(found: Home) -> None:
+        found.deploy(2, CANARY)
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.seconds(2)
+        found.analysis._act = lambda *_: None  # type: ignore[assignment, method-assign]
+        found.bad[2] = 0.2
+        await found.seconds(12)
+        found.restart()
+        found.bad.clear()
+        found.moves.move(OWNER, NAME, rollout_views.Traffic(30.0))
+        await found.loop.settle()
+        assert found.rollout.since_s is None
+        await found.analysis.look()
+        assert (found.rollout.phase, found.rollout.cause) == (RolloutPhase.ROLLED_BACK, "errors")
+
+    play(tmp_path, scene)
+
+
+def test_where_the_clock_is_set_back_nothing_passes_and_it_is_said(tmp_path: Path) -> None:
+    async def scene(found: Home) -> None:
+        found.deploy(2, {**CANARY, "hold": "1s"})
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.seconds(4)
+        found.clock.advance(-300.0)
+        await found.seconds(100)
+        judged = evidence_files.latest(found.rollouts, NAME, 2)
+        assert judged is not None
+        assert judged.verdict is Verdict.ERRORED
+        assert "the clock was set back" in judged.checks[0].words
+        assert found.rollout.step == 0
+        await until(found, RolloutPhase.BAKING, 400)
+
+    play(tmp_path, scene, workers=1)
 
 
 def test_shadow_answers_are_judged_before_the_first_share(tmp_path: Path) -> None:

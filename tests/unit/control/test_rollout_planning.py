@@ -38,14 +38,22 @@ def test_the_steps_with_their_holds_checks_and_margins() -> None:
     text = "\n".join(found.lines)
     assert "1 %, for at least 1 min, and until errors and latency passed" in text
     assert "check errors: up to 1.2 × the stable's, and 0.2 points more" in text
-    assert "check latency: p50 up to 1.1 ×, p99 up to 1.2 ×" in text
+    assert "check latency: p50 up to 1.1 ×, p99 up to 1.2 × and 0.25 points of the requests" in text
     assert "false alarms: 5% per rollout" in text
     assert "100 %; the old revision stays warm for 10m" in text
 
 
+@pytest.mark.parametrize(
+    ("hold", "says"), [("90s", "1 min 30 s"), ("20m", "20 min"), ("14d", "14 d"), ("36h", "1 d 12 h")]
+)
+def test_a_hold_is_said_as_long_as_it_is(hold: str, says: str) -> None:
+    spec = Rollout(steps=("50%", "100%"), hold=hold, inconclusive=Inconclusive("30d"))
+    assert plan(spec).lines[0].startswith(f"50 %, for at least {says}, and until")
+
+
 def test_c10_too_little_traffic_for_the_hold_is_said_with_how_long_it_takes() -> None:
     (small,) = [line for line in plan(CANARY).warnings if line.startswith("1 %")]
-    assert "takes about" in small and "1 min bring about 120" in small and "on this step" in small
+    assert "takes about" in small and "1 min brings about 120" in small and "on this step" in small
     assert not any(line.startswith("25 %") for line in plan(CANARY, per_s=5000.0).warnings)
     assert plan(CANARY, per_s=50_000.0).warnings == ()
 
@@ -98,6 +106,19 @@ def test_shadow_approval_freeze_and_start_are_shown() -> None:
     assert needs is not None and 100 < needs < 2000
 
 
+@pytest.mark.parametrize(
+    ("checks", "says"),
+    [
+        ((RolloutCheck("errors"), RolloutCheck("predictions")), "harm above that takes it back"),
+        ((RolloutCheck("predictions"), RolloutCheck("errors", advisory=True)), "harm above that pauses it"),
+        ((RolloutCheck("errors", advisory=True),), "check errors:"),
+    ],
+    ids=str,
+)
+def test_the_plan_says_what_certain_harm_does(checks: tuple[RolloutCheck, ...], says: str) -> None:
+    assert plan(Rollout(steps=("10%", "100%"), checks=checks)).lines[-1].startswith(says)
+
+
 def test_a_sticky_rollout_counts_users() -> None:
     spec = Rollout(steps=("10%", "100%"), sticky=Sticky(header="x-user-id"))
     assert "of each user only the first request in a step counts" in plan(spec, per_s=50_000.0).warnings[0]
@@ -108,6 +129,10 @@ def test_a_sticky_rollout_counts_users() -> None:
     [
         (RolloutCheck("errors", strict=True), "fails on any harm that is certain"),
         (RolloutCheck("errors", harm="50%", plus="1%"), "up to 1.5 × the stable's, and 1 point more"),
+        (
+            RolloutCheck("latency", harm="50%", plus="1%"),
+            "p50 up to 1.5 × and 1 point of the requests, p99 up to 1.5 × and 1 point of the requests",
+        ),
         (RolloutCheck("cost"), "up to 1.1 × the stable's"),
         (RolloutCheck("quality"), "up to 1 point worse"),
         (RolloutCheck("outcome", harm="3%", good="yes"), "up to 3 points worse"),

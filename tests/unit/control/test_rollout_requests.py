@@ -162,8 +162,12 @@ def test_where_there_is_no_rollout(plane: Plane) -> None:
     first = views.DeployRequest(spec=Deployment(1, "first", Backend(bundle="first:v1"), rollout=STEPS))
     plane.deployments.deploy(OWNER, "first", first)
     assert code_of(lambda: plane.rollouts.move(OWNER, "first", rollouts.Pause())) == "no_rollout"
-    assert code_of(lambda: plane.rollouts.status(OWNER, "first")) == "no_rollout"
-    assert code_of(lambda: plane.rollouts.record(OWNER, "first", 1)) == "no_rollout"
+    assert code_of(lambda: plane.rollouts.status(OWNER, "first")) == "rollout_not_found"
+    assert plane.rollouts.last(OWNER, "first") is None
+    assert code_of(lambda: plane.rollouts.record(OWNER, "first", 1)) == "rollout_not_found"
+    for path in ("/endpoints/first/rollout", "/endpoints/first/rollouts/1", "/endpoints/other/rollout"):
+        assert call(plane, SOCKET, "GET", path, client=ME).status == 404
+    assert call(plane, SOCKET, "POST", "/endpoints/first/rollout/pause", b"{}", client=ME).status == 409
     assert code_of(lambda: plane.rollouts.record(OWNER, "prices", 9)) == "revision_not_found"
     move(plane, rollouts.Abort())
     assert code_of(lambda: move(plane, rollouts.Promote())) == "no_rollout"
@@ -236,6 +240,13 @@ def test_over_http(plane: Plane) -> None:
 def test_every_move_has_its_route() -> None:
     found = {route.path.rpartition("/")[2] for route in api.ROUTES if "/rollout/" in route.path}
     assert found == set(rollouts.WORDS.values())
+
+
+def test_the_rollout_of_an_endpoint_that_is_going_away_can_still_be_seen(plane: Plane) -> None:
+    plane.deployments.delete(OWNER, "prices")
+    assert plane.rollouts.last(OWNER, "prices") is None
+    assert plane.rollouts.record(OWNER, "prices", 2).candidate.number == 2
+    assert code_of(lambda: move(plane, rollouts.Pause())) == "endpoint_not_found"
 
 
 def test_what_is_watched_holds_the_rollout(plane: Plane) -> None:

@@ -12,6 +12,7 @@ from control_fakes import Plane, call
 
 from seaway.control import doors, endpoint_file
 from seaway.core.errors import UserError
+from seaway.core.rollouts.spec import Rollout
 from seaway.wire import status
 
 BASE = "version: 1\nendpoint: prices\nserve: {bundle: 'prices:v1'}\n"
@@ -154,8 +155,12 @@ def test_a_rollout_with_everything_parses_and_survives_its_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(spec), type=type(spec)) == spec
 
 
-def test_the_example_of_the_docs_is_a_rollout() -> None:
+def test_the_docs_begin_with_a_whole_file_and_name_every_option_with_its_default() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "rollouts.md").read_text("utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
-    spec = endpoint_file.parse((BASE + block).encode(), "docs/rollouts.md")
-    assert spec.rollout.gradual and [check.check for check in spec.rollout.gating(0)] == ["errors", "latency"]
+    whole, block = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    assert endpoint_file.parse(whole.encode(), "docs/rollouts.md").rollout.steps_percent == (5, 50, 100)
+    said = endpoint_file.parse((BASE + block).encode(), "docs/rollouts.md").rollout
+    default = Rollout(steps=said.steps)
+    assert said.all_checks == default.all_checks
+    assert msgspec.structs.replace(said, checks=None) == default
+    assert all(re.search(rf"\b{name}\b", block) for name in Rollout.__struct_fields__)

@@ -108,6 +108,11 @@ def test_its_start_and_a_policy_that_pauses() -> None:
         1.0,
     )
     assert "paused where that is undecided at 12:59:19 UTC" in at_noon(RUNNING, later).words
+    goes_on = msgspec.structs.replace(later, inconclusive=Inconclusive("1h", "promote"))
+    assert (
+        "; on to the next step (paused, if a check has no data) where that is undecided at 12:59:19 UTC"
+        in (at_noon(RUNNING, goes_on).words)
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,8 @@ def test_the_most_preferred_language(header: bytes, tag: str | None) -> None:
 def test_whatever_a_client_sends_is_read(header: bytes) -> None:
     found = accept_language.preferred(header)
     assert found is None or found
+
+
+def test_a_header_made_to_cost_much_is_read_in_part() -> None:
+    assert accept_language.preferred(b"," * 31 + b"de") == "de"
+    assert accept_language.preferred(b"," * 32 + b"de") is None

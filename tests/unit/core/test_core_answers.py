@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seaway.core.answers import (
     INFINITE,
@@ -94,3 +96,24 @@ def test_numbers_are_counted_by_bin_and_what_is_no_number_apart() -> None:
     assert counts == {"+0": 2, "-8": 1, "0": 1, MISSING: 1, INFINITE: 1}
     assert bad == 2
     assert read_answers(found, outputs)[0].shape == (6,)
+
+
+NUMBERS = st.one_of(
+    st.floats(width=64),
+    st.sampled_from(
+        [2.0**-40, -(2.0**-40), 5e-324, 1.7e308, 0.0, -0.0, *(2.0 ** (i / 8) for i in range(17))]
+    ),
+)
+
+
+@given(st.lists(NUMBERS, max_size=32), st.sampled_from([np.float64, np.float32]))
+def test_few_answers_are_counted_as_many_are(values: list[float], dtype: type) -> None:
+    """One by one, and by NumPy."""
+    with np.errstate(over="ignore"):
+        found = np.array(values).astype(dtype)
+    many = np.concatenate([found] * 40) if values else found
+    for one in (AnswerSpec(AnswerKind.NUMBER, "y"), AnswerSpec(AnswerKind.CLASS, "y")):
+        counts, none = count_answers(one, {"y": found})
+        assert ({key: 40 * count for key, count in counts.items()}, 40 * none) == count_answers(
+            one, {"y": many}
+        )

@@ -254,3 +254,10 @@ def test_no_step_is_undecided_before_its_hold_is_over() -> None:
         with pytest.raises(ValueError, match=r"inconclusive\.after is shorter than hold"):
             Rollout(steps=steps, hold=hold)
         Rollout(steps=steps, hold=hold, inconclusive=Inconclusive("2d"))
+
+
+def test_harm_of_many_weak_signs_together_is_said_so() -> None:
+    """Else the reason of a rollback would be the words of a check that says it is not sure yet."""
+    together = judged(Verdict.FAILED, cause="latency", latency=Verdict.INCONCLUSIVE)
+    said = "the checks together are certain of harm, latency most of all: what latency saw"
+    assert decide(judgement=together) == RollBack(said, "latency")

@@ -7,7 +7,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from rollout_world import GOOD, START_S, Model, World, check
+from judged_world import GOOD, START_S, Model, World, check
 
 from seaway.core.checks import Verdict
 from seaway.core.evidence.streams import Look
@@ -239,6 +239,19 @@ def test_what_is_seen_after_a_wrong_split_is_not_believed() -> None:
     assert (found.verdict, found.cause) == (Verdict.ERRORED, None)
 
 
+def test_a_candidate_that_suddenly_takes_seconds_is_judged_though_its_share_lacked_for_them() -> None:
+    """Units count when they end: for two seconds none of the candidate's do, then each is two seconds late."""
+    world = World(("errors", "latency"))
+    assert world.run(2).verdict is not Verdict.FAILED
+    world.candidate = Model(median_s=2.0)
+    for _ in range(2):
+        _, theirs = world.second()
+        world.feed(None, theirs)
+    assert world.judge().guard is not None
+    found = world.run(40)
+    assert (found.verdict, found.cause, found.guard) == (Verdict.FAILED, "latency", None)
+
+
 def test_harm_before_a_wrong_split_stays() -> None:
     world = World(("errors",), share=0.05, candidate=Model(errors=0.5))
     assert world.run(20).cause == "errors"
@@ -343,6 +356,19 @@ def test_a_known_number_of_rows_in_each_request_divides_the_evidence() -> None:
             world.feed(*arms_)
         shares[rows] = check(world.judge(), "predictions").log_fail  # type: ignore[assignment]
     assert shares[20] < 1.5 * shares[1]
+
+
+def test_a_look_that_waits_keeps_the_size_of_its_largest_requests() -> None:
+    """Fifty rows of one request, and the other arm a second later with a request of one row."""
+    many = Counts(finished=1, rows=50, answers=(("c0", 50),))
+    one = Counts(finished=1, rows=1, answers=(("c1", 1),))
+    world = World(("predictions",), past_s=100)
+    for number in range(100):
+        at_s = START_S + 2 * number
+        world.feed(Second(at_s, many, many), None)
+        world.feed(None, Second(at_s + 1, one, one))
+    (kept,) = world.evidence.checks
+    assert kept.process.found.step_weight < 3  # type: ignore[union-attr]
 
 
 def bake(world: World, looks: int, model: Model) -> None:

@@ -41,3 +41,12 @@ def test_times_and_answers() -> None:
     assert margins.tolerance_of(said("agreement", harm="2%")) == pytest.approx(0.02)
     with pytest.raises(KeyError):
         margins.margin_of(said("latency"))
+
+
+@pytest.mark.parametrize("check", ["predictions", "confidence", "agreement", "quality"])
+def test_a_share_of_all_is_no_margin(check: str) -> None:
+    """Of a disagreement that may be total there is no likelihood ratio, only 0/0."""
+    with pytest.raises(msgspec.ValidationError, match="less than 100%"):
+        said(check, harm="100%")
+    assert said(check, harm="99%").harm_share == pytest.approx(0.99)
+    assert said("errors", harm="100%").harm_share == 1.0

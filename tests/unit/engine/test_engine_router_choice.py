@@ -131,3 +131,21 @@ def test_s09_nobody_stands_in_where_the_route_says_none_or_that_one_is_not_ready
     with pytest.raises(RevisionNotReady) as caught:
         neither.find("e", Asked())
     assert caught.value.handle is handle
+
+
+@pytest.mark.parametrize("fallback", [STABLE, None])
+def test_s09_what_a_revision_still_runs_after_its_rollback_keeps_its_fallback(fallback: int | None) -> None:
+    """The table then names the stable revision alone, and no fallback."""
+    router = router_of(50.0, fallback=fallback)
+    failed = router.pick("e", Asked(), CANDIDATE)
+    failed.enter()
+    for generation in (2, 3):  # a later change of the route does not forget it
+        only = Route("e", (revision(STABLE, "a", 100.0),), Limits(queue_s=float(generation)))
+        router.commit(RoutingTable(generation, (only,)))
+        other = router.stand_in(failed, Chosen.SPLIT)
+        assert (None if other is None else other.revision.number) == fallback
+    router.retire("e", CANDIDATE)
+    other = router.stand_in(failed, Chosen.SPLIT)
+    assert (None if other is None else other.revision.number) == fallback
+    router.commit(RoutingTable(4, ()))
+    assert router.stand_in(failed, Chosen.SPLIT) is None

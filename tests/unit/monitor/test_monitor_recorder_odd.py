@@ -19,7 +19,7 @@ from seaway.core.ledger import Counts, merge_counts
 from seaway.engine.answers import Answers
 from seaway.engine.batches import Batch
 from seaway.engine.jobs import Unscreened
-from seaway.monitor.recording import seconds
+from seaway.monitor.recording import keeping, seconds
 from seaway.monitor.recording.recorder import Recorder
 from seaway.monitor.recording.tally import Tally
 
@@ -108,9 +108,13 @@ def test_a_failed_request_is_never_bad_twice() -> None:
     assert jobs[2].outputs is not None
 
 
-def test_a_sample_says_how_many_it_was_drawn_from_also_where_blocks_gave_none(tmp_path: Path) -> None:
+def test_a_sample_says_how_many_it_was_drawn_from_also_where_blocks_gave_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock, sink = FakeClock(), MemorySink("sample")
     one = recorder(tmp_path, clock, [sink])
+    monkeypatch.setattr(one._budget, "adjust", lambda *_: None)  # the rate is the test's
+    monkeypatch.setattr(keeping, "MOST_BLOCKS", 1000)
 
     def scene() -> None:
         revision = handle(clock)

@@ -114,6 +114,39 @@ def test_what_was_answered_in_one_second_and_left_in_the_next_is_taken_away_ther
     assert (left.rows, left.answers) == (1, (("a", 1),)) and apart.empty
 
 
+def test_where_not_all_answers_were_looked_at_none_is_a_units() -> None:
+    """Under pressure: to take all of some from a part of all would leave answers that nobody gave."""
+    many, apart = Tally(), Tally()
+    many.answered(100, 60, {"a": 20, "b": 20}, 0)
+    apart.answered(50, 0, {"a": 50}, 0)
+    left = many.without(apart)
+    assert (left.rows, left.unread, left.answers) == (50, 50, ())
+    assert apart.empty
+    alone = Tally()
+    alone.answered(100, 60, {"a": 20, "b": 20}, 0)
+    assert alone.without(Tally()).answers == (("a", 20), ("b", 20))
+
+
+def test_what_is_invalid_is_the_same_apart_and_in_all(tmp_path: Path) -> None:
+    """An infinite likelihood too, of classes that are told by them."""
+    clock = FakeClock()
+    one = recorder(tmp_path, clock, [MemorySink()], JUDGED)
+    spec = AnswerSpec(AnswerKind.CLASS, "y", argmax=True, confidence="y")
+
+    async def scenario() -> None:
+        arm = handle(clock)
+        one._open(arm).subject = msgspec.structs.replace(one._open(arm).subject, answer=spec)
+        found = {"y": np.array([[np.inf, 0.0]], np.float32)}
+        tell(one, arm, Ended(found, ended_s=clock.at_s, chosen=Chosen.NAMED))
+        found = {"y": np.array([[0.5, 0.5]], np.float32)}
+        tell(one, arm, Ended(found, ended_s=clock.at_s, chosen=Chosen.SPLIT))
+
+    run(one, scenario)
+    (page,) = pages(tmp_path)
+    assert (total(page, "counts").invalid, total(page, "units").invalid) == (1, 0)
+    assert total(page, "units").answers == (("0", 1),)
+
+
 def test_answers_beyond_the_classes_that_are_kept_are_taken_from_the_rest() -> None:
     many, apart = Tally(), Tally()
     many.answered(150, 0, {f"c{n}": 1 for n in range(150)}, 0)

@@ -9,11 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from rollout_front import BROKEN, CRASHED, STABLE, Rollout, in_flight
+from rollout_front import BROKEN, CANDIDATE, CRASHED, STABLE, WIDER, Rollout, in_flight
 
 from seaway.core.errors import SeawayError, TemporaryError, UserError
+from seaway.core.tensors import Signature, Tensors
 from seaway.serve.grpc_door import GrpcServer
-from seaway.wire import oip_pb2
+from seaway.wire import oip_grpc, oip_pb2
 
 OIP: Any = oip_pb2
 
@@ -156,5 +157,37 @@ def test_a_client_that_leaves_while_the_stable_one_answers() -> None:
             future.cancel()
             assert await recorded(rollout, 2) == [("execution_failed", "split"), ("cancelled", "fallback")]
         gate.set()
+
+    run(rollout, scenario)
+
+
+def test_a_client_that_leaves_while_its_message_is_read_again_is_counted_out_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the stable revision then does not take it."""
+    rollout = Rollout(wider=True)
+    rollout.arms.fault = BROKEN
+    gate, reading = threading.Event(), threading.Event()
+    read = oip_grpc.Request.tensors
+
+    def tensors(request: oip_grpc.Request, signature: Signature) -> Tensors:
+        if signature == WIDER:
+            return read(request, signature)
+        reading.set()
+        gate.wait(10)
+        raise UserError("wrong_shape", "not this one")
+
+    monkeypatch.setattr(oip_grpc.Request, "tensors", tensors)
+
+    async def scenario(address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            future = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer").future(message())
+            assert await asyncio.to_thread(reading.wait, 10)
+            future.cancel()
+            assert await recorded(rollout, 1) == [("cancelled", "split")]
+        gate.set()
+        while rollout.handle(STABLE).in_flight:
+            await asyncio.sleep(0.001)
+        assert [rollout.handle(number).in_flight for number in (STABLE, CANDIDATE)] == [0, 0]
 
     run(rollout, scenario)

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 
 import pytest
-from engine_fakes import Steps
+from engine_fakes import Steps, revision
 from rollout_front import BROKEN, CANDIDATE, CRASHED, STABLE, Arms, Rollout, in_flight
 
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
+from seaway.core.traffic import Route, RoutingTable
 from seaway.serve import worker_metrics
 
 
@@ -212,6 +213,22 @@ def test_the_faults_of_the_candidate_go_to_the_log(capsys: pytest.CaptureFixture
     run(scenario)
     (line,) = [json.loads(text) for text in capsys.readouterr().err.splitlines() if text.startswith("{")]
     assert (line["error.code"], line["seaway.revision"]) == ("execution_failed", CANDIDATE)
+
+
+def test_what_was_passed_on_is_told_until_the_next_candidate_goes() -> None:
+    async def scenario() -> None:
+        server = Rollout()
+        server.arms.fault = BROKEN
+        await server.ask("/predict/e", b"[1]")
+        server.plane.router.commit(RoutingTable(2, (Route("e", (revision(STABLE, "a"),)),)))
+        server.plane.retire("e", CANDIDATE)
+        assert server.plane.fallbacks == {("e", str(CANDIDATE), "execution_failed"): 1}
+        server.plane.retire("other", 9)
+        assert len(server.plane.fallbacks) == 1
+        server.plane.retire("e", CANDIDATE + 1)
+        assert server.plane.fallbacks == {}
+
+    run(scenario)
 
 
 def test_a_client_that_leaves_while_the_stable_one_answers() -> None:

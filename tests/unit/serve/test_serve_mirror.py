@@ -228,14 +228,20 @@ def test_a_candidate_that_hangs_takes_no_more_than_the_bound() -> None:
     run(scenario)
 
 
-def test_large_requests_are_bounded_by_their_bytes() -> None:
+@pytest.mark.parametrize("read", [False, True])
+def test_large_requests_are_bounded_by_their_bytes(read: bool) -> None:
+    """Those of their bodies, or where that is more of what was read from them."""
+
     async def scenario() -> None:
         mirrored = Mirrored()
         await mirrored.begin()
         gate = mirrored.loads[0].gate = threading.Event()
         large = [Request(n, [1.0]) for n in range(10)]
         for request in large:
-            request.size = 16 * 1024 * 1024
+            if read:
+                request.tensors = {"x": np.zeros(4 * 1024 * 1024, np.float32)}
+            else:
+                request.size = 16 * 1024 * 1024
         mirrored.send(*large)
         assert mirrored.found == {Agreed.DROPPED: 8}
         gate.set()

@@ -26,6 +26,9 @@ from seaway.core.ports import Change, Idempotency
 _BUSY_S: Final = 10.0
 _CONNECT_S: Final = 5
 _DISK_FULL_SQLSTATE: Final = "53100"
+_REVISIONS: Final = msgspec.json.Decoder(Revision)
+_EVENTS: Final = msgspec.json.Decoder(Event)
+_STATES: Final = msgspec.json.Decoder(DeploymentState)
 _DAMAGED: Final = ("not a database", "malformed", "disk image")
 
 
@@ -158,21 +161,21 @@ class SqlStateStore:
         rows = self._read(
             sa.select(table.c.document).where(table.c.endpoint == endpoint).order_by(table.c.number)
         )
-        return tuple(msgspec.json.decode(text, type=Revision) for text in rows)
+        return tuple(_REVISIONS.decode(text) for text in rows)
 
     def revision(self, endpoint: str, number: int) -> Revision | None:
         table = schema.revisions
         rows = self._read(
             sa.select(table.c.document).where(table.c.endpoint == endpoint, table.c.number == number)
         )
-        return msgspec.json.decode(rows[0], type=Revision) if rows else None
+        return _REVISIONS.decode(rows[0]) if rows else None
 
     def events(self, after: int = 0, endpoint: str | None = None, limit: int = 1000) -> tuple[Event, ...]:
         table = schema.events
         query = sa.select(table.c.document).where(table.c.seq > after).order_by(table.c.seq).limit(limit)
         if endpoint is not None:
             query = query.where(table.c.endpoint == endpoint)
-        return tuple(msgspec.json.decode(text, type=Event) for text in self._read(query))
+        return tuple(_EVENTS.decode(text) for text in self._read(query))
 
     def last_seq(self) -> int:
         with self._transaction() as connection:
@@ -289,7 +292,7 @@ def _remember(connection: sa.Connection, idempotency: Idempotency, result: bytes
 
 
 def _state(text: str) -> DeploymentState:
-    return msgspec.json.decode(text, type=DeploymentState)
+    return _STATES.decode(text)
 
 
 def _text(document: msgspec.Struct) -> str:

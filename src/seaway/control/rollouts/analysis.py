@@ -1,6 +1,7 @@
 """Follows every rollout that is judged, once a second: observe, judge, decide, store. Run by the control process.
 
-The control loop moves the traffic by what is stored here; `evidence_files` shows what was judged. Whatever happens to one endpoint's analysis, the others' go on.
+The control loop moves the traffic by what is stored here; `evidence_files` shows what was judged. Whatever happens to one
+endpoint's analysis, the others' go on.
 """
 
 from __future__ import annotations
@@ -106,7 +107,9 @@ class Analysis:
             numbers=self._effects.answer_kind(state.endpoint, rollout.stable) is AnswerKind.NUMBER,
             longest_s=_longest_s(seen, state.endpoint, rollout),
         )
-        judgement = await asyncio.to_thread(following.look, moment)
+        floor = self._floor(following, state.endpoint, rollout, told, now_s)
+        # A floor waits for no evidence, and holds where none can be had.
+        judgement = None if floor is not None else await asyncio.to_thread(following.look, moment)
         progress = routing.progress(seen, state)
         action = decision.next_action(
             decision.Snapshot(
@@ -116,14 +119,13 @@ class Analysis:
                 ready=progress.ready,
                 settled=progress.settled,
                 judgement=judgement,
-                floor=self._floor(following, state.endpoint, rollout, told, now_s),
+                floor=floor,
                 bakes_until_s=state.warm_until_s,
             )
         )
         if action is None:
             return False
         await asyncio.to_thread(self._act, action, state, candidate, following)
-        self._bell.ring()
         return True
 
     async def _following(self, endpoint: str, rollout: RolloutState) -> Following:
@@ -156,14 +158,18 @@ class Analysis:
     def _act(
         self, action: RolloutAction, state: DeploymentState, candidate: Revision, following: Following
     ) -> None:
-        """Store what was decided; who changed the endpoint meanwhile goes first, and the next look decides again."""
-        following.save()
+        """Store what was decided; who changed the endpoint meanwhile goes first, and the next look decides again.
+
+        The evidence is saved after that: a slow disk must not hold up a rollback.
+        """
         plan = moves.apply(action, state, candidate, self._clock.now_s())
         try:
             self._store.apply(Change(plan.events, plan.state))
         except UserError as error:
             if error.code != "generation_conflict":
                 raise
+        self._bell.ring()
+        following.save()
 
 
 def _longest_s(seen: Snapshot, endpoint: str, rollout: RolloutState) -> float:

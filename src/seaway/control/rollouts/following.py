@@ -37,6 +37,7 @@ _FRESH_S: Final = 30
 """Seconds that may not be on the disk yet, but in every worker's memory."""
 _FURTHEST_S: Final = 3600
 """Missed seconds before that are given up."""
+_SET_BACK_S: Final = 2.0
 _SAVE_S: Final = 5.0
 _EVERY_LOOK: Final = 600
 _log = logging.getLogger(__name__)
@@ -90,6 +91,10 @@ class Following:
         since_s = moment.rollout.since_s
         silent, until_s = self._heard(moment)
         if since_s is None or moment.rollout.preparing:
+            if self.judgement is None and self._stored is not None:
+                # An earlier process gathered it, and harm may be in it already.
+                known = self._stored.evidence
+                self.judgement = verdicts.judge(known, moment.spec, moment.rollout, silent)
             return self.judgement
         stored = self._stored or self._begun(moment, since_s)
         before = stored.evidence
@@ -142,11 +147,14 @@ class Following:
         """Why somebody is silent, and through which second to take what there is.
 
         A second waits for a worker that gives no answer, for three looks. Then the others go on alone, and nothing passes.
-        A slot that nobody has answered for has counted nothing.
+        A slot that nobody has answered for has counted nothing. Where the clock was set back, seconds that were counted
+        already come again, and nothing counts until they are over.
         """
         self._known |= moment.told.answered
         missing = [one for one in moment.told.missing if one.slot in self._known]
         complete_s = watching.complete_through_s(moment.now_s)
+        if self._before_what_was_seen(moment):
+            return "the clock was set back, and its seconds were counted already", complete_s
         if not missing and moment.told.answered:
             self._whole_s = moment.now_s
             return None, complete_s
@@ -156,6 +164,10 @@ class Following:
             return None, self.through_s or 0
         who = "; ".join(one.why for one in missing) or "no worker answers"
         return f"{who}, for {moment.now_s - self._whole_s:.0f} s", complete_s
+
+    def _before_what_was_seen(self, moment: Moment) -> bool:
+        """Whether the clock was set back; a step that begins skips some seconds, too."""
+        return self.through_s is not None and self.through_s > moment.now_s + moment.longest_s + _SET_BACK_S
 
     def _folded(self, evidence: Evidence, moment: Moment, until_s: int) -> Evidence:
         rollout, first_s = moment.rollout, max(evidence.through_s, until_s - _FURTHEST_S) + 1
@@ -179,7 +191,7 @@ class Following:
         wanted = {
             check.check: check for check in moment.spec.all_checks if check.check in ("quality", "outcome")
         }
-        if not wanted or not rollout.open:
+        if not wanted or not rollout.open or self._before_what_was_seen(moment):
             return stored
         asked = LabelsAsked(
             endpoint=self._endpoint,

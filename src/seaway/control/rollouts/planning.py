@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from seaway.control.rollouts import waiting
+from seaway.core import times
 from seaway.core.evidence import forecasts, units
 from seaway.core.evidence.combining import ALPHA_PASS
 from seaway.core.evidence.streams import Margin
@@ -67,7 +68,7 @@ def tolerates(check: RolloutCheck) -> str:
             margin = margins.margin_of(check)
             return f"up to {margin.ratio:g} × the stable's, and {_points(margin.extra)} more"
         case "latency":
-            return ", ".join(f"p{100 * q:g} up to {factor:g} ×" for q, factor, _ in margins.slower_by(check))
+            return ", ".join(_slower(*one) for one in margins.slower_by(check))
         case "cost":
             return f"up to {margins.margin_of(check).ratio:g} × the stable's"
         case "quality" | "outcome":
@@ -76,6 +77,11 @@ def tolerates(check: RolloutCheck) -> str:
             return f"up to {100 * margins.tolerance_of(check):g} % of the mirrored answers differ"
         case _:
             return f"up to {100 * margins.tolerance_of(check):g} % of the answers move"
+
+
+def _slower(q: float, factor: float, plus: float) -> str:
+    more = f" and {_points(plus)} of the requests" if plus else ""
+    return f"p{100 * q:g} up to {factor:g} ×{more}"
 
 
 def _points(share: float) -> str:
@@ -131,10 +137,10 @@ def _slow(check: RolloutCheck, past: Counts) -> Iterator[tuple[float, Margin]]:
 
 def _lines(spec: Rollout, steps: tuple[PlannedStep, ...], now_s: float) -> Iterator[str]:
     if now_s < spec.start_s:
-        yield f"it begins at {waiting.clock(spec.start_s, now_s)}"
+        yield f"it begins at {times.clock(spec.start_s, now_s)}"
     if spec.frozen(now_s):
         end_s = waiting.thaws_s(spec, now_s)
-        until = "" if end_s is None else f" until {waiting.clock(end_s, now_s)}"
+        until = "" if end_s is None else f" until {times.clock(end_s, now_s)}"
         yield f"a freeze holds{until}: no share rises before, and a rollback always acts"
     if spec.shadow_percent:
         yield f"{spec.shadow_percent:g} % of the requests are answered by the candidate too, and compared"
@@ -150,12 +156,14 @@ def _lines(spec: Rollout, steps: tuple[PlannedStep, ...], now_s: float) -> Itera
             " (advisory)" if check.advisory else ", else it is paused" if check.on_failure == "pause" else ""
         )
         yield f"check {check.check}: {tolerates(check)}{word}"
-    if spec.all_checks:
-        yield f"harm above that which is certain takes it back at any moment; false alarms: {spec.alpha} per rollout"
+    acts = {check.on_failure for check in spec.all_checks if not check.advisory}
+    if acts:
+        does = "takes it back" if "rollback" in acts else "pauses it"
+        yield f"harm above that {does} at any moment, once it is certain; false alarms: {spec.alpha} per rollout"
 
 
 def _conditions(step: PlannedStep) -> str:
-    said = f"for at least {forecasts.duration(step.hold_s)}" if step.hold_s else "at least one look"
+    said = f"for at least {times.span(step.hold_s)}" if step.hold_s else "at least one look"
     if step.checks:
         said += f", and until {' and '.join(check.check for check in step.checks)} passed"
     return said + (", and a person approved" if step.approve else "")
@@ -183,13 +191,13 @@ def _warnings(spec: Rollout, steps: tuple[PlannedStep, ...], per_s: float) -> It
         name, needs, takes_s = slow
         if takes_s > seconds(spec.inconclusive.after):
             yield (
-                f"{step.percent:g} %: {name} takes about {needs:,} requests to pass, {forecasts.duration(takes_s)} at today's "
+                f"{step.percent:g} %: {name} takes about {needs:,} requests to pass, {times.about(takes_s)} at today's "
                 f"traffic: it would be {_end(spec)} after {spec.inconclusive.after}; use a larger share or a larger harm"
             )
         elif takes_s > step.hold_s:
             yield (
-                f"{step.percent:g} %: {name} takes about {needs:,} requests to pass, and {forecasts.duration(step.hold_s)} "
-                f"bring about {step.comes or 0:,}: expect about {forecasts.duration(takes_s)} on this step"
+                f"{step.percent:g} %: {name} takes about {needs:,} requests to pass, and {times.span(step.hold_s)} "
+                f"brings about {step.comes or 0:,}: expect about {times.about(takes_s)} on this step"
             )
 
 

@@ -14,24 +14,15 @@ from seaway.control import auth, changes
 from seaway.control.commits import ABSENT, Commits, not_found
 from seaway.control.rollouts import evidence_files, moves, views, waiting
 from seaway.control.views import Accepted
-from seaway.core.deployments import DeploymentState, Revision
+from seaway.core.deployments import DeploymentState, Phase, Revision
 from seaway.core.errors import UserError
-from seaway.core.events import Event, EventKind
+from seaway.core.events import ROLLOUT_ENDS, Event, EventKind
 from seaway.core.ports import Clock, StateStore
 from seaway.core.rollouts.judgement import Judgement
 
 ACTIONS: Final = {kind: auth.Action(word) for kind, word in views.WORDS.items()}
 """What a principal must be allowed to do for each move."""
-ENDS: Final = frozenset(
-    {
-        EventKind.ROLLOUT_PROMOTED,
-        EventKind.ROLLOUT_ROLLED_BACK,
-        EventKind.ROLLOUT_ABORTED,
-        EventKind.ROLLOUT_SUPERSEDED,
-    }
-)
-"""How a rollout ends."""
-_TOLD: Final = ENDS | {
+_TOLD: Final = ROLLOUT_ENDS | {
     EventKind.DEPLOY_REQUESTED,
     EventKind.ROLLOUT_STARTED,
     EventKind.ROLLOUT_STEPPED,
@@ -69,19 +60,34 @@ class Rollouts:
                 return done
 
             def plan(state: DeploymentState | None) -> changes.Plan:
-                known, candidate = self._found(endpoint, state)
-                return _planned(move, known, candidate, principal.name, self._clock.now_s())
+                if state is None or state.phase in ABSENT:
+                    raise not_found(endpoint)
+                rollout = state.rollout
+                candidate = None if rollout is None else self._store.revision(endpoint, rollout.candidate)
+                if candidate is None:
+                    raise UserError("no_rollout", *_none(endpoint))
+                return _planned(move, state, candidate, principal.name, self._clock.now_s())
 
             return self._commits.commit(endpoint, promise, plan)
 
     def status(self, principal: auth.Principal, endpoint: str) -> views.RolloutStatus:
-        """The last rollout of an endpoint. Raises `UserError` (`endpoint_not_found`, `no_rollout`)."""
+        """The last rollout of an endpoint. Raises `UserError` (`endpoint_not_found`, `rollout_not_found`)."""
+        found = self.last(principal, endpoint)
+        if found is None:
+            raise UserError("rollout_not_found", *_none(endpoint))
+        return found
+
+    def last(self, principal: auth.Principal, endpoint: str) -> views.RolloutStatus | None:
+        """The same, None where it has had none. Raises `UserError("endpoint_not_found")`."""
         auth.authorize(principal, auth.Action.READ, f"endpoints/{endpoint}")
-        state, candidate = self._found(endpoint, self._store.state(endpoint))
+        state = self._store.state(endpoint)
+        if state is None or state.phase is Phase.DELETED:
+            raise not_found(endpoint)
         rollout = state.rollout
-        stable = None if rollout is None else self._store.revision(endpoint, rollout.stable)
-        if rollout is None or stable is None:
-            raise _none(endpoint)
+        if rollout is None:
+            return None
+        candidate, stable = (self._store.revision(endpoint, n) for n in (rollout.candidate, rollout.stable))
+        assert candidate is not None and stable is not None  # revisions are never removed
         now_s, spec = self._clock.now_s(), candidate.spec.rollout
         judgement = evidence_files.latest(self._evidence, endpoint, rollout.candidate)
         return views.RolloutStatus(
@@ -99,7 +105,7 @@ class Rollouts:
     def record(self, principal: auth.Principal, endpoint: str, number: int) -> views.RolloutRecord:
         """What happened in the rollout of revision `number`, and what each look saw.
 
-        Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `no_rollout`).
+        Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `rollout_not_found`).
         """
         auth.authorize(principal, auth.Action.READ, f"endpoints/{endpoint}")
         if not self._store.revisions(endpoint):
@@ -111,9 +117,9 @@ class Rollouts:
         begun = next((event for event in events if event.kind is EventKind.ROLLOUT_STARTED), None)
         if begun is None:
             raise UserError(
-                "no_rollout",
-                f"revision {number} of {endpoint} went live at once, without a rollout",
-                f"see: seaway history {endpoint}",
+                "rollout_not_found",
+                f"revision {number} of {endpoint} has had no rollout",
+                f"it was the first one, or was to have all the traffic at once; see: seaway history {endpoint}",
             )
         stable = begun.details.get("stable", "")
         against = self._store.revision(endpoint, int(stable)) if stable.isdigit() else None
@@ -136,16 +142,6 @@ class Rollouts:
         if newest is None:
             return kept
         return (*(look for look in kept if look.looks < newest.looks), newest)
-
-    def _found(self, endpoint: str, state: DeploymentState | None) -> tuple[DeploymentState, Revision]:
-        """The state, and the candidate of its last rollout."""
-        if state is None or state.phase in ABSENT:
-            raise not_found(endpoint)
-        rollout = state.rollout
-        candidate = None if rollout is None else self._store.revision(endpoint, rollout.candidate)
-        if candidate is None:
-            raise _none(endpoint)
-        return state, candidate
 
     def _log(self, endpoint: str) -> Iterator[Event]:
         after = 0
@@ -188,7 +184,7 @@ def _of(events: Iterator[Event], number: int) -> tuple[Event, ...]:
             found.append(event)
             if event.kind in (EventKind.ROLLOUT_PROMOTED, EventKind.ROLLOUT_SUPERSEDED):
                 break
-            returning = event.kind in ENDS
+            returning = event.kind in ROLLOUT_ENDS
     return tuple(found)
 
 
@@ -196,9 +192,10 @@ def _arm(revision: Revision) -> views.Arm:
     return views.Arm(revision.number, revision.digest, revision.ref)
 
 
-def _none(endpoint: str) -> UserError:
-    return UserError(
-        "no_rollout",
-        f"{endpoint} has had no rollout",
-        "a rollout begins with a deploy of an endpoint that is live and whose file has rollout.steps (docs/rollouts.md)",
+def _none(endpoint: str) -> tuple[str, str]:
+    """What is wrong where the last deploy went live without a rollout, and how one begins."""
+    return (
+        f"{endpoint} has no rollout",
+        "one begins with a deploy over a live revision whose file has rollout.steps, such as [5%, 100%]; "
+        f"earlier ones: seaway history {endpoint}",
     )

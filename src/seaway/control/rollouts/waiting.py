@@ -6,18 +6,24 @@ Pure, and only for people: `core.rollouts.decision` decides. Called by the use c
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterator
 from typing import Final
 
 from seaway.control.rollouts.views import Waiting
+from seaway.core import times
 from seaway.core.checks import Verdict
-from seaway.core.evidence import forecasts
 from seaway.core.rollouts.judgement import CheckJudgement, Judgement
 from seaway.core.rollouts.spec import Freeze, Rollout
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
 _AHEAD_DAYS: Final = 370
 """How far the end of a freeze is looked for."""
+_UNDECIDED: Final = {
+    "rollback": "rolled back",
+    "pause": "paused",
+    "promote": "on to the next step (paused, if a check has no data)",
+}
 
 
 def waiting(
@@ -41,7 +47,7 @@ def waiting(
             why = f": {state.why}" if state.why else ""
             return Waiting(f"a person: it is paused{why}", upcoming)
         case RolloutPhase.BAKING:
-            until = "" if bakes_until_s is None else f" until {clock(bakes_until_s, now_s)}"
+            until = "" if bakes_until_s is None else f" until {times.clock(bakes_until_s, now_s)}"
             return Waiting(f"the end of the bake: revision {state.stable} stays warm{until}", None)
         case _:
             return Waiting("nothing: it is over")
@@ -53,12 +59,6 @@ def thaws_s(spec: Rollout, now_s: float) -> float | None:
         return now_s
     moments = sorted(at_s for one in spec.freeze for at_s in _ends(one, now_s) if at_s > now_s)
     return next((at_s for at_s in moments if not spec.frozen(at_s)), None)
-
-
-def clock(at_s: float, now_s: float) -> str:
-    """A time in UTC; with its date where that is not today."""
-    at, now = (datetime.datetime.fromtimestamp(one, datetime.UTC) for one in (at_s, now_s))
-    return at.strftime("%H:%M:%S UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M UTC")
 
 
 def _ends(one: Freeze, now_s: float) -> Iterator[float]:
@@ -75,7 +75,7 @@ def _ends(one: Freeze, now_s: float) -> Iterator[float]:
 def _before(state: RolloutState, spec: Rollout, now_s: float) -> tuple[str, float | None]:
     """Before the first step."""
     if now_s < spec.start_s:
-        return f"its start at {clock(spec.start_s, now_s)}", spec.start_s
+        return f"its start at {times.clock(spec.start_s, now_s)}", spec.start_s
     if spec.frozen(now_s):
         return _freeze(spec, now_s)
     return f"every worker to have revision {state.candidate} ready", None
@@ -83,7 +83,7 @@ def _before(state: RolloutState, spec: Rollout, now_s: float) -> tuple[str, floa
 
 def _freeze(spec: Rollout, now_s: float) -> tuple[str, float | None]:
     end_s = thaws_s(spec, now_s)
-    until = "" if end_s is None else f" until {clock(end_s, now_s)}"
+    until = "" if end_s is None else f" until {times.clock(end_s, now_s)}"
     return f"the end of a freeze{until}", end_s
 
 
@@ -95,31 +95,32 @@ def _running(
     if state.step == len(spec.steps) - 1:
         return f"revision {state.candidate} to answer everywhere", None
     reasons: list[str] = []
-    times: list[float | None] = [now_s]
+    earliest: list[float | None] = [now_s]
     held_s = state.since_s + spec.hold_s(state.step)
     if now_s < held_s:
-        reasons.append(f"its hold, {forecasts.duration(held_s - now_s)} more")
-        times.append(held_s)
+        reasons.append(f"its hold, {times.span(math.ceil(held_s - now_s))} more")
+        earliest.append(held_s)
     lacking = _lacking(state, spec, judgement)
     if lacking:
         reasons.append(_checks(lacking))
-        times += [_passes_s(found, now_s) for _, found in lacking]
+        earliest += [_passes_s(found, now_s) for _, found in lacking]
     if spec.all_steps[state.step].approve and state.approved < state.step:
         reasons.append("a person's approval")
-        times.append(None)
+        earliest.append(None)
     if spec.frozen(now_s):
         words, end_s = _freeze(spec, now_s)
         reasons.append(words)
-        times.append(end_s)
-    known = [at_s for at_s in times if at_s is not None]
-    next_s = max(known) if len(known) == len(times) else None
+        earliest.append(end_s)
+    known = [at_s for at_s in earliest if at_s is not None]
+    next_s = max(known) if len(known) == len(earliest) else None
     words = ", and ".join(reasons) or "nothing: the next step is taken now"
     if lacking and judgement is not None and judgement.guard is not None:
         words += f" (not judged now: {judgement.guard})"
-    if lacking and spec.inconclusive.then != "promote":
+    if lacking:
         ends_s = state.since_s + spec.inconclusive.after_s
-        then = "rolled back" if spec.inconclusive.then == "rollback" else "paused"
-        words += f"; {then} where that is undecided at {clock(ends_s, now_s)}"
+        words += (
+            f"; {_UNDECIDED[spec.inconclusive.then]} where that is undecided at {times.clock(ends_s, now_s)}"
+        )
     return words, next_s
 
 
@@ -141,7 +142,7 @@ def _checks(lacking: list[tuple[str, CheckJudgement | None]]) -> str:
         elif found.verdict is Verdict.ERRORED:
             said.append(f"{name} (errored: {found.fault or found.words})")
         elif found.more_s is not None:
-            said.append(f"{name} (about {forecasts.duration(found.more_s)} at today's traffic)")
+            said.append(f"{name} (about {times.about(found.more_s)} at today's traffic)")
         else:
             said.append(name)
     return f"{' and '.join(said)} to pass"

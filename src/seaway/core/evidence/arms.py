@@ -83,9 +83,10 @@ class Arms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The stable's rate, of looks so far."""
         return self.theta_bad / self.theta_units
 
-    @property
-    def divisor(self) -> float:
-        return dispersion.divisor(self.dispersion, self.rule.cluster)
+    def divisor(self, fail: bool) -> float:
+        """By what the evidence of a side is divided."""
+        known = dispersion.divisor(self.dispersion, self.rule.cluster)
+        return max(known, dispersion.unknown(self.dispersion)) if fail else known
 
 
 def begin(rule: Rule, started_s: float, past: Dispersion | None = None) -> Arms:
@@ -130,11 +131,6 @@ def seen(arms: Arms, look: Look) -> Arms:
     return _learnt(_bet(arms, look), look)
 
 
-def silent(arms: Arms, now_s: float, look_s: float) -> bool:
-    """Whether the metric's source has said nothing for more than `SILENT_LOOKS` looks."""
-    return now_s - arms.at_s > SILENT_LOOKS * look_s
-
-
 def bets_of(arms: Arms, look: Look, fail: bool) -> tuple[streams.Bets, Floats]:
     """What is bet in a look of such sizes, `(rows, bets)`, and each row's ratio `(rows, 1)`."""
     ratio, extra = _lines(arms, fail)
@@ -165,8 +161,8 @@ def _bet(arms: Arms, look: Look) -> Arms:
     sides = []
     for side, fail in ((arms.fail, True), (arms.passing, False)):
         bets, ratio = bets_of(arms, look, fail)
-        logs = streams.log_factors(bets, candidate, candidate_bad, stable, stable_bad, ratio) / arms.divisor
-        sides.append(wealth.grown(side, logs, look.at_s - arms.started_s))
+        logs = streams.log_factors(bets, candidate, candidate_bad, stable, stable_bad, ratio)
+        sides.append(wealth.grown(side, logs / arms.divisor(fail), look.at_s - arms.started_s))
     fail_side, passing = sides
     return msgspec.structs.replace(
         arms,

@@ -33,51 +33,11 @@ class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fault: str | None = None
 
 
-class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What all checks say together. `cause` is the check with most evidence of harm, where the rollout failed."""
-
-    verdict: Verdict
-    log_evidence: float
-    verdicts: tuple[tuple[str, Verdict], ...]
-    cause: str | None = None
-
-
-def equal_weights(gating: int) -> float:
-    """The share of each gating check."""
-    return 1.0 / gating if gating else 0.0
-
-
-def decide(
-    standings: Sequence[Standing],
-    *,
-    alpha_fail: float = ALPHA_FAIL,
-    alpha_pass: float = ALPHA_PASS,
-    guard: str | None = None,
-) -> Decision:
-    """The verdicts of one look. `guard` is which guard has tripped: then nothing is believed.
-
-    A failed verdict holds from then on, so the caller latches it. Harm that was certain beats a metric that broke later;
-    nothing passes without data. Raises ValueError where the weights sum to more than 1.
-    """
-    if sum(one.weight for one in standings) > 1 + 1e-9 or any(one.weight < 0 for one in standings):
-        raise ValueError("weights are not negative, and sum to at most 1")
-    verdicts = tuple((one.check, verdict_of(one, alpha_fail, alpha_pass, guard)) for one in standings)
-    gating = [one for one in standings if one.weight > 0]
-    # Evidence that is no number is left out: that can only lower the sum, and hides no harm that others are certain of.
-    total = log_sum(standings)
-    if guard is not None:
-        return Decision(Verdict.ERRORED, total, verdicts)
-    if total >= -math.log(alpha_fail):
-        return Decision(Verdict.FAILED, total, verdicts, loudest(standings))
-    found = {dict(verdicts)[one.check] for one in gating}
-    if Verdict.ERRORED in found:
-        return Decision(Verdict.ERRORED, total, verdicts)
-    passed = found == {Verdict.PASSED}
-    return Decision(Verdict.PASSED if passed else Verdict.INCONCLUSIVE, total, verdicts)
-
-
 def verdict_of(one: Standing, alpha_fail: float, alpha_pass: float, guard: str | None = None) -> Verdict:
-    """The verdict of one check at its share of alpha."""
+    """The verdict of one check at its share of alpha. `guard` is which guard has tripped: then nothing is believed.
+
+    Harm that is certain beats a metric that broke later; nothing passes without data.
+    """
     # An advisory check is judged as if it were alone, and decides nothing.
     weight = one.weight if one.weight > 0 else 1.0
     if guard is not None:
@@ -94,7 +54,10 @@ def verdict_of(one: Standing, alpha_fail: float, alpha_pass: float, guard: str |
 
 
 def log_sum(standings: Sequence[Standing]) -> float:
-    """log of the weighted sum of the evidence of harm; minus infinity where nothing has weight."""
+    """log of the weighted sum of the evidence of harm; minus infinity where nothing has weight.
+
+    Evidence that is no number is left out: that can only lower the sum, and hides no harm that others are certain of.
+    """
     logs = [
         math.log(one.weight) + one.log_fail
         for one in standings

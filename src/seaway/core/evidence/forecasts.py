@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from seaway.core import times
 from seaway.core.evidence import arms, dispersion, pairs, predictions, streams
 from seaway.core.evidence.arms import Arms
 from seaway.core.evidence.pairs import Pairs
@@ -40,7 +41,7 @@ def of_arms(found: Arms, alpha_fail: float, alpha_pass: float) -> Forecast:
         bets, ratio = arms.bets_of(found, look, fail)
         one, other = np.asarray(1.0), np.asarray(step.stable / step.candidate)
         logs = streams.log_factors(bets, one, one * p_c, other, other * p_s, ratio)
-        sides.append((_until(side, logs[0] / found.divisor, alpha), fail))
+        sides.append((_until(side, logs[0] / found.divisor(fail), alpha), fail))
     return _sooner(sides)
 
 
@@ -63,7 +64,8 @@ def of_answers(found: Predictions, alpha_fail: float, alpha_pass: float) -> Fore
         return Forecast()
     candidate, stable = np.array(found.candidate, np.float64), np.array(found.stable, np.float64)
     units, divisor = candidate.sum(), dispersion.divisor(found.dispersion, found.cluster)
-    harm = _until(found.fail, predictions.fail_gains(found, candidate, stable) / units / divisor, alpha_fail)
+    by = max(divisor, dispersion.unknown(found.dispersion))
+    harm = _until(found.fail, predictions.fail_gains(found, candidate, stable) / units / by, alpha_fail)
     gained = found.pass_logs / found.step_units
     none = _until_all(found.pass_logs, gained, alpha_pass)
     return _sooner([(harm, True), (none, False)])
@@ -91,16 +93,8 @@ def in_words(forecast: Forecast, candidates_per_s: float) -> str:
         return "how many more requests it takes cannot be told: the estimate lies on the margin"
     about = f"about {_rounded(forecast.more):,} more candidate requests"
     if candidates_per_s > 0:
-        about += f", {duration(forecast.more / candidates_per_s)} at today's traffic"
+        about += f", {times.about(forecast.more / candidates_per_s)} at today's traffic"
     return f"{about} (an order of magnitude: seldom over {SELDOM_OVER} times that, often far fewer)"
-
-
-def duration(seconds: float) -> str:
-    """In the unit that suits."""
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(1.0, seconds):.0f} s"
 
 
 def _until(side: Wealth, gained: Floats, alpha: float) -> float | None:

@@ -25,7 +25,8 @@ SLICE_ALPHA: Final = 0.05
 class SampleRatio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the arms get the shares that they should; Lindon, Malek (arXiv 2011.03567).
 
-    Counts assignments, not completions; the first request of each user where arms are sticky.
+    It should be fed with assignments, the first request of each user where arms are sticky. Whoever has completions only
+    asks `wrong`, not `tripped`: a revision that suddenly takes a second longer lacks a second of its share for a while.
     """
 
     wealth: Wealth = wealth.fresh(1, len(_RATIO_ODDS), False)
@@ -36,7 +37,13 @@ class SampleRatio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def tripped(self) -> bool:
+        """Whether the shares were wrong at any time."""
         return self.peak >= -math.log(_RATIO_ALPHA)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether all that was counted up to now contradicts the shares: what only came later than it should is made up for."""
+        return float(wealth.log_values(self.wealth)[0]) >= -math.log(_RATIO_ALPHA)
 
 
 def assigned(guard: SampleRatio, share: float, candidate: int, both: int) -> SampleRatio:

@@ -209,7 +209,8 @@ def seen(
     found = msgspec.structs.replace(found, dispersion=dispersion.closed(found.dispersion, at_s))
     divisor = dispersion.divisor(found.dispersion, max(found.cluster, cluster))
     gained = fail_gains(found, np.array(candidate, dtype=np.float64), np.array(stable, dtype=np.float64))
-    fail = wealth.grown(found.fail, gained[np.newaxis] / divisor, at_s - found.started_s)
+    by = max(divisor, dispersion.unknown(found.dispersion))
+    fail = wealth.grown(found.fail, gained[np.newaxis] / by, at_s - found.started_s)
     return _learnt(msgspec.structs.replace(found, fail=fail), candidate, stable, divisor)
 
 

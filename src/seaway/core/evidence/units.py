@@ -21,11 +21,6 @@ def rejections(at_s: float, candidate: Counts, stable: Counts) -> Look:
     return Look(at_s, candidate.finished, candidate.rejected, stable.finished, stable.rejected)
 
 
-def overdue(at_s: float, candidate: Counts, stable: Counts) -> Look:
-    """Requests that were unfinished when their deadline passed."""
-    return Look(at_s, candidate.finished, candidate.overdue, stable.finished, stable.overdue)
-
-
 class Slowness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From which bin of the ledger on a request is slow, for each arm, and the stable's share of slow ones before.
 

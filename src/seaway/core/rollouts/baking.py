@@ -63,7 +63,7 @@ def judge(baking: Baking) -> CheckJudgement:
 
 def _words(baking: Baking, alarmed: bool) -> str:
     if baking.units == 0:
-        return "errors: no request since the candidate has all traffic"
+        return "errors: no request is counted yet since the candidate has all traffic"
     said = f"since it has all traffic the candidate has {words.percent(baking.bad / baking.units)} errors on {baking.units:,} requests"
     if baking.found is None:
         return f"{said}; too little is known of the time before to compare it with"

@@ -81,8 +81,8 @@ def spread_of(past: Sequence[Second], look: Callable[[float, Counts, Counts], Lo
 
 
 def spread(past: Sequence[Second], categories: Callable[[Counts], Categories]) -> Dispersion:
-    """The same for counts by category."""
-    found = Dispersion()
+    """The same for counts by category. Of too short a past nothing is known, and that is said too."""
+    found = Dispersion(cautious=True)
     for second in recent(past):
         found = dispersion.seen(found, second.at_s, (), categories(counted(second)))
     return found

@@ -152,6 +152,8 @@ def _may_rise(snapshot: Snapshot) -> bool:
 
 
 def _words(snapshot: Snapshot, cause: str | None) -> str:
-    """What a check says for itself."""
+    """What a check says for itself; it may be the loudest of several that are certain of harm only together."""
     found = None if snapshot.judgement is None or cause is None else snapshot.judgement.check(cause)
-    return found.words if found is not None and found.words else f"the check {cause} failed"
+    said = found.words if found is not None and found.words else f"the check {cause} failed"
+    alone = found is None or found.verdict is Verdict.FAILED
+    return said if alone else f"the checks together are certain of harm, {cause} most of all: {said}"

@@ -248,7 +248,7 @@ def _learnt(
 
 def _latched(evidence: Evidence, spec: Rollout, accepted: Sequence[str]) -> Evidence:
     """With what has become certain: the sums of those that roll back, and of those that pause, each against 1/alpha."""
-    if evidence.split.tripped:
+    if evidence.split.wrong:
         return evidence
     by_name = {check.check: check for check in spec.all_checks}
     found: dict[str, list[Standing]] = {"rollback": [], "pause": []}

@@ -66,7 +66,8 @@ class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="answ
     candidate: tuple[int, ...] = ()
     stable: tuple[int, ...] = ()
     since_s: float = 0.0
-    """A look that waits, and since when."""
+    rows_each: float = 1.0
+    """A look that waits, since when, and the most answered rows of one request in any of its seconds, on average."""
 
 
 class Mirrored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mirrored"):
@@ -267,12 +268,12 @@ def _answered(process: Answers, found: Predictions, check: RolloutCheck, heard: 
     if not sum(candidate) and not sum(stable):
         return process
     since_s = process.since_s if waits else heard.at_s
+    cluster = process.rows_each
+    if check.check == "predictions":
+        cluster = max(cluster, _rows_each(heard.candidate), _rows_each(heard.stable))
     if (sum(candidate) and sum(stable)) or heard.at_s - since_s >= _WAIT_S:
-        cluster = 1.0
-        if check.check == "predictions":
-            cluster = max(_rows_each(heard.candidate), _rows_each(heard.stable))
         return Answers(predictions.seen(found, heard.at_s, candidate, stable, cluster))
-    return Answers(found, candidate, stable, since_s)
+    return Answers(found, candidate, stable, since_s, cluster)
 
 
 def _grouped(check: RolloutCheck, groups: predictions.Groups, counts: Counts) -> tuple[int, ...]:

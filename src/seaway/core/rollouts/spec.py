@@ -25,6 +25,8 @@ CheckName = Literal[
 CANARY_CHECKS: Final[tuple[CheckName, ...]] = ("errors", "latency")
 """What is judged where steps take a share of the traffic and no checks are named."""
 _PAUSING: Final = ("predictions", "confidence")
+_OF_SHARES: Final = ("predictions", "confidence", "agreement", "quality", "outcome")
+"""Their harm is a share of all units, or of all answers; that of the others is relative to the stable revision's."""
 CookieName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _CLOCK = Annotated[
@@ -78,6 +80,8 @@ class RolloutCheck(Section, frozen=True):
             raise ValueError(f"{self.check} has no strict form: say how much harm is tolerated")
         if self.harm is not None and percent(self.harm) <= 0 and not self.strict:
             raise ValueError("harm must be more than 0%, or nothing can ever pass; strict fails on any harm")
+        if self.harm is not None and percent(self.harm) >= 100 and self.check in _OF_SHARES:
+            raise ValueError(f"harm of {self.check} must be less than 100%, or nothing can ever fail")
 
     @property
     def harm_share(self) -> float | None:

@@ -111,7 +111,7 @@ def _all_seen(standings: list[Standing], gating: set[CheckName]) -> bool:
 
 def _guard(evidence: Evidence) -> str | None:
     split = evidence.split
-    if not split.tripped:
+    if not split.wrong:
         return None
     return (
         f"the candidate got {words.percent(split.candidate / split.assigned)} of {split.assigned:,} requests and should "

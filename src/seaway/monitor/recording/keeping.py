@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -24,6 +25,10 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 """Of request bodies in the queue: what is held of them while a sink waits for its disk."""
 MOST_SECONDS: Final = 20_000
 """Of the ledger, while its disk is full or stands still: they are written once it can."""
+MOST_FILES: Final = 100
+"""Endpoints whose seconds are appended to their files in one tick: of a thousand in turns, since each file costs 35 µs."""
+LONGEST_S: Final = 5
+"""Ticks in which every file has its turn, however many there are."""
 _TICK_S: Final = 1.0
 
 
@@ -132,7 +137,7 @@ class Keeping:
             now_s = self._clock.monotonic_s()
             if now_s >= due_s or ended:
                 due_s = now_s + _TICK_S
-                self._tick()
+                self._tick(last=ended)
             if ended:
                 self._end()
                 return
@@ -153,20 +158,10 @@ class Keeping:
         self._cpu_s += cpu_s
         self._budget.spent(len(taken.drawn.requests), cpu_s)
 
-    def _tick(self) -> None:
+    def _tick(self, *, last: bool) -> None:
         cpu_s = time.thread_time()
         now_s = self._clock.now_s()
-        with self._wake:
-            seconds, self._ledger = self._ledger, deque()
-        if seconds:
-            unwritten = self._seconds.write(seconds, now_s)
-            if unwritten is None:
-                self._faults.pop("seconds", None)
-            else:
-                self._failed("seconds", unwritten.error, 0)
-                with self._wake:
-                    self._ledger.extendleft(reversed(unwritten.seconds))
-                    self._drop_oldest()
+        self._write_seconds(now_s, last=last)
         for sink in self._sinks:
             try:
                 sink.tick(now_s)
@@ -175,6 +170,22 @@ class Keeping:
         cpu_s = time.thread_time() - cpu_s
         self._cpu_s += cpu_s
         self._budget.spent(0, cpu_s)
+
+    def _write_seconds(self, now_s: float, *, last: bool) -> None:
+        with self._wake:
+            waiting, self._ledger = self._ledger, deque()
+        if not waiting:
+            return
+        due, left = (list(waiting), []) if last else in_turn(waiting)
+        unwritten = self._seconds.write(due, now_s)
+        if unwritten is None:
+            self._faults.pop("seconds", None)
+        else:
+            self._failed("seconds", unwritten.error, 0)
+            left = [*unwritten.seconds, *left]
+        with self._wake:
+            self._ledger.extendleft(reversed(left))
+            self._drop_oldest()
 
     def _end(self) -> None:
         self._dropped["seconds"] += len(self._ledger)
@@ -190,6 +201,18 @@ class Keeping:
         if name not in self._faults:
             self._say(f"{name}: {type(error).__name__}: {error}")
         self._faults[name] = str(error)
+
+
+def in_turn(
+    waiting: Collection[tuple[Subject, Second]],
+) -> tuple[list[tuple[Subject, Second]], list[tuple[Subject, Second]]]:
+    """Of seconds in the order in which they came, all of the endpoints that waited longest, and the others'."""
+    endpoints = dict.fromkeys([subject.endpoint for subject, _ in waiting])
+    due = set(itertools.islice(endpoints, max(MOST_FILES, -(-len(endpoints) // LONGEST_S))))
+    parts: tuple[list[tuple[Subject, Second]], list[tuple[Subject, Second]]] = ([], [])
+    for one in waiting:
+        parts[one[0].endpoint not in due].append(one)
+    return parts
 
 
 def _of(taken: Taken, sink: Sink) -> Block:

@@ -25,7 +25,10 @@ class LiveLedger:
     """Added to by the counting thread, read by any."""
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[int, tuple[str, int, str], bytes]] = deque(maxlen=MOST_ENTRIES)
+        self._entries: dict[str, deque[tuple[int, tuple[str, int, str], bytes]]] = {}
+        """By endpoint: a rollout asks for its own once a second, among those of a thousand endpoints."""
+        self._order: deque[tuple[int, str]] = deque()
+        """The endpoints of all entries, as they came."""
         self._answers: dict[tuple[str, int], dict[str, int]] = {}
         self._lock = threading.Lock()
 
@@ -34,9 +37,10 @@ class LiveLedger:
         key = subject.endpoint, subject.revision, subject.digest
         encoded = msgspec.json.encode(second)
         with self._lock:
-            self._entries.append((second.at_s, key, encoded))
-            while self._entries[0][0] < second.at_s - KEEP_S:
-                self._entries.popleft()
+            self._entries.setdefault(subject.endpoint, deque()).append((second.at_s, key, encoded))
+            self._order.append((second.at_s, subject.endpoint))
+            while len(self._order) > MOST_ENTRIES or self._order[0][0] < second.at_s - KEEP_S:
+                self._drop_oldest()
             if second.counts.answers and subject.answer is not None and subject.answer.kind == "class":
                 own = self._answers.setdefault(key[:2], {})
                 for name, count in second.counts.answers:
@@ -44,10 +48,18 @@ class LiveLedger:
                         name = "…"
                     own[name] = own.get(name, 0) + count
 
+    def _drop_oldest(self) -> None:
+        _, endpoint = self._order.popleft()
+        own = self._entries[endpoint]
+        own.popleft()
+        if not own:
+            del self._entries[endpoint]
+
     def pages(self, after_s: int, endpoint: str | None) -> list[bytes]:
         """Pages of the seconds after `after_s` as JSON (`core.ledger.Page`), one for each revision."""
         with self._lock:
-            entries = [e for e in self._entries if e[0] > after_s and endpoint in (None, e[1][0])]
+            asked = self._entries.values() if endpoint is None else [self._entries.get(endpoint, ())]
+            entries = [entry for own in asked for entry in own if entry[0] > after_s]
         found: dict[tuple[str, int, str], list[msgspec.Raw]] = {}
         for _, key, encoded in entries:
             found.setdefault(key, []).append(msgspec.Raw(encoded))

@@ -52,14 +52,14 @@ class SecondsWriter:
 
     def write(self, found: Iterable[tuple[Subject, Second]], now_s: float) -> Unwritten | None:
         """Append the seconds of all revisions to their files, each file's wholly or not at all; None where all are kept."""
-        lines: dict[Path, list[tuple[Subject, Second]]] = {}
+        lines: dict[tuple[str, int], list[tuple[Subject, Second]]] = {}
         for subject, second in found:
-            folder = Path(self._paths.endpoint(subject.endpoint)) / _FOLDER
-            path = folder / f"{_hour(second.at_s)}-{self._paths.writer}.jsonl"
-            lines.setdefault(path, []).append((subject, second))
+            lines.setdefault((subject.endpoint, second.at_s // 3600), []).append((subject, second))
         left: list[tuple[Subject, Second]] = []
         first: OSError | None = None
-        for path, own in lines.items():
+        for (endpoint, hour), own in lines.items():
+            folder = Path(self._paths.endpoint(endpoint)) / _FOLDER
+            path = folder / f"{_hour(hour * 3600)}-{self._paths.writer}.jsonl"
             encoded = [msgspec.json.encode(_Line(s.revision, s.digest, second)) for s, second in own]
             try:
                 _append(path, b"\n".join(encoded) + b"\n")

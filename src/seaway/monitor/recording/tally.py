@@ -94,7 +94,11 @@ class Tally:
         left.confidence = _less(self.confidence, apart.confidence)
         if OTHER in self.answers:
             apart.answers = _folded(apart.answers, self.answers)
-        left.answers = _less(self.answers, apart.answers)
+        if self.numbers["unread"] and any(apart.answers.values()):
+            # Whose the rows are that were not looked at is not known: of this second no answer is.
+            left.numbers["unread"], apart.answers = left.numbers["rows"], {}
+        else:
+            left.answers = _less(self.answers, apart.answers)
         return left.counts()
 
     @property
