@@ -145,6 +145,10 @@ def test_a_rollout_by_its_verbs_with_its_webhooks_and_a_kill_of_control(served: 
         served.run("promote", "linear", "--full")
         served.until("promoted")
         assert not [status for status in statuses if status != 200]
+    record = json.loads((served.home / "run" / "supervisor.json").read_text())
+    environments = {pid: Path(f"/proc/{pid}/environ").read_bytes() for pid in record["workers"]}
+    assert SECRET.encode() in Path(f"/proc/{record['control']}/environ").read_bytes()
+    assert not [pid for pid, found in environments.items() if SECRET.encode() in found], "models see a secret"
     told = served.run("explain", "linear/2")
     assert told.startswith("linear/2  promoted") and "(seen)" in told and "What each check saw" in told
     assert "errors" in served.json("watch", "linear", "--once")["rollout"]["spec"]["checks"]

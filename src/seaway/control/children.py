@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 _BACKOFF_S: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -16,11 +16,19 @@ _STABLE_S: Final = 3.0
 class Child:
     """One process that is kept running."""
 
-    def __init__(self, name: str, command: Sequence[str], descriptor: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        descriptor: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`env` is the process's environment; None means that of this process."""
         self.name = name
         self.obituary = ""
         """How it ended the last time."""
         self._command = command
+        self._env = env
         self._descriptors = () if descriptor is None else (descriptor,)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
@@ -83,6 +91,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
+                env=self._env,
             )
         except OSError as error:  # no memory, or too many processes: that may pass
             self._failures += 1

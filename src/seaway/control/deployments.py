@@ -38,8 +38,9 @@ Gate = Callable[[Version, Version | None], GateReport]
 """Runs the checks of a version against the one now live (None if there is none). Blocking."""
 
 
-CheckRecords = Callable[[Deployment, Version], tuple[str, ...]]
-"""Whether what a Deployment wants recorded can be: warnings. Blocking; raises `UserError` (`invalid_spec`, `missing_extra`)."""
+CheckRecords = Callable[[Deployment, Version, Version | None], tuple[str, ...]]
+"""Whether what a Deployment wants recorded of a version, and compared with the one now live, can be: warnings. Blocking; raises
+`UserError` (`invalid_spec`, `missing_extra`)."""
 
 
 class Deployments:
@@ -96,8 +97,9 @@ class Deployments:
                 known = "is live already" if first.phase is not Phase.PROGRESSING else "is on its way already"
                 plan = changes.Plan(first, f"{version.ref} {known}: nothing to do", current)
                 return self._commits.store(plan, promise)
-            notes = self._check_records(spec, version)
-            report = self._gate(version, self._baseline(first))
+            live = self._baseline(first)
+            notes = self._check_records(spec, version, live if request.force is None else None)
+            report = self._gate(version, live)
             judged = gating.judge(spec, version, report, request.override)
             judged = msgspec.structs.replace(judged, warnings=(*judged.warnings, *notes))
 

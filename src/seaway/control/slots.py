@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,8 +40,15 @@ class Watching(msgspec.Struct, frozen=True):
 class Worker(Child):
     """A worker process with its black box."""
 
-    def __init__(self, slot: int, command: Sequence[str], descriptor: int, watching: Watching) -> None:
-        super().__init__(f"worker {slot}", command, descriptor)
+    def __init__(
+        self,
+        slot: int,
+        command: Sequence[str],
+        descriptor: int,
+        watching: Watching,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"worker {slot}", command, descriptor, env)
         self._path = worker_admin.box_path(watching.run, slot)
         self._watching = watching
         self._box: BoxReader | None = None

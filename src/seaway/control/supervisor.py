@@ -16,7 +16,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +45,8 @@ _RECORD_AGAIN_S: Final = 5.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to run. `http` and `grpc` are HOST:PORT; `worker_command` gets slot, descriptor and the gRPC address.
+    """What to run. `http` and `grpc` are HOST:PORT; `worker_command` gets slot, descriptor and the gRPC address, and
+    `worker_env` is the workers' environment (None: that of this process): models run there, so it has no secrets.
 
     `certificate` is what the workers show to HTTP callers; None means that they speak no TLS.
     `ready_fd` gets one line when all workers answer, and control at `control_socket` too (or it is late), then it
@@ -61,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
     hang_s: float
     grpc: str | None = None
     certificate: Path | None = None
+    worker_env: Mapping[str, str] | None = None
     control_command: Sequence[str] | None = None
     control_socket: Path | None = None
     remove_run: bool = False
@@ -136,7 +138,7 @@ class Supervisor:
         for slot in range(max(self._plan.workers, len(self._listeners))):
             descriptor = self._listeners[slot % len(self._listeners)].fileno()
             command = self._plan.worker_command(slot, descriptor, grpc)
-            make = functools.partial(Worker, slot, command, descriptor, watching)
+            make = functools.partial(Worker, slot, command, descriptor, watching, self._plan.worker_env)
             serving = functools.partial(answers.worker, self._plan.run, slot)
             self._slots.append(Slot(make, watching, serving))
         if self._plan.control_command is not None:

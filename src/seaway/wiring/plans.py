@@ -54,7 +54,7 @@ def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Call
     status = control_access.endpoint_status(home, endpoint)
     old = control_access.live_of(home, status)
     spec = _spec(endpoint, request, status, text)
-    warnings = RecordChecks(home.bundles)(spec, new)
+    warnings = RecordChecks(home.bundles)(spec, new, old if request.force is None else None)
     report = gates.current_report(home, new, old, progress)
     change = None
     if old is not None and old.digest != new.digest:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 
 from seaway.control.deployments import Bundles
 from seaway.core.answers import answer_spec
 from seaway.core.bundles import Version
 from seaway.core.deployments import Deployment
-from seaway.core.errors import UserError
+from seaway.core.errors import PermanentError, UserError
 from seaway.core.rollouts import answering
 from seaway.core.tensors import Signature
 from seaway.monitor.capture import redaction
@@ -20,10 +21,16 @@ class RecordChecks:
     def __init__(self, bundles: Bundles) -> None:
         self._bundles = bundles
 
-    def __call__(self, spec: Deployment, version: Version) -> tuple[str, ...]:
-        """What the user should know. Raises `UserError` (`invalid_spec`, `missing_extra`)."""
+    def __call__(self, spec: Deployment, version: Version, live: Version | None = None) -> tuple[str, ...]:
+        """What the user should know; `live` is what it would be compared with. Raises `UserError` (`invalid_spec`,
+        `missing_extra`)."""
         if any(check.check in answering.OF_ANSWERS for check in spec.rollout.all_checks):
             self._check_rollout(spec, version)
+            if live is not None:
+                with contextlib.suppress(
+                    PermanentError
+                ):  # a damaged one can be compared with nothing, but replaced
+                    self._check_rollout(spec, live)
         rules = spec.record.rules
         hidden = redaction.parse(rules.redact)
         if hidden.names or rules.slices:
@@ -70,7 +77,7 @@ class RecordChecks:
         for check, why in found:
             raise UserError(
                 "invalid_spec",
-                f"rollout.checks: {version.ref} can never pass {check}: {why}",
+                f"rollout.checks: {check} has nothing to compare: in {version.ref} {why}",
                 f"take {check} out of rollout.checks",
             )
 

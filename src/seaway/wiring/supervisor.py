@@ -93,6 +93,7 @@ def main() -> int:
         hang_s=arguments.hang,
         grpc=arguments.grpc,
         certificate=arguments.tls_cert,
+        worker_env=_without_secrets(),
         control_command=control,
         control_socket=None if arguments.home is None else settings.HomePaths(arguments.home).control_socket,
         remove_run=arguments.remove_run,
@@ -111,6 +112,12 @@ def main() -> int:
         return supervisor.Supervisor(plan, SystemClock()).run()
     except SeawayError as error:
         return supervisor.refuse(error)
+
+
+def _without_secrets() -> dict[str, str]:
+    """This process's environment for the workers: what models run in must not know where the state is kept."""
+    secret = {f"SEAWAY_{name.upper()}" for name in settings.SECRET_KEYS}
+    return {name: value for name, value in os.environ.items() if name not in secret}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from control_fakes import OWNER, STRANGER, Plane, digest_of
 
 from seaway.control import changes, gating, views
 from seaway.core import reconciliation as core
-from seaway.core.bundles import ModelRef
+from seaway.core.bundles import ModelRef, Version
 from seaway.core.checks import CheckResult, GateReport, Measurement, Verdict
 from seaway.core.deployments import Backend, Deployment, LimitsSection, Phase, RecordSection, Replicas
 from seaway.core.errors import SeawayError, UserError
@@ -68,6 +68,19 @@ def test_the_gate_compares_with_what_is_live(plane: Plane) -> None:
     deploy_live(plane, 1)
     plane.deployments.deploy(OWNER, "prices", bundle("prices:v2"))
     assert plane.gate.asked == [("prices:v1", None), ("prices:v2", "prices:v1")]
+
+
+def test_what_a_rollout_compares_is_looked_up_in_what_is_live_but_where_it_is_forced(plane: Plane) -> None:
+    asked: list[str | None] = []
+
+    def look(spec: Deployment, version: Version, live: Version | None) -> tuple[str, ...]:
+        asked.append(None if live is None else str(live.ref))
+        return ()
+
+    plane.deployments._check_records = look
+    deploy_live(plane, 1, 2)
+    plane.deployments.deploy(OWNER, "prices", views.DeployRequest(bundle="prices:v3", force="v2 is broken"))
+    assert asked == [None, "prices:v1", None]
 
 
 def test_deploying_what_is_live_changes_nothing(plane: Plane) -> None:

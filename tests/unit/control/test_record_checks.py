@@ -10,7 +10,7 @@ from control_fakes import FakeBundles
 
 from seaway.core.bundles import Manifest, ModelRef, OpenedBundle, Source, Task, Version
 from seaway.core.deployments import Backend, Deployment, RecordSection, Subject
-from seaway.core.errors import UserError
+from seaway.core.errors import PermanentError, UserError
 from seaway.core.rollouts.spec import Rollout
 from seaway.core.tensors import DType, Meaning, Signature, TensorSpec
 from seaway.wiring.record_checks import RecordChecks
@@ -124,7 +124,7 @@ def compare(answer: str, *checks: str) -> tuple[str, ...]:
     ],
 )
 def test_a_check_that_this_model_can_never_pass_is_refused_at_once(answer: str, check: str) -> None:
-    with pytest.raises(UserError, match=rf"m:v1 can never pass {check}: no output") as refused:
+    with pytest.raises(UserError, match=rf"{check} has nothing to compare: in m:v1 no output") as refused:
         compare(answer, "errors", check)
     assert refused.value.code == "invalid_spec"
     assert refused.value.hint == f"take {check} out of rollout.checks"
@@ -134,3 +134,23 @@ def test_checks_that_the_model_can_pass_are_taken() -> None:
     assert compare("classes with probabilities", "errors", "predictions", "confidence", "quality") == ()
     assert compare("a number", "predictions", "quality", "cost") == ()
     assert compare("an image", "errors", "latency", "cost") == ()
+
+
+def test_the_live_version_must_have_something_to_compare_with_too() -> None:
+    class Mixed(Bundles):
+        damaged = False
+
+        def open(self, version: Version) -> OpenedBundle:
+            if version.number == 2 and self.damaged:
+                raise PermanentError("digest_mismatch", "a bit is flipped")
+            self.outputs = ANSWERS["classes with probabilities" if version.number == 1 else "a number"]
+            return super().open(version)
+
+    known = Mixed()
+    spec = Deployment(1, "e", serve=Backend(bundle="m:v1"), rollout=Rollout(checks=("confidence",)))
+    new, live = (known.resolve(ModelRef.parse(f"m:v{number}")) for number in (1, 2))
+    assert RecordChecks(known)(spec, new) == ()
+    with pytest.raises(UserError, match="in m:v2 no output holds the probabilities"):
+        RecordChecks(known)(spec, new, live)
+    known.damaged = True
+    assert RecordChecks(known)(spec, new, live) == (), "what is damaged may be replaced"
