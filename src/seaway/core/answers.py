@@ -107,7 +107,10 @@ def count_answers(spec: AnswerSpec, outputs: Tensors) -> tuple[dict[str, int], i
         counts = count_numbers(np.asarray(found, dtype=np.float64).reshape(len(found)))
         return counts, counts.get(MISSING, 0) + counts.get(INFINITE, 0)
     kinds, numbers = np.unique(_classes(spec, found), return_counts=True)
-    named = {_name(spec, kind): count for kind, count in zip(kinds.tolist(), numbers.tolist(), strict=True)}
+    named: dict[str, int] = {}
+    for kind, count in zip(kinds.tolist(), numbers.tolist(), strict=True):
+        name = _name(spec, kind)  # two of the kinds may have one: both infinities
+        named[name] = named.get(name, 0) + count
     return named, named.get(MISSING, 0)
 
 

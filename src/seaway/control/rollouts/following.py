@@ -33,7 +33,7 @@ _PAST_S: Final = 3600
 """How long before its begin a rollout looks at the stable revision."""
 _ABSENT_S: Final = 60
 """Beyond it missed seconds are read from the disk."""
-_FRESH_S: Final = 30
+_FRESH_S: Final = 15
 """Seconds that may not be on the disk yet, but in every worker's memory."""
 _FURTHEST_S: Final = 3600
 """Missed seconds before that are given up."""
