@@ -22,7 +22,7 @@ from rollout_server import Endless, RolloutServer, epoch_s
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.testing import load
 
-TRIALS: Final = 6
+TRIALS: Final = 4
 BUSY_PER_S: Final = 400.0
 QUIET_PER_S: Final = 20.0
 _PAST_S: Final = 10.0
@@ -59,8 +59,7 @@ def measure(scale: float) -> dict[str, Any]:
             for name, (candidate, rollout) in CASES.items():
                 found = [_trial(server, candidate, rollout, BUSY_PER_S) for _ in range(trials)]
                 figures["busy"][name] = _summary(found)
-                if name != "five times as slow":
-                    assert scale < 1 or max(one["looks"] for one in found) <= 2, (name, found)
+                assert scale < 1 or max(one["looks"] for one in found) <= 2, (name, found)
                 if "stable one answers" in name:
                     assert not any(one["failed_requests"] for one in found), found
             name = "a fifth fails, without fallback"
@@ -85,7 +84,7 @@ def _stable_traffic(server: RolloutServer) -> None:
 def _models(work: Path) -> list[tuple[str, Path]]:
     return [
         ("stable", rollout_models.work(work / "stable.onnx", 2.0, 10)),
-        ("slow", rollout_models.work(work / "slow.onnx", 2.0, 60)),
+        ("slow", rollout_models.work(work / "slow.onnx", 2.0, 400)),
         ("erring", rollout_models.erring(work / "erring.onnx", 2.0)),
         ("nan", rollout_models.nan(work / "nan.onnx")),
         ("right", rollout_models.threshold(work / "right.onnx", 0.5)),
@@ -117,6 +116,12 @@ def _trial(server: RolloutServer, candidate: str, rollout: dict[str, object], pe
     time.sleep(1.5)
     outcomes = sender.finish()
     answered = [(at, outcome) for at, outcome in outcomes if outcome.revision == str(number)]
+    times = {
+        arm: statistics.median(
+            o.latency_s for at, o in outcomes if (o.revision == str(number)) is arm and at > stepped
+        )
+        for arm in (True, False)
+    }
     # An answer that was late on its way: what counts is when its request was sent.
     after_s = max([at - back for at, _ in answered], default=0.0)
     assert after_s <= 1.0, f"{candidate}: an answer {after_s:.2f} s after the verdict"
@@ -124,6 +129,7 @@ def _trial(server: RolloutServer, candidate: str, rollout: dict[str, object], pe
         "looks": judgement["looks"],
         "candidate_requests": len(answered),
         "seconds_from_first_share": round(back - stepped, 2),
+        "median_latency_of_stable": round(times[True] / times[False], 2),
         "last_answer_after_verdict_s": round(after_s, 3),
         "failed_requests": sum(outcome.failure is not None for _, outcome in outcomes),
         "cause": ended.cause,
@@ -131,7 +137,13 @@ def _trial(server: RolloutServer, candidate: str, rollout: dict[str, object], pe
 
 
 def _summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("looks", "candidate_requests", "seconds_from_first_share", "last_answer_after_verdict_s")
+    keys = (
+        "looks",
+        "candidate_requests",
+        "seconds_from_first_share",
+        "last_answer_after_verdict_s",
+        "median_latency_of_stable",
+    )
     figures: dict[str, Any] = {
         key: {"median": statistics.median(one[key] for one in found), "max": max(one[key] for one in found)}
         for key in keys
