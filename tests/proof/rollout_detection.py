@@ -22,7 +22,7 @@ from rollout_server import Endless, RolloutServer, epoch_s
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.testing import load
 
-TRIALS: Final = 4
+TRIALS: Final = 3
 BUSY_PER_S: Final = 400.0
 QUIET_PER_S: Final = 20.0
 _PAST_S: Final = 10.0
@@ -84,7 +84,7 @@ def _stable_traffic(server: RolloutServer) -> None:
 def _models(work: Path) -> list[tuple[str, Path]]:
     return [
         ("stable", rollout_models.work(work / "stable.onnx", 2.0, 10)),
-        ("slow", rollout_models.work(work / "slow.onnx", 2.0, 400)),
+        ("slow", rollout_models.work(work / "slow.onnx", 2.0, 900)),
         ("erring", rollout_models.erring(work / "erring.onnx", 2.0)),
         ("nan", rollout_models.nan(work / "nan.onnx")),
         ("right", rollout_models.threshold(work / "right.onnx", 0.5)),

@@ -108,7 +108,9 @@ def test_the_same_version_with_other_settings_is_a_new_revision(plane: Plane) ->
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.ERRORED])
-def test_a_failed_gate_refuses_and_leaves_one_event(plane: Plane, verdict: Verdict) -> None:
+def test_c05_a_failed_gate_refuses_with_its_checks_and_leaves_one_event(
+    plane: Plane, verdict: Verdict
+) -> None:
     plane.gate.verdicts["prices:v1"] = verdict
     with pytest.raises(UserError) as caught:
         plane.deployments.deploy(OWNER, "prices", bundle("prices:v1"))
@@ -365,7 +367,7 @@ def test_c12_force_ends_a_rollout_of_the_same_version_too(plane: Plane) -> None:
     assert not plane.deployments.deploy(OWNER, "prices", canary(2, "once more")).changed  # it is live already
 
 
-def test_force_passes_over_no_gate(plane: Plane) -> None:
+def test_c05_force_passes_over_no_gate(plane: Plane) -> None:
     plane.deployments.deploy(OWNER, "prices", canary(1))
     make_live(plane)
     plane.gate.verdicts["prices:v2"] = Verdict.FAILED
