@@ -15,11 +15,12 @@ from seaway.control import auth, changes, views
 from seaway.core import events as log
 from seaway.core.deployments import DeploymentState, Phase
 from seaway.core.errors import UserError
-from seaway.core.events import EventKind, NewEvent
+from seaway.core.events import Event, EventKind, NewEvent
 from seaway.core.ports import Change, Clock, Idempotency, StateStore
 
 ABSENT: Final = (Phase.DELETING, Phase.DELETED)
 _TRIES: Final = 10
+_PAGE: Final = 1000
 
 
 class Commits:
@@ -53,6 +54,13 @@ class Commits:
             details={"action": str(action), "code": code},
         )
         self._store.apply(Change(events=(event,)))
+
+    def log(self, endpoint: str | None) -> Iterator[Event]:
+        """Every event, oldest first; of one endpoint or of all."""
+        after = 0
+        while page := self._store.events(after=after, endpoint=endpoint, limit=_PAGE):
+            yield from page
+            after = page[-1].seq
 
     def done(self, promise: Idempotency | None) -> views.Accepted | None:
         """What was answered to the same request under the same key; None where it is new, or has no key."""

@@ -6,7 +6,7 @@ is wanted; `control.loop` makes it so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import msgspec
@@ -167,7 +167,7 @@ class Deployments:
     def history(self, principal: auth.Principal, endpoint: str | None = None) -> tuple[Event, ...]:
         """Every event, oldest first; of a deleted endpoint too. Raises `UserError("endpoint_not_found")`."""
         auth.authorize(principal, auth.Action.READ, "endpoints")
-        found = tuple(self._log(endpoint))
+        found = tuple(self._commits.log(endpoint))
         if endpoint is not None and not found:
             raise not_found(endpoint)
         return found
@@ -175,7 +175,7 @@ class Deployments:
     def live_at(self, principal: auth.Principal, at: str, endpoint: str | None = None) -> tuple[LiveAt, ...]:
         """What answered at a time (ISO 8601), by endpoint. Raises `UserError("invalid_request")`."""
         auth.authorize(principal, auth.Action.READ, "endpoints")
-        return log.live_at(self._log(endpoint), log.parse_time(at))
+        return log.live_at(self._commits.log(endpoint), log.parse_time(at))
 
     def events(self, principal: auth.Principal, after: int) -> tuple[Event, ...]:
         """Some events after this number, oldest first; empty when there are none yet."""
@@ -187,12 +187,6 @@ class Deployments:
     ) -> None:
         """Append the one event that a refused action leaves."""
         self._commits.record_refusal(principal, action, endpoint, code, message)
-
-    def _log(self, endpoint: str | None) -> Iterator[Event]:
-        after = 0
-        while page := self._store.events(after=after, endpoint=endpoint, limit=_PAGE):
-            yield from page
-            after = page[-1].seq
 
     def _desired(self, state: DeploymentState | None) -> Revision | None:
         if state is None or state.desired is None:

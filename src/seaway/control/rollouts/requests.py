@@ -33,7 +33,6 @@ _TOLD: Final = ROLLOUT_ENDS | {
     EventKind.REVISION_LIVE,
     EventKind.REVISION_FAILED,
 }
-_PAGE: Final = 1000
 
 
 class Rollouts:
@@ -113,7 +112,7 @@ class Rollouts:
         candidate = self._store.revision(endpoint, number)
         if candidate is None:
             raise UserError("revision_not_found", f"{endpoint} has no revision {number}")
-        events = _of(self._log(endpoint), number)
+        events = _of(self._commits.log(endpoint), number)
         begun = next((event for event in events if event.kind is EventKind.ROLLOUT_STARTED), None)
         if begun is None:
             raise UserError(
@@ -142,12 +141,6 @@ class Rollouts:
         if newest is None:
             return kept
         return (*(look for look in kept if look.looks < newest.looks), newest)
-
-    def _log(self, endpoint: str) -> Iterator[Event]:
-        after = 0
-        while page := self._store.events(after=after, endpoint=endpoint, limit=_PAGE):
-            yield from page
-            after = page[-1].seq
 
 
 def _planned(
