@@ -59,9 +59,7 @@ def measure(scale: float) -> dict[str, Any]:
             for name, (candidate, rollout) in CASES.items():
                 found = [_trial(server, candidate, rollout, BUSY_PER_S) for _ in range(trials)]
                 figures["busy"][name] = _summary(found)
-                # Latency is told, not judged: what the stable revision's times were like before decides of it too.
-                if candidate != "slow":
-                    assert scale < 1 or max(one["looks"] for one in found) <= 2, (name, found)
+                assert scale < 1 or max(one["looks"] for one in found) <= 2, (name, found)
                 if "stable one answers" in name:
                     assert not any(one["failed_requests"] for one in found), found
             name = "a fifth fails, without fallback"
