@@ -11,6 +11,13 @@ BEGIN = "<!-- measured: written by docs/make_statistics.py from docs/proof/verdi
 END = "<!-- /measured -->\n"
 
 
+_ALONE = {
+    "fast swings": " of each arm (half a second)",
+    "slow swings": " of each arm (10 s)",
+    **{f"stalls of {seconds} s": " of each arm" for seconds in (1, 3, 5)},
+}
+
+
 def percent(share: float) -> str:
     """One digit after the point below 10 %."""
     return f"{share * 100:.1f}" if share < 0.0995 else f"{share * 100:.0f}"
@@ -97,7 +104,14 @@ def _more(figures: dict[str, Any]) -> str:
     for one in figures["dependence"]:
         known = f", by the known size {percent(one['known_failed'])}" if "known_failed" in one else ""
         text = f"undivided {percent(one['raw_failed'])}, by φ {percent(one['phi_failed'])}{known} %"
-        body.append([f"healthy, {one['kind']}", f"failed: {text}"])
+        body.append([f"healthy, {one['kind']}{_ALONE.get(one['kind'], '')}", f"failed: {text}"])
+    swings = figures["common_swings"]
+    body.append(
+        [
+            "both arms swing together around 30 % (memory 10 s): healthy; ×1.5",
+            f"strict failed, by φ, within 10 minutes: {percent(swings['healthy']['share'])}; {said(swings['worse'])} %",
+        ]
+    )
     body.append(
         [
             "late starts: healthy; ×5 after 30 minutes",

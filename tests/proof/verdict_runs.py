@@ -105,15 +105,13 @@ def share_of(found: npt.NDArray[np.bool_]) -> float:
 
 def divisors_by_blocks(traffic: Traffic, past: Traffic, block: int = 10) -> Floats:
     """`dispersion.divisor` of every look, `(runs, looks)`: from blocks that closed before it."""
-    before = _blocks(past, block)[1]
     candidate, stable = _blocks(traffic, block)
-    joined = [np.concatenate([old, new], axis=1) for old, new in zip(before, stable, strict=True)]
-    skipped = before[0].shape[1]
-    of_stable, of_candidate = _factors(*joined)[:, skipped - 1 :], _factors(*candidate)
-    first = np.ones((traffic.runs, 1))
-    of_candidate = np.concatenate([first, of_candidate], axis=1)
-    count = np.arange(of_candidate.shape[1])
-    mixed = np.maximum(1.0, (30 * of_stable + count * of_candidate) / (30 + count))
+    joined = [np.concatenate(both, axis=1) for both in zip(_blocks(past, block)[1], stable, strict=True)]
+    skipped = joined[0].shape[1] - stable[0].shape[1]
+    of_stable = _between_blocks(*joined)[:, skipped - 1 :]
+    of_both = np.concatenate([np.ones((traffic.runs, 1)), _of_difference(candidate, stable)], axis=1)
+    known = np.maximum(0, np.arange(of_both.shape[1]) - 1)
+    mixed = np.maximum(1.0, (12 * of_stable + known * of_both) / (12 + known))
     return np.repeat(mixed, block, axis=1)[:, : traffic.n_c.shape[1]]
 
 
@@ -124,12 +122,24 @@ def _blocks(traffic: Traffic, block: int) -> tuple[tuple[Floats, Floats], tuple[
     return (summed(traffic.n_c), summed(traffic.e_c)), (summed(traffic.n_s), summed(traffic.e_s))
 
 
-def _factors(n: Floats, e: Floats) -> Floats:
-    """`dispersion.factor` after each block."""
-    squares = np.cumsum(np.divide(e**2, n, out=np.zeros_like(e), where=n > 0), axis=1)
-    total, bad, count = np.cumsum(n, axis=1), np.cumsum(e, axis=1), np.cumsum(n > 0, axis=1)
-    total = np.maximum(total, 1.0)
-    rate = bad / total
-    alone = rate * (1 - rate) * (count - 1)
-    between = np.maximum(squares - bad**2 / total, 0.0)
-    return np.where((count >= 2) & (alone > 1e-12), between / np.maximum(alone, 1e-12), 1.0)
+def _between_blocks(n: Floats, e: Floats) -> Floats:
+    """`dispersion.between_blocks` after each block; each holds units."""
+    rate, sizes = e / n, n[:, 1:] * n[:, :-1] / (n[:, 1:] + n[:, :-1])
+    moved = np.cumsum(sizes * np.diff(rate, axis=1) ** 2, axis=1)
+    pooled = (np.cumsum(e, axis=1) / np.cumsum(n, axis=1))[:, 1:]
+    alone = pooled * (1 - pooled) * np.arange(1, n.shape[1])
+    found = np.where(alone > 1e-12, moved / np.maximum(alone, 1e-12), 1.0)
+    return np.concatenate([np.ones((len(n), 1)), found], axis=1)
+
+
+def _of_difference(candidate: tuple[Floats, Floats], stable: tuple[Floats, Floats]) -> Floats:
+    """`dispersion.of_difference` after each block; each holds units of both."""
+    (n_c, e_c), (n_s, e_s) = candidate, stable
+    weight, moved = n_c * n_s / (n_c + n_s), e_c / n_c - e_s / n_s
+    totals = [np.cumsum(a, axis=1) for a in (n_c, e_c, n_s, e_s, weight, weight * moved, weight * moved**2)]
+    count = np.arange(1, n_c.shape[1] + 1)
+    balance = np.cumsum(n_s / (n_c + n_s), axis=1) / count
+    ours, theirs = totals[1] / totals[0], totals[3] / totals[2]
+    alone = (balance * ours * (1 - ours) + (1 - balance) * theirs * (1 - theirs)) * (count - 1)
+    varied = np.maximum(totals[6] - totals[5] ** 2 / totals[4], 0.0)
+    return np.where(alone > 1e-12, varied / np.maximum(alone, 1e-12), 1.0)

@@ -26,6 +26,10 @@ SEED = 20_261_122
 Firsts = npt.NDArray[np.int64]
 
 
+STALL_LOOKS = {"stalls of 1 s": 1, "stalls of 3 s": 3, "stalls of 5 s": 5}
+DEPENDENT = ("batches of 8", *STALL_LOOKS, "fast swings", "slow swings")
+
+
 def measure(scale: float) -> dict[str, Any]:
     """The figures. Only validity is judged: no false-alarm rate that is proved to be under alpha is certainly over it."""
     draw = np.random.default_rng(SEED)
@@ -39,7 +43,8 @@ def measure(scale: float) -> dict[str, Any]:
         "late_starts": _late_starts(draw, runs),
         "ramps": [_ramp(draw, runs[0], rates) for rates in ((0.04, 0.01), (0.01, 0.04))],
         "bursts": _bursts(draw, runs[0]),
-        "dependence": [_dependent(draw, runs[1], kind) for kind in ("batches of 8", "stalls", "slow swings")],
+        "dependence": [_dependent(draw, runs[1], kind) for kind in DEPENDENT],
+        "common_swings": _common_swings(draw, runs[1]),
         "within_looks": [
             _within_looks(draw, size, alpha) for size in (10, 20, 40) for alpha in (ALPHA, ALPHA / 6)
         ],
@@ -164,14 +169,39 @@ def _together(draw: np.random.Generator, runs: int, looks: int, kind: str) -> Tr
             draw, shape, (np.asarray(CANARY / 8), np.asarray(STABLE / 8)), (np.asarray(0.01),) * 2
         )
         return Traffic(*(8 * array for array in (traffic.n_c, traffic.e_c, traffic.n_s, traffic.e_s)))
-    if (
-        kind == "stalls"
-    ):  # a second in which half of one arm is slow, each arm by itself, in 1 % of the seconds
-        rates = [np.where(draw.random(shape) < 0.01, 0.5, 0.01) for _ in range(2)]
-        return _steady(draw, runs, rates[0], rates[1], looks)
-    # Each arm's rate wanders by itself around 5 %, with a memory of half a second: latency over a threshold is such.
-    rates = [0.05 * np.exp(_wander(draw, shape, 0.13, 0.6) - 0.18) for _ in range(2)]
+    if kind in STALL_LOOKS:
+        # So long half of one arm is slow, each arm by itself, for 1 % of the time.
+        rates = [_stalled(draw, shape, STALL_LOOKS[kind]) for _ in range(2)]
+    else:
+        # Each arm's rate wanders by itself around 5 %: latency over a threshold is such.
+        memory = 0.13 if kind == "fast swings" else 0.9
+        rates = [0.05 * np.exp(_wander(draw, shape, memory, 0.6) - 0.18) for _ in range(2)]
     return _steady(draw, runs, np.minimum(rates[0], 1), np.minimum(rates[1], 1), looks)
+
+
+def _stalled(draw: np.random.Generator, shape: tuple[int, int], length: int) -> Floats:
+    begun = draw.random(shape) < 0.01 / length
+    stalled = np.zeros(shape, bool)
+    for later in range(length):
+        stalled[:, later:] |= begun[:, : shape[1] - later]
+    return np.where(stalled, 0.5, 0.01)
+
+
+def _common_swings(draw: np.random.Generator, runs: int) -> dict[str, Any]:
+    """Both arms wander together around 30 %, with a memory of 10 seconds; half as much again in the candidate, or not."""
+    past_looks, looks = 600, 600
+    swings = np.minimum(0.3 * np.exp(_wander(draw, (runs, past_looks + looks), 0.9, 0.5)), 0.6)
+    past = _steady(draw, runs, swings[:, :past_looks], swings[:, :past_looks], past_looks)
+    now = swings[:, past_looks:]
+    rate = float(past.e_s.sum() / past.n_s.sum())
+    found: dict[str, Any] = {}
+    for name, times in (("healthy", 1.0), ("worse", 1.5)):
+        traffic = _steady(draw, runs, times * now, now, looks)
+        divisors = divisors_by_blocks(traffic, past)
+        firsts = first_looks(traffic, STRICT, True, rate=rate, divisors=divisors)
+        found[name] = _said(firsts, traffic)
+        found["phi"] = [round(float(np.median(divisors[:, look])), 1) for look in (0, looks - 1)]
+    return found
 
 
 def _wander(draw: np.random.Generator, shape: tuple[int, int], memory: float, size: float) -> Floats:

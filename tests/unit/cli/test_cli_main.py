@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,43 @@ def test_l06_ctrl_c_is_130_at_any_moment_and_no_traceback(delay_s: float, tmp_pa
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said[-2000:]
     assert "Traceback" not in said
+
+
+SLOW_MODULE = """
+import os, time
+os.write(1, b"importing ")
+time.sleep(1.0)
+os.write(1, b"imported ")
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "said", "code"),
+    [(1, "importing imported interrupted orderly", 0), (2, "importing interrupted", 130)],
+)
+def test_l06_ctrl_c_waits_for_an_import_and_a_second_one_does_not(
+    tmp_path: Path, signals: int, said: str, code: int
+) -> None:
+    """A library's import may abort the process when it is interrupted; what was begun around it ends in order."""
+    (tmp_path / "slow_module.py").write_text(SLOW_MODULE)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\nfrom seaway.cli import entry\nentry.interrupt_between_imports()\n"
+        "try:\n    import slow_module, time; time.sleep(10)\n"
+        "except KeyboardInterrupt:\n    os.write(1, b'interrupted orderly')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdout is not None
+    shown = os.read(process.stdout.fileno(), 10).decode()
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    shown += process.communicate(timeout=30)[0].decode().rstrip()
+    assert (shown, process.returncode) == (said, code)
 
 
 def packaged(home: Path, name: str) -> Path:

@@ -69,6 +69,36 @@ def test_01_the_divisor_comes_from_blocks_that_closed_before() -> None:
     assert dispersion.divisor(found) > 10
 
 
+def swinging(common: bool) -> dispersion.Dispersion:
+    """Six minutes in which the share of bad units goes up and down by minutes: in both arms, or in the candidate alone."""
+    found = dispersion.Dispersion()
+    for second in range(360):
+        bad = 0.6 if second // 60 % 2 else 0.2
+        theirs = bad if common else 0.4
+        found = dispersion.seen(found, second, (10 * bad, 10 * (1 - bad)), (190 * theirs, 190 * (1 - theirs)))
+    return dispersion.closed(found, 360.0)
+
+
+def test_a_swing_of_both_arms_divides_nothing_and_that_of_one_does() -> None:
+    """Both are compared within each look: day and night are no dependence."""
+    common, alone = swinging(True), swinging(False)
+    assert dispersion.of_difference(common.arms) < 0.01
+    assert dispersion.of_difference(alone.arms) > 10
+    assert dispersion.divisor(alone) > dispersion.divisor(dispersion.Dispersion(alone.stable)) == 1.0
+    assert dispersion.divisor(common) < dispersion.divisor(dispersion.Dispersion(common.stable))
+
+
+def test_steps_from_block_to_block_hold_stalls_but_not_slow_swings() -> None:
+    slow = swinging(True).stable
+    assert dispersion.between_blocks(slow) < dispersion.around_mean(slow) / 3
+    stalled = dispersion.Dispersion()
+    for second in range(600):
+        bad = 95.0 if second % 30 == 7 else 2.0
+        stalled = dispersion.seen(stalled, second, (), (bad, 190 - bad))
+    steps, mean = dispersion.between_blocks(stalled.stable), dispersion.around_mean(stalled.stable)
+    assert steps > mean > 10
+
+
 def test_02_looks_at_different_shares_are_never_added_up() -> None:
     """Errors rise in both arms while the share grows: pooled, the candidate looks three times as bad."""
     looks = [(2.0, 0.0, 198.0, 2.0)] * 200 + [(100.0, 4.0, 100.0, 4.0)] * 200

@@ -181,7 +181,7 @@ def baked(evidence: Evidence, spec: Rollout, second_s: int, candidate: Second | 
     now = evidence.baking
     if now is None:
         check = next((one for one in spec.all_checks if one.check == "errors"), RolloutCheck("errors"))
-        divisor = dispersion.factor(evidence.spread.stable)
+        divisor = dispersion.around_mean(evidence.spread.stable)
         now = baking.begin(*evidence.before, margins.margin_of(check), divisor)
     counts = Counts() if candidate is None else candidate.counts
     return msgspec.structs.replace(
