@@ -150,6 +150,15 @@ def _units(figures: dict[str, Any]) -> list[list[str]]:
         for one in figures["sticky_users"]
     ]
     body += [
+        [
+            f"the same {one['users']:,} users: a slice of the stable's against the rest",
+            f"every request: tripped {percent(one['every_request_noticed'])}, failed before "
+            f"{percent(one['every_request_failed_unnoticed'])}; first per user: tripped {percent(one['first_per_user_noticed'])} %",
+        ]
+        for one in figures["sticky_users"]
+        if "every_request_noticed" in one  # figures of before the guard have none
+    ]
+    body += [
         [f"shadow, {one['limit'] * 100:g} % tolerated, {one['worse'] * 100:g} % disagree", both(one)]
         for one in figures["shadow"]
     ]

@@ -19,10 +19,10 @@ from grpc_serving import OIP, Client
 from onnx import TensorProto, helper, numpy_helper
 from serve_process import JSON, WorkerProcess, revision, until
 
-from seaway.core import ledger
+from seaway.core import ledger, traffic
 from seaway.core.bundles import OpenedBundle
 from seaway.core.ledger import Counts
-from seaway.core.records import RecordRules
+from seaway.core.records import Chosen, RecordRules
 from seaway.core.traffic import FlagRule, Limits, Route, RoutingTable
 from seaway.core.user_keys import UserKey
 from seaway.monitor.provenance import files as provenance_files
@@ -59,12 +59,12 @@ class Split:
         self.worker = WorkerProcess(home / "run", self._table(30.0), grpc=True)
         self.grpc = Client(self.worker.grpc_address)
 
-    def _table(self, percent: float) -> RoutingTable:
+    def route(self, percent: float) -> Route:
         shares = (100.0 - percent, percent)
         revisions = tuple(
             revision(n, b, s) for n, (b, s) in enumerate(zip(self._bundles, shares, strict=True), 1)
         )
-        route = Route(
+        return Route(
             "e",
             revisions,
             Limits(deadline_s=5.0),
@@ -73,7 +73,9 @@ class Split:
             sticky=self._sticky,
             flags=self._flags,
         )
-        return RoutingTable(self._generation, (route,))
+
+    def _table(self, percent: float) -> RoutingTable:
+        return RoutingTable(self._generation, (self.route(percent),))
 
     def share(self, percent: float) -> None:
         self._generation += 1
@@ -128,6 +130,11 @@ def test_a_user_stays_on_the_candidate_while_its_share_grows_over_every_door(
         split.stop()
     units = [counted(split.records, number, "units").finished for number in (STABLE, CANDIDATE)]
     assert sum(units) == len(users)  # each user once, wherever the first request went; none without a user
+    first = traffic.Split(split.route(5.0))  # the share at which each user came first
+    in_slice = sum(first.choose(user.encode()).chosen is Chosen.SLICE for user in users)
+    pages = seconds.read(split.records, "e", 0, 2**36)
+    sliced = {page.revision: sum(s.slice.finished for s in page.seconds if s.slice) for page in pages}
+    assert sliced == {STABLE: in_slice, CANDIDATE: 0} and in_slice > 0
     assert sum(counted(split.records, n).finished for n in (STABLE, CANDIDATE)) == 7 * len(users)
 
 

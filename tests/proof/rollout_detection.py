@@ -70,6 +70,7 @@ def measure(scale: float) -> dict[str, Any]:
             figures["silently_worse"] = {
                 "by_labels": [_labelled(server) for _ in range(max(1, trials // 3))],
                 "by_shadow": [_mirrored(server) for _ in range(max(1, trials // 3))],
+                "by_shadow_labels": [_paired(server) for _ in range(max(1, trials // 3))],
             }
             return figures
 
@@ -199,6 +200,21 @@ def _mirrored(server: RolloutServer) -> dict[str, Any]:
     assert found["cause"] == "agreement", found
     assert found["candidate_requests"] == 0, found
     return found
+
+
+def _paired(server: RolloutServer) -> dict[str, Any]:
+    """The same candidate, found by labels of what it never answered to anybody; `pairs` are those that it took."""
+    rollout = {**_HALF, "steps": ["0%", "100%"], "shadow": "50%", "checks": ["shadow_quality"]}
+    labeller = _Labeller(server, f"p{time.time_ns()}-")
+
+    def accept(index: int, _body: bytes) -> bool:
+        labeller.answered.append(index)
+        return True
+
+    found = _classes(server, rollout, labeller, accept)
+    assert found["cause"] == "shadow_quality", found
+    assert found["candidate_requests"] == 0, found
+    return {**found, "labels": labeller.told, "pairs": found["units"]["candidate"]}
 
 
 def _classes(

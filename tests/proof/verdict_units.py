@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from seaway.core.evidence import pairs, streams, wealth
+from seaway.core.evidence import arms, pairs, streams, wealth
+from seaway.core.evidence.arms import Rule
 from seaway.core.evidence.pairs import Disagreement, Labelled
-from seaway.core.evidence.streams import STRICT
+from seaway.core.evidence.streams import STRICT, Look
 from seaway.core.evidence.wealth import FAIL_ODDS
+from seaway.core.ledger import Counts, SliceCounts
+from seaway.core.rollouts import users as users_
 from verdict_runs import ALPHA, KEPT, NEVER, Floats, Traffic, first_looks, share_of
 
 REQUESTS_PER_S, SECONDS = 200, 1800
@@ -18,21 +21,49 @@ BAR = -math.log(ALPHA)
 
 
 def sticky(draw: np.random.Generator, runs: int, users: int) -> dict[str, Any]:
-    """A healthy candidate for 5 % of the users, Zipf(1); a tenth of the users has 10 % errors, the rest 0.1 %."""
+    """A healthy candidate for 5 % of the users, Zipf(1); a tenth of the users has 10 % errors, the rest 0.1 %.
+
+    `noticed` is how often the guard of users trips, `failed_unnoticed` how often the candidate fails before: both as a
+    rollout holds them, with late starts and divided by φ.
+    """
     weights = np.cumsum(1 / np.arange(1, users + 1))
-    every, first = [], []
+    rows: dict[str, list[tuple[Floats, ...]]] = {"every_request": [], "first_per_user": []}
+    guarded: dict[str, list[tuple[int, int]]] = {name: [] for name in rows}
     for _ in range(runs):
         who = np.searchsorted(weights / weights[-1], draw.random(REQUESTS_PER_S * SECONDS))
-        canary, rate = draw.random(users) < 0.05, np.where(draw.random(users) < 0.1, 0.1, 0.001)
+        point, rate = draw.random(users), np.where(draw.random(users) < 0.1, 0.1, 0.001)
+        canary, own = point < 0.05, (point >= 0.05) & (point < 0.1)
         bad, second = draw.random(len(who)) < rate[who], np.arange(len(who)) // REQUESTS_PER_S
         places = np.unique(who, return_index=True)[1]
-        every.append(_looks(second, canary[who], bad))
-        first.append(_looks(second[places], canary[who[places]], bad[places]))
+        for name, taken in (("every_request", slice(None)), ("first_per_user", places)):
+            given = second[taken], canary[who[taken]], bad[taken]
+            rows[name].append(_looks(*given))
+            guarded[name].append(_guarded(*given, own[who[taken]]))
     found: dict[str, Any] = {"users": users}
-    for name, rows in (("every_request", every), ("first_per_user", first)):
-        traffic = Traffic(*(np.stack(arrays) for arrays in zip(*rows, strict=True)))
+    for name, looks in rows.items():
+        traffic = Traffic(*(np.stack(arrays) for arrays in zip(*looks, strict=True)))
         found[f"{name}_failed"] = share_of(first_looks(traffic, STRICT, True, rate=0.011) != NEVER)
+        failed, noticed = np.array(guarded[name]).T
+        found[f"{name}_noticed"] = share_of(noticed != NEVER)
+        found[f"{name}_failed_unnoticed"] = share_of(failed < noticed)
     return found
+
+
+def _guarded(second: Floats, canary: Floats, bad: Floats, own: Floats) -> tuple[int, int]:
+    """The looks at which the check of errors first fails and the guard first trips; NEVER where they do not."""
+    check = arms.begin(Rule(strict=True, rate=0.011, interval=False), 0.0)
+    guard, failed, noticed = users_.begin(check, 0.0), NEVER, NEVER
+    masks = (canary, canary & bad, ~canary, ~canary & bad, own, own & bad)
+    counted = (np.bincount(second[mask], minlength=SECONDS).tolist() for mask in masks)
+    for look, (*both, sliced, sliced_bad) in enumerate(zip(*counted, strict=True)):
+        if failed == NEVER:
+            check = arms.seen(check, Look(look + 1.0, *both))
+            failed = look if check.log_fail >= BAR else NEVER
+        if noticed == NEVER:
+            stable, part = Counts(finished=both[2], failed=both[3]), SliceCounts(sliced, sliced_bad)
+            guard = users_.seen(guard, look + 1.0, stable, part)
+            noticed = look if guard.unlike else NEVER
+    return int(failed), int(noticed)
 
 
 def _looks(second: Floats, canary: Floats, bad: Floats) -> tuple[Floats, ...]:

@@ -24,6 +24,7 @@ OPS = (
     "deploy",
     "deploy_bad",
     "deploy_unopened",
+    "deploy_large",
     "rollback",
     "delete",
     "kill",
@@ -34,6 +35,8 @@ OPS = (
     "settle",
     "lose",
     "find",
+    "restart",
+    "opened",
 )
 Op = tuple[str, int]
 Decide = Callable[[observed.Snapshot], core.Action | None]
@@ -47,7 +50,9 @@ class World:
         self.now_s = 1000.0
         self.states: dict[str, DeploymentState] = {}
         self.revisions: dict[tuple[str, int], Revision] = {}
-        self.bundles: dict[tuple[str, int], str | observed.Broken] = {}
+        self.bundles: dict[tuple[str, int], str | observed.Broken | observed.Opening] = {}
+        self.opening: dict[tuple[str, int], str | observed.Broken | observed.Opening] = {}
+        """What will be found of those that are being opened."""
         self.table = RoutingTable()
         self.bad: set[Digest] = set()
         self.lost: set[Digest] = set()
@@ -71,8 +76,12 @@ class World:
         name, number = op
         endpoint, slot = ENDPOINTS[number % 2], number % 3
         match name:
-            case "deploy" | "deploy_bad" | "deploy_unopened":
+            case "deploy" | "deploy_bad" | "deploy_unopened" | "deploy_large":
                 self.deploy(endpoint, name)
+            case "restart":
+                self.open_anew(list(self.bundles))
+            case "opened":
+                self.opened(list(self.opening)[:number])
             case "rollback" | "delete":
                 self.user_change(endpoint, name)
             case "kill":
@@ -106,6 +115,16 @@ class World:
                 self.lost.add(digest)
                 self.bad.add(digest)
 
+    def open_anew(self, keys: list[tuple[str, int]]) -> None:
+        """Bundles are opened again, as by a control process that was started anew."""
+        for key in keys:
+            self.opening.setdefault(key, self.bundles[key])
+            self.bundles[key] = observed.Opening(f"m:v{key[1]}")
+
+    def opened(self, keys: list[tuple[str, int]]) -> None:
+        for key in keys:
+            self.bundles[key] = self.opening.pop(key)
+
     def find_again(self) -> None:
         self.bad -= self.lost
         self.lost.clear()
@@ -136,6 +155,8 @@ class World:
         )
         if how == "deploy_bad":
             self.bad.add(digest)
+        if how == "deploy_large":
+            self.open_anew([key])
         return plan.revision.number
 
     def user_change(self, endpoint: str, name: str) -> None:
@@ -251,6 +272,7 @@ class World:
         self.workers = {slot: w for slot, w in self.workers.items() if not w.draining}
         self.start(0)
         self.settle(decide)
+        self.opened(list(self.opening))
         self.find_again()
         self.now_s += 100
         self.settle(decide)

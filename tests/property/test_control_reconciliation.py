@@ -143,6 +143,42 @@ def test_p21_a_damaged_bundle_leaves_the_last_good_revision() -> None:
     assert route is not None and [(r.number, r.percent) for r in route.revisions] == [(2, 100)]
 
 
+def test_while_a_large_bundle_is_opened_its_endpoint_waits_and_another_is_rolled_back() -> None:
+    world = _live()
+    world.deploy("b", "deploy_large")
+    world.user_change("a", "rollback")
+    world.settle(core.next_action)
+    assert (world.states["a"].phase, world.states["a"].live) == (Phase.LIVE, 1)
+    assert (world.states["b"].phase, world.states["b"].live) == (Phase.PROGRESSING, None)
+    world.opened([("b", 1)])
+    world.settle(core.next_action)
+    assert (world.states["b"].phase, world.states["b"].live) == (Phase.LIVE, 1)
+
+
+def test_a_rollback_to_a_warm_revision_does_not_wait_until_it_is_opened_again() -> None:
+    world = _live()
+    world.open_anew(list(world.bundles))
+    world.user_change("a", "rollback")
+    world.settle(core.next_action)
+    assert (world.states["a"].phase, world.states["a"].live) == (Phase.LIVE, 1)
+
+
+def test_a_lost_table_is_written_once_all_that_it_may_have_named_is_open() -> None:
+    """Written sooner, it would take from the workers what they serve."""
+    world = _live()
+    world.deploy("b", "deploy")
+    world.settle(core.next_action)
+    world.table = RoutingTable()
+    world.open_anew(list(world.bundles))
+    world.opened([("a", 2)])
+    assert world.step(core.next_action) is None
+    world.opened(list(world.opening))
+    written = world.step(core.next_action)
+    assert isinstance(written, core.WriteTable)
+    assert [route.endpoint for route in written.table.routes] == ["a", "b"]
+    world.settle(core.next_action)
+
+
 def test_an_endpoint_comes_back_after_delete_with_new_numbers() -> None:
     world = _live()
     world.user_change("a", "delete")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seaway.core import ledger
-from seaway.core.ledger import Counts, Page, Second
+from seaway.core.ledger import Counts, Page, Second, SliceCounts
 
 NUMBERS = st.integers(0, 10**9)
 COUNTS = st.builds(
@@ -23,13 +23,15 @@ COUNTS = st.builds(
         lambda found: tuple(sorted(found.items()))
     ),
 )
+SLICES = st.builds(SliceCounts, NUMBERS, NUMBERS)
+SECONDS = st.builds(Second, st.integers(0, 5), COUNTS, st.none() | COUNTS, slice=st.none() | SLICES)
 PAGES = st.lists(
     st.builds(
         Page,
         st.sampled_from(["a", "b"]),
         st.integers(1, 2),
         st.just("sha256:1"),
-        st.lists(st.builds(Second, st.integers(0, 5), COUNTS, st.none() | COUNTS), max_size=4).map(tuple),
+        st.lists(SECONDS, max_size=4).map(tuple),
     ),
     max_size=5,
 )

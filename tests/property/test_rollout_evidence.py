@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seaway.core.checks import Verdict
-from seaway.core.ledger import Counts, PairCounts, Second
+from seaway.core.ledger import Counts, PairCounts, Second, SliceCounts
 from seaway.core.rollouts import judging, verdicts
 from seaway.core.rollouts.judging import Evidence
-from seaway.core.rollouts.spec import Rollout, RolloutCheck
+from seaway.core.rollouts.spec import Rollout, RolloutCheck, Sticky
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
 START_S = 1_800_000_000
@@ -20,6 +20,7 @@ SPEC = Rollout(
     shadow="10%",
     warmup="2s",
 )
+STICKY = msgspec.structs.replace(SPEC, sticky=Sticky(header="x-user-id"))
 
 
 @st.composite
@@ -88,3 +89,47 @@ def test_any_seconds(
         silent = verdicts.judge(evidence, SPEC, state, "nobody answers")
         assert silent.verdict is (Verdict.FAILED if failed else Verdict.ERRORED)
         msgspec.json.decode(msgspec.json.encode(judged), type=verdicts.Judgement)
+
+
+SLICED = st.tuples(
+    st.sampled_from((None, Counts(), Counts(finished=1), Counts(finished=300, failed=90, rows=210))),
+    st.sampled_from(
+        (None, SliceCounts(90, 90), SliceCounts(90, 27), SliceCounts(90, 27), SliceCounts(90, 0))
+    ),
+)
+"""The stable's units in one second, and those of them in the slice where there are many."""
+
+
+@settings(max_examples=30, deadline=None)
+@given(seconds=st.lists(st.tuples(counts(), SLICED, st.integers(0, 9)), max_size=25), cut=st.integers(0, 25))
+def test_users_who_were_unlike_once_stay_so_and_the_checks_are_fed_as_without_the_guard(
+    seconds: list[tuple[Counts | None, tuple[Counts | None, SliceCounts | None], int]], cut: int
+) -> None:
+    """The guard takes no alpha from the checks: their evidence is what it is without it. Harm that was certain before stays."""
+    guarded = judging.at_step(judging.begin(STICKY, 2, 1, START_S, (), False), 0, 0.05, START_S)
+    plain = judging.at_step(judging.begin(SPEC, 2, 1, START_S, (), False), 0, 0.05, START_S)
+    state = RolloutState(2, 1, RolloutPhase.RUNNING, START_S, 0, 5.0, float(START_S))
+    unlike = False
+    for place, (ours, (theirs, part), draw) in enumerate(seconds):
+        at_s = START_S + place
+        if draw == 0 and state.step < 1:
+            state = msgspec.structs.replace(state, step=1, percent=50.0, since_s=float(at_s))
+            guarded, plain = (judging.at_step(one, 1, 0.5, float(at_s)) for one in (guarded, plain))
+        if place == cut:
+            guarded = msgspec.json.decode(msgspec.json.encode(guarded), type=Evidence)
+        before = guarded.broken
+        told = made(at_s, theirs)
+        if told is not None and theirs is not None and theirs.finished > 1:
+            told = msgspec.structs.replace(told, slice=part)
+        guarded = judging.seen(guarded, STICKY, at_s, made(at_s, ours), told)
+        plain = judging.seen(plain, SPEC, at_s, made(at_s, ours), made(at_s, theirs))
+        assert [one.process for one in guarded.checks] == [one.process for one in plain.checks]
+        assert guarded.users is not None and (guarded.users.unlike or not unlike)
+        unlike = guarded.users.unlike
+        judged = verdicts.judge(guarded, STICKY, state)
+        if unlike:
+            assert guarded.broken == before
+            assert judged.verdict is (Verdict.ERRORED if before is None else Verdict.FAILED)
+            assert before is not None or {one.verdict for one in judged.checks} == {Verdict.ERRORED}
+        else:
+            assert guarded.broken == plain.broken or before is not None

@@ -108,6 +108,8 @@ def _finish(
 
     from seaway.wiring.clock import SystemClock
 
+    if accepted.superseded is not None and not common.json:
+        _note(endpoints_view.superseding(accepted.endpoint, accepted.superseded))
     if wait:
         tell = progress if common.json else _note
         now_s = SystemClock().monotonic_s

@@ -11,6 +11,7 @@ from seaway.cli import history_view, output, rollouts_view, serving_view
 from seaway.cli.patience import Patience
 from seaway.cli.rollouts_follow import Rolling, events, superseded
 from seaway.core.checks import Verdict
+from seaway.core.deployments import Phase
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import Event, EventKind, timestamp
 from seaway.core.rollouts.state import RolloutPhase
@@ -80,6 +81,11 @@ def _mend(event: Event) -> str:
     if event.details.get("code") in _NOT_THE_MODELS_FAULT:
         return f"the model may be sound: `seaway verify {event.ref or '--all'}` checks its bytes, then deploy it again"
     return "mend the model and package it again"
+
+
+def superseding(endpoint: str, found: views.Superseded) -> str:
+    """What a deploy did to the rollout before it; told at once, whatever comes of the deploy."""
+    return f"supersedes the rollout of {endpoint}/{found.revision}, which was at {found.percent:g} %"
 
 
 def print_accepted(
@@ -188,6 +194,8 @@ def _live(status: views.EndpointStatus) -> tuple[object, ...]:
 
 
 def _coming(status: views.EndpointStatus) -> str:
+    if status.opening and status.phase is Phase.PROGRESSING:
+        return f"opening {', '.join(status.opening)}: every byte is checked first"
     rollout = status.rollout
     if rollout is not None and rollout.open:
         phase = rollouts_view.in_words(rollout.phase)

@@ -82,7 +82,7 @@ class Rolling:
 
 def taken_back(event: Event) -> UserError:
     """The error of a rollout that did not end with its candidate."""
-    what = event.kind.value.removeprefix("rollout_").replace("_", " ")
+    what = history_view.SAID[event.kind]
     said = event.details.get("why") or event.message
     why = f": {said}" if said else ""
     return UserError(

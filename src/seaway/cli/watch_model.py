@@ -93,7 +93,7 @@ class Watch(msgspec.Struct, frozen=True):
 
     `sampled_percent` of the requests are looked at for summaries, provenance and logs, in the worker that looks at the
     least; `unkept` says what cannot be kept of them, and why. `missing` names workers whose figures are not in it. `rollout` is
-    the last one. `silent_since_s` is when the server stopped to answer, and
+    the last one, `opening` the versions whose bundles are being opened. `silent_since_s` is when the server stopped to answer, and
     `silence` what was said then: all else is as it was before.
     """
 
@@ -118,6 +118,7 @@ class Watch(msgspec.Struct, frozen=True):
     missing: tuple[views.MissingWorker, ...] = ()
     events: tuple[Event, ...] = ()
     rollout: RolloutStatus | None = None
+    opening: tuple[str, ...] = ()
     silent_since_s: float | None = None
     silence: str | None = None
 
@@ -156,6 +157,7 @@ class Watch(msgspec.Struct, frozen=True):
             missing=told.missing,
             events=tuple(events[-_EVENTS:]),
             rollout=told.rollout,
+            opening=status.opening,
         )
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from rich.text import Text
 
-from seaway.cli import output
+from seaway.cli import history_view, output
 from seaway.cli import watch_figures as figure
 from seaway.cli.watch_answers import Answers
 from seaway.cli.watch_model import RevisionView, Watch
@@ -268,7 +268,7 @@ def events(view: Watch, width: int) -> Section:
 def _event(event: Event, now_s: float) -> Text:
     today = now_s - datetime.datetime.fromisoformat(event.at).timestamp() < 86_400
     when = event.at[11:19] if today else event.at[5:16].replace("T", " ")
-    what = event.kind.value.replace("_", " ")
+    what = history_view.SAID[event.kind]
     revision = "" if event.revision is None else f"  {event.revision} {event.ref or ''}"
     red = event.kind in _EVENTS_IN_RED
     why = f"  {event.message}" if red else f"  by {event.principal}"

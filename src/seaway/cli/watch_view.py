@@ -142,7 +142,8 @@ def _notices(view: Watch) -> list[Text]:
     notices += [_notice(f"cannot keep {text}") for text in view.unkept]
     rolling = view.rollout is not None and view.rollout.state.open
     if view.desired is not None and view.desired != view.live and not rolling:
-        notices.append(Text(f"  revision {view.desired} is on its way"))
+        first = f": opening {', '.join(view.opening)}, each of its bytes is checked" if view.opening else ""
+        notices.append(Text(watch_figures.clean(f"  revision {view.desired} is on its way{first}")))
     return notices
 
 

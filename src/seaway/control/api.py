@@ -56,15 +56,15 @@ async def _healthz(_parts: Parts, _principal: Principal, _request: Request) -> R
 
 async def _status(parts: Parts, principal: Principal, _request: Request) -> Response:
     endpoints = await asyncio.to_thread(parts.deployments.status, principal)
+    endpoints = tuple(watching.with_opening(parts, one) for one in endpoints)
     seen = tuple(watching.worker_status(one) for one in parts.effects.observed)
     webhooks = () if parts.webhooks is None else parts.webhooks.status
     return json_response(views.Status(endpoints, seen, webhooks))
 
 
 async def _get(parts: Parts, principal: Principal, request: Request) -> Response:
-    return json_response(
-        await asyncio.to_thread(parts.deployments.get, principal, request.path_params["name"])
-    )
+    found = await asyncio.to_thread(parts.deployments.get, principal, request.path_params["name"])
+    return json_response(watching.with_opening(parts, found))
 
 
 async def _deploy(parts: Parts, principal: Principal, request: Request) -> Response:

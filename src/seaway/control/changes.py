@@ -27,7 +27,8 @@ ACTOR: Final = "seaway"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The change of one request. `revision` is the one it is about; without events nothing has to be stored."""
+    """The change of one request. `revision` is the one it is about; without events nothing has to be stored. `superseded`
+    is the rollout that it puts an end to by another one, as it stood."""
 
     state: DeploymentState
     message: str
@@ -35,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     events: tuple[NewEvent, ...] = ()
     new_revision: Revision | None = None
     warnings: tuple[str, ...] = ()
+    superseded: RolloutState | None = None
 
 
 def deploy(
@@ -87,7 +89,8 @@ def deploy(
         details["warnings"] = "; ".join(warnings)
     message = f"revision {revision.number} of {endpoint} is {revision.ref}"
     events.append(about(EventKind.DEPLOY_REQUESTED, revision, by.name, at_s, message, details))
-    if state.judged_rollout is not None:
+    superseded = state.judged_rollout
+    if superseded is not None:
         why = f"revision {revision.number} was deployed"
         events.append(_ended(state, EventKind.ROLLOUT_SUPERSEDED, by.name, at_s, why))
     rollout = None
@@ -98,7 +101,7 @@ def deploy(
         told = {"stable": str(stable), "steps": steps}
         events.append(about(EventKind.ROLLOUT_STARTED, revision, by.name, at_s, began, told))
     new = msgspec.structs.replace(wanted(state, revision.number), rollout=rollout)
-    return Plan(new, message, revision, tuple(events), revision, warnings)
+    return Plan(new, message, revision, tuple(events), revision, warnings, superseded)
 
 
 def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: int | None) -> int:

@@ -89,6 +89,7 @@ class Commits:
 
     def store(self, plan: changes.Plan, promise: Idempotency | None) -> views.Accepted:
         """Store a plan; who lost a race with the same key gets the winner's result."""
+        before = plan.superseded
         accepted = views.Accepted(
             endpoint=plan.state.endpoint,
             revision=None if plan.revision is None else plan.revision.number,
@@ -99,6 +100,7 @@ class Commits:
             after=self._store.last_seq(),
             message=plan.message,
             warnings=plan.warnings,
+            superseded=None if before is None else views.Superseded(before.candidate, before.percent),
         )
         if not plan.events and promise is None:
             return accepted

@@ -1,7 +1,7 @@
 """Carries out what `core.reconciliation` decided; each effect may be repeated without harm.
 
 Preparing a revision can take long, so it runs beside the loop: until it is done, `observe` shows the revision as
-loaded but not ready, which keeps the decision from asking twice.
+loaded but not ready, which keeps the decision from asking twice. So does the opening of its bundle before that.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Effects:
         clock: Clock,
         done: Callable[[], None],
     ) -> None:
-        """`done` is called when a preparation has ended."""
+        """`done` is called, from any thread, when a preparation or an opening has ended."""
         self._store = store
         self.workers = workers
         self._table = table
         self._clock = clock
         self._done = done
-        self._openings = Openings(bundles, clock)
+        self._openings = Openings(bundles, clock, done)
         self._preparations = Preparations(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self.observed: tuple[worker_admin.Observed, ...] = ()
@@ -62,8 +62,26 @@ class Effects:
 
     @property
     def busy(self) -> bool:
-        """Whether a preparation runs."""
-        return bool(self._preparations.running)
+        """Whether a preparation runs, or a bundle was being opened when it was last observed."""
+        seen = {} if self.seen is None else self.seen.bundles
+        return bool(self._preparations.running) or any(isinstance(b, observed.Opening) for b in seen.values())
+
+    def opening(self, endpoint: str) -> tuple[str, ...]:
+        """What of an endpoint is being opened, as NAME:vN."""
+        seen = {} if self.seen is None else self.seen.bundles
+        found = {
+            b.ref for (name, _), b in seen.items() if name == endpoint and isinstance(b, observed.Opening)
+        }
+        return tuple(sorted(found))
+
+    def unmirrored(self, endpoint: str, number: int) -> tuple[int, ...]:
+        """The workers that have no process now for a revision that requests are to be mirrored to."""
+        return tuple(
+            worker.slot
+            for worker in self.observed
+            for one in worker.loaded
+            if (one.endpoint, one.number) == (endpoint, number) and one.unmirrored
+        )
 
     def answer_kind(self, endpoint: str, number: int) -> AnswerKind | None:
         """Whether a revision answers with classes or numbers; None where its bundle is not open, or for neither."""
@@ -87,13 +105,13 @@ class Effects:
         table = table_file.read(self._table)
         states = tuple(s for s in self._store.states() if s.phase is not Phase.DELETED)
         wanted = {(s.endpoint, n) for s in states for n in (*routing.needed(s), s.previous) if n is not None}
-        wanted |= {(route.endpoint, r.number) for route in table.routes for r in route.revisions}
+        served = {(route.endpoint, r.number) for route in table.routes for r in route.revisions}
         revisions: dict[tuple[str, int], Revision] = {}
-        for endpoint, number in sorted(wanted):
+        for endpoint, number in sorted(wanted | served):
             revision = self._store.revision(endpoint, number)
             if revision is not None:
                 revisions[endpoint, number] = revision
-        self._openings.keep(revisions.keys())
+        self._openings.keep(revisions.values())
         known = RoutingTable(
             table.generation,
             tuple(r for r in table.routes if all((r.endpoint, n.number) in revisions for n in r.revisions)),
@@ -102,7 +120,7 @@ class Effects:
             now_s=self._clock.now_s(),
             states=states,
             revisions=revisions,
-            bundles={key: self._openings.find(revision) for key, revision in revisions.items()},
+            bundles={key: self._openings.find(one, served=key in served) for key, one in revisions.items()},
             table=known,
             workers=workers,
             deaths=deaths,

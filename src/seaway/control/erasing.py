@@ -24,6 +24,7 @@ from seaway.monitor.capture import gone
 from seaway.monitor.capture.segments import Done
 from seaway.monitor.logs import erasing as log_erasing
 from seaway.monitor.provenance import erasing as provenance_erasing
+from seaway.monitor.recording import mirrored
 
 EraseCaptured = Callable[[str | None, str], Done]
 """Erases a subject (second) from the captured requests of an endpoint, None for all. Blocking."""
@@ -120,7 +121,9 @@ class Erasing:
             place = capture_files.directory(self._records, endpoint)
             ids = gone.read(place)
             if ids:
-                answers += provenance_erasing.erase(self._records, [each.encode() for each in ids])
+                encoded = [each.encode() for each in ids]
+                answers += provenance_erasing.erase(self._records, encoded)
+                mirrored.erase(self._records, encoded)
                 outcomes += self._feedback.erase(principal, ids)
                 lines += log_erasing.erase(self._log, ids)
                 gone.forget(place, ids)

@@ -14,11 +14,10 @@ from typing import Final
 
 import msgspec
 
-from seaway.control import isolation
 from seaway.control.children import Child, say
 from seaway.control.watch import Pulse
 from seaway.core.bundles import Digest
-from seaway.engine import blackbox, usage
+from seaway.engine import blackbox, faults, usage
 from seaway.engine.blackbox import BoxReader
 from seaway.engine.usage import Caps
 from seaway.wire import worker_admin
@@ -86,14 +85,14 @@ class Worker(Child):
         return (since_s is not None and now_s - since_s >= _SERVED_S) or super().stable(now_s)
 
     def autopsy(self, now_s: float) -> tuple[bool, Sequence[Digest]]:
-        """Whether it has ended since the last look, and the models to blame for it."""
+        """Whether it has ended since the last look, and the models that ran then where it was a model's fault."""
         box, killed = self._opened(), self._killed
         code = self.ended(now_s)
         if code is None:
             return False, ()
         blamed: Sequence[Digest] = ()
         # A draining worker may end beside a run that never returned: nobody waited for that any more.
-        if box is not None and box.beat_s >= 0 and (killed or isolation.is_own_fault(code)):
+        if box is not None and box.beat_s >= 0 and (killed or faults.is_own_fault(code)):
             blamed = box.running()
         if box is not None:
             box.close()
@@ -150,9 +149,10 @@ class Slot:
         extra = [] if self._successor is None else [self._successor]
         return [self.worker, *extra, *(worker for worker, _ in self._leaving)]
 
-    def tend(self, now_s: float) -> tuple[bool, Sequence[Digest]]:
-        """Reap, restart and take over; whether anything changed, and the models that ended a worker."""
+    def tend(self, now_s: float) -> tuple[bool, Sequence[Sequence[Digest]]]:
+        """Reap, restart and take over; whether anything changed, and for each worker that a model ended those that ran."""
         changed, blamed = self.worker.autopsy(now_s)
+        suspects = [blamed] if blamed else []
         if changed and self._successor is not None:
             # It had to die before its successor was there, which now serves.
             say(f"{self.worker.obituary}; a fresh one is starting already")
@@ -163,12 +163,13 @@ class Slot:
             changed = self.worker.tend(now_s) or changed
         if self._successor is not None:
             taken, more = self._take_over(self._successor, now_s)
-            changed, blamed = changed or taken, (*blamed, *more)
+            changed = changed or taken
+            suspects += [more] if more else []
         for leaving, deadline_s in self._leaving:
             if now_s > deadline_s:
                 leaving.send(signal.SIGKILL)
         self._leaving = [pair for pair in self._leaving if pair[0].running]
-        return changed, blamed
+        return changed, suspects
 
     def look(self, now_s: float) -> None:
         """Check on the worker that serves; start a successor where it is over its caps."""

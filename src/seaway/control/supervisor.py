@@ -168,7 +168,7 @@ class Supervisor:
             self._look_due_s = now_s + LOOK_S
             for slot in self._slots:
                 slot.look(now_s)
-        changed, blamed = False, list[Digest]()
+        changed, blamed = False, list[Sequence[Digest]]()
         for slot in self._slots:
             moved, guilty = slot.tend(now_s)
             changed = changed or moved
@@ -191,11 +191,13 @@ class Supervisor:
             dues.append(_RECORD_AGAIN_S)
         self._sleep(min([*dues, max(0.0, self._look_due_s - now_s)]))
 
-    def _isolate(self, blamed: Sequence[Digest]) -> None:
+    def _isolate(self, blamed: Sequence[Sequence[Digest]]) -> None:
         """Have these models leave every shared worker: written before the next one starts, told to those that run."""
-        for digest in blamed:
-            say(f"model {digest[:19]}… ended a worker; from now on it runs in a process of its own")
-        self._isolation.add(blamed, self._clock.now_s())
+        for suspects in blamed:
+            did = "ended a worker" if len(suspects) == 1 else "ran with others when a worker ended"
+            for digest in suspects:
+                say(f"model {digest[:19]}… {did}; from now on it runs in a process of its own")
+            self._isolation.add(suspects, self._clock.now_s())
         self._tell_isolated(first=True)
 
     def _tell_isolated(self, *, first: bool = False) -> None:

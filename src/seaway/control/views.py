@@ -31,11 +31,19 @@ class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: int | None = None
 
 
+class Superseded(msgspec.Struct, frozen=True):
+    """A rollout that was not over: its candidate, and the share (percent) that it had until now."""
+
+    revision: int
+    percent: float
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """What a change of an endpoint was answered.
 
     `changed` is False where nothing had to be done. `after` is the number of the last event before the change takes
     effect: `GET /events?after=` it to follow. `deferred` says that no server runs, so it takes effect when one does.
+    `superseded` is the rollout that a deploy has put an end to.
     """
 
     endpoint: str
@@ -48,6 +56,7 @@ class Accepted(msgspec.Struct, frozen=True):
     message: str
     warnings: tuple[str, ...] = ()
     deferred: bool = False
+    superseded: Superseded | None = None
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -70,7 +79,10 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
-    """An endpoint: numbers as in DeploymentState, and the revisions that they mean; `rollout` is the last one."""
+    """An endpoint: numbers as in DeploymentState, and the revisions that they mean; `rollout` is the last one.
+
+    `opening` names the versions whose bundles are being opened: none of them can be loaded before that.
+    """
 
     endpoint: str
     phase: Phase
@@ -84,6 +96,7 @@ class EndpointStatus(msgspec.Struct, frozen=True):
     reason: str | None
     revisions: tuple[Revision, ...]
     rollout: RolloutState | None = None
+    opening: tuple[str, ...] = ()
 
     @property
     def live_revision(self) -> Revision | None:

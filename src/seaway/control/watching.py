@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from seaway.control import views, workers
 from seaway.control.auth import Principal
+from seaway.control.rollouts import waiting
 from seaway.control.routes import Parts, json_response
 from seaway.control.workers import Workers
 from seaway.core.answers import AnswerKind
@@ -31,8 +32,11 @@ _LATE_S: Final = 1.5
 async def seconds(parts: Parts, principal: Principal, request: Request) -> Response:
     """The `views.Seconds` of an endpoint after second N (`?after=N`); without it, of all that the workers keep."""
     name, after_s = request.path_params["name"], _after(request.query_params.get("after", "0"))
-    status = await asyncio.to_thread(parts.deployments.get, principal, name)
+    status = with_opening(parts, await asyncio.to_thread(parts.deployments.get, principal, name))
     rollout = await asyncio.to_thread(parts.rollouts.last, principal, name)
+    if rollout is not None:
+        unmirrored = parts.effects.unmirrored(name, rollout.candidate.number)
+        rollout = waiting.as_seen(rollout, status.opening, unmirrored)
     now_s = parts.clock.now_s()
     through_s = complete_through_s(now_s)
     told = await ask_workers(parts.effects.workers, after_s, name)
@@ -49,6 +53,11 @@ async def seconds(parts: Parts, principal: Principal, request: Request) -> Respo
             rollout=rollout,
         )
     )
+
+
+def with_opening(parts: Parts, status: views.EndpointStatus) -> views.EndpointStatus:
+    """With what the control loop opens of the endpoint."""
+    return msgspec.structs.replace(status, opening=parts.effects.opening(status.endpoint))
 
 
 def complete_through_s(now_s: float) -> int:

@@ -6,15 +6,17 @@ Used by `control.loop` alone. Nothing here blocks; a worker that does not answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from seaway import line_exchange
+from seaway.core.bundles import Digest
 from seaway.core.errors import CODES, PermanentError, SeawayError, TemporaryError
-from seaway.wire import worker_admin
+from seaway.wire import isolation, worker_admin
+from seaway.wire.isolation import Isolated
 
 _OBSERVE_S: Final = 1.5
 _HANGING_S: Final = 0.3
@@ -37,6 +39,10 @@ class Workers:
         """Slots that have a socket; whether somebody listens there is another question."""
         found = (path.stem.removeprefix("worker-") for path in worker_admin.socket_paths(self._run))
         return tuple(sorted(int(slot) for slot in found if slot.isdigit()))
+
+    def isolated(self) -> Mapping[Digest, Isolated]:
+        """The models that ran when a worker ended. Blocking."""
+        return isolation.read(self._run / isolation.FILE).models
 
     async def observe(self) -> tuple[worker_admin.Observed, ...]:
         """What each worker holds; those that do not answer are left out."""

@@ -83,17 +83,26 @@ class PairCounts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     dropped: int = 0
 
 
+class SliceCounts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Of the units of the stable revision, those of the slice of users that is compared with the rest (`traffic.Split`)."""
+
+    finished: int = 0
+    bad: int = 0
+
+
 class Second(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One second (`at_s`, since 1970) of one revision in one worker.
 
     While a rollout is judged, `units` counts what its verdicts are made of: the requests that the split sent here, and where
-    it is sticky, of each user key only the first. `pairs` stand at the revision that is mirrored to.
+    it is sticky, of each user key only the first. `pairs` stand at the revision that is mirrored to. `slice` is a part of
+    `units`, None where it is empty.
     """
 
     at_s: int
     counts: Counts
     units: Counts | None = None
     pairs: PairCounts | None = None
+    slice: SliceCounts | None = None
 
 
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,11 +150,13 @@ def _together(at_s: int, seconds: list[Second]) -> Second:
         return seconds[0]
     units = [second.units for second in seconds if second.units is not None]
     pairs = [second.pairs for second in seconds if second.pairs is not None]
+    slices = [second.slice for second in seconds if second.slice is not None]
     return Second(
         at_s,
         merge_counts(second.counts for second in seconds),
         merge_counts(units) if units else None,
         merge_pairs(pairs) if pairs else None,
+        merge_slices(slices) if slices else None,
     )
 
 
@@ -158,6 +169,12 @@ def merge_pairs(found: Iterable[PairCounts]) -> PairCounts:
         sum(one.failed for one in all_),
         sum(one.dropped for one in all_),
     )
+
+
+def merge_slices(found: Iterable[SliceCounts]) -> SliceCounts:
+    """All of them together."""
+    all_ = list(found)
+    return SliceCounts(sum(one.finished for one in all_), sum(one.bad for one in all_))
 
 
 def latency_bins(took_s: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

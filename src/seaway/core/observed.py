@@ -80,18 +80,24 @@ class Broken(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Opening(msgspec.Struct, frozen=True):
+    """A bundle that is being opened, or waits for that: each of its bytes is checked first. `ref` is NAME:vN."""
+
+    ref: str
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """All that the decision may know.
 
     `revisions` holds at least what each state needs (`routing.needed`) and those of the table; `bundles` the directory
-    of each one's bundle, or why there is none. `table` is the one last written. Workers that do not answer are left out.
+    of each one's bundle, or why there is none (yet). `table` is the one last written. Workers that do not answer are left out.
     `deaths` counts the workers that ended while they prepared a revision.
     """
 
     now_s: float
     states: tuple[DeploymentState, ...]
     revisions: Mapping[tuple[str, int], Revision]
-    bundles: Mapping[tuple[str, int], str | Broken]
+    bundles: Mapping[tuple[str, int], str | Broken | Opening]
     table: RoutingTable
     workers: tuple[WorkerView, ...]
     deaths: Mapping[tuple[str, int], int]
@@ -104,11 +110,15 @@ class Snapshot(msgspec.Struct, frozen=True):
     def limits(self, endpoint: str, number: int) -> Limits:
         return self.revisions[endpoint, number].spec.parsed_limits
 
-    def routed(self, endpoint: str, number: int, share: float = 0.0) -> RoutedRevision | Broken:
+    def opening(self, endpoint: str, number: int) -> bool:
+        """Whether nobody may be asked to load the revision yet."""
+        return isinstance(self.bundles.get((endpoint, number)), Opening)
+
+    def routed(self, endpoint: str, number: int, share: float = 0.0) -> RoutedRevision | Broken | Opening:
         """A revision as workers need it. One that the table names outlives its bundle: it was whole when it was loaded."""
         revision = self.revisions[endpoint, number]
         bundle = self.bundles.get((endpoint, number), Broken("internal", "the bundle was not opened"))
-        if isinstance(bundle, Broken):
+        if not isinstance(bundle, str):
             route = self.table.route(endpoint)
             known = None if route is None else route.revision(number)
             return bundle if known is None else msgspec.structs.replace(known, percent=share)

@@ -6,7 +6,7 @@ idempotent, so a loop that dies between two lines begins anew from what it then 
 
 The order for a new revision: every worker prepares it (loads it and passes a real prediction), then the routing
 table is written (`core.routing` says how), then each worker commits it, then it is called live. So a table never names
-a revision that no worker has ready, and a revision that cannot be prepared never gets near traffic. What was live
+a revision that no worker has ready, and a revision that cannot be prepared never gets near traffic; while its bundle is being opened, the others' endpoints go on. What was live
 already is another matter: where a worker cannot load it (its files were gone when the worker started), it is prepared
 again and again; so is a rollout's candidate after its first step, until the rollout itself gives it up.
 """
@@ -19,7 +19,7 @@ import msgspec
 
 from seaway.core import observed, routing
 from seaway.core.deployments import DeploymentState, Phase
-from seaway.core.observed import Broken, LoadFailure, Snapshot, WorkerView
+from seaway.core.observed import Broken, LoadFailure, Opening, Snapshot, WorkerView
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.core.traffic import Limits, RoutedRevision, RoutingTable
 
@@ -104,6 +104,8 @@ def next_action(snapshot: Snapshot) -> Action | None:
         action = _failure(snapshot, state) or _preparation(snapshot, state) or _retry(snapshot, state)
         if action is not None:
             return action
+    if _lost_table(snapshot) and any(snapshot.opening(*key) for key in snapshot.revisions):
+        return None
     routes = routing.wanted_routes(snapshot)
     if routes != snapshot.table.routes:
         newest = max([snapshot.table.generation, *(w.generation for w in snapshot.workers)])
@@ -117,6 +119,15 @@ def next_action(snapshot: Snapshot) -> Action | None:
     return _retirement(snapshot)
 
 
+def _lost_table(snapshot: Snapshot) -> bool:
+    """Whether the workers route by a newer table than the written one, which was lost.
+
+    What they have is not known then, and a table without the revisions whose bundles are still being opened would take
+    those from the workers.
+    """
+    return any(worker.generation > snapshot.table.generation for worker in snapshot.workers)
+
+
 def _failure(snapshot: Snapshot, state: DeploymentState) -> Action | None:
     """A desired revision that takes no traffic yet and cannot be opened or prepared has failed."""
     if state.phase is not Phase.PROGRESSING or state.desired is None:
@@ -127,6 +138,8 @@ def _failure(snapshot: Snapshot, state: DeploymentState) -> Action | None:
     if known is not None and (known.percent > 0 or begun):
         return None  # it has been ready everywhere: what fails now is tried again, see _retry
     desired = snapshot.routed(state.endpoint, state.desired)
+    if isinstance(desired, Opening):
+        return None
     deaths = snapshot.deaths.get((state.endpoint, state.desired), 0)
     why: Broken | LoadFailure | None
     if isinstance(desired, Broken):
@@ -150,7 +163,7 @@ def _preparation(snapshot: Snapshot, state: DeploymentState) -> Action | None:
         if number is None or state.desired is None:
             continue
         revision = snapshot.routed(state.endpoint, number)
-        if isinstance(revision, Broken):
+        if not isinstance(revision, RoutedRevision) or snapshot.opening(state.endpoint, number):
             continue
         slots = tuple(w.slot for w in snapshot.serving if w.find(state.endpoint, revision) is None)
         if slots:
@@ -171,7 +184,7 @@ def _retry(snapshot: Snapshot, state: DeploymentState) -> Action | None:
         tried.discard(state.desired)  # new: a failure of it is for _failure
     for number in sorted(tried):
         revision = snapshot.routed(state.endpoint, number)
-        if isinstance(revision, Broken):
+        if not isinstance(revision, RoutedRevision) or snapshot.opening(state.endpoint, number):
             continue
         found = ((w.slot, w.find(state.endpoint, revision)) for w in snapshot.serving)
         slots = tuple(slot for slot, r in found if r is not None and r.failure is not None and r.failure.due)

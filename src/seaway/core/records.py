@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -31,16 +31,36 @@ class RecordRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Chosen(enum.StrEnum):
-    """Why a request went to its revision. Only the first two are a sample of the traffic, so units of a verdict."""
+    """Why a request went to its revision."""
 
     ONLY = "only"
     """There was no other."""
     SPLIT = "split"
+    SLICE = "slice"
+    """The split too: its user is one of those by whom the stable revision is compared with itself (`core.traffic.Split`)."""
     NAMED = "named"
     """The client asked for it."""
     FLAG = "flag"
     FALLBACK = "fallback"
     """Another revision could not answer it."""
+
+
+SAMPLED: Final = (Chosen.SPLIT, Chosen.SLICE, Chosen.ONLY)
+"""What is a sample of the traffic, so what the units of a verdict may be."""
+
+
+class MirroredAnswer(msgspec.Struct, frozen=True):
+    """What a revision said to a request that was mirrored to it: the output that `core.answers` reads, its other ones left
+    out; None where it failed on the request."""
+
+    request_id: bytes
+    rows: int
+    outputs: Tensors | None
+
+    @property
+    def size(self) -> int:
+        """In bytes; of texts their pointers alone."""
+        return len(self.request_id) + sum([array.nbytes for array in (self.outputs or {}).values()])
 
 
 class Answered(Protocol):

@@ -196,11 +196,16 @@ def _of_rollout(route: Route, rollout: RolloutState, spec: Rollout) -> Route:
         return route
     return msgspec.structs.replace(
         route,
-        salt=f"{route.endpoint}/{rollout.candidate}",
+        salt=salt_of(route.endpoint, rollout),
         sticky=key,
         flags=tuple(rule for rule in _flags(rollout, spec) if route.revision(rule.number) is not None),
         mirror=_mirror(rollout, spec),
     )
+
+
+def salt_of(endpoint: str, rollout: RolloutState) -> str:
+    """Under which requests are drawn: to the candidate, and to be mirrored."""
+    return f"{endpoint}/{rollout.candidate}"
 
 
 def _scope(rollout: RolloutState) -> int:
@@ -240,5 +245,9 @@ def _mirror(rollout: RolloutState, spec: Rollout) -> Mirror | None:
         None if agreement is None or agreement.tolerance is None else percent(agreement.tolerance) / 100
     )
     return Mirror(
-        rollout.candidate, spec.shadow_percent, None if agreement is None else agreement.by, tolerance
+        rollout.candidate,
+        spec.shadow_percent,
+        None if agreement is None else agreement.by,
+        tolerance,
+        answers=any(check.check == "shadow_quality" for check in spec.all_checks),
     )

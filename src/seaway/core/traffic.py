@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Set
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from seaway.core.bundles import Digest
 from seaway.core.errors import UserError
-from seaway.core.records import RecordRules
+from seaway.core.records import Chosen, RecordRules
 from seaway.core.user_keys import UserKey
 
 
@@ -54,12 +54,13 @@ class FlagRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which share of the requests the revision `number` answers too, its answers compared and thrown away; `by` and
-    `tolerance` say when two answers agree (docs/rollouts.md)."""
+    `tolerance` say when two answers agree (docs/rollouts.md). With `answers` they are kept, for labels to come."""
 
     number: int
     percent: float
     by: Literal["exact", "tolerance", "rank"] | None = None
     tolerance: float | None = None
+    answers: bool = False
 
 
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,12 +118,40 @@ def until_loaded(route: Route, loading: Set[int]) -> Route:
     )
 
 
+def without(table: RoutingTable, absent: Set[Digest]) -> RoutingTable:
+    """What a worker routes by while models that belong there are absent, for no fault of theirs: see `until_loaded`. Where
+    nobody may answer for them nothing is judged either."""
+    if not absent:
+        return table
+    return msgspec.structs.replace(table, routes=tuple(_without(route, absent) for route in table.routes))
+
+
+def _without(route: Route, absent: Set[Digest]) -> Route:
+    loading = {revision.number for revision in route.revisions if revision.digest in absent}
+    found = until_loaded(route, loading)
+    lacks = any(r.number in loading and r.percent > 0 for r in found.revisions)
+    if not lacks or not found.record.judged:
+        return found
+    return msgspec.structs.replace(found, record=msgspec.structs.replace(found.record, judged=False))
+
+
+class Place(NamedTuple):
+    """Where the split sends a key: `chosen` tells the slice from the rest."""
+
+    revision: RoutedRevision
+    chosen: Chosen
+
+
 class Split:
     """A route's shares, made ready for many requests.
 
     A key's hash, which depends on the route's salt, is a point in [0, 100); revisions take consecutive intervals in the
     order of their numbers. So a candidate, which has the highest number, takes the upper end: while its share grows it
     only gains keys.
+
+    Where two arms are sticky, the lower end is the *slice*: keys of the stable revision that are told apart, to be compared
+    with the rest of its own. It is as wide as the candidate's share, but at most half of the stable's: it only gains keys
+    while the candidate's share grows to a third, and only loses some beyond.
     """
 
     __slots__ = ("_edges", "_last", "_salt", "only")
@@ -132,18 +161,23 @@ class Split:
         carrying = sorted((r for r in route.revisions if r.percent > 0), key=lambda r: r.number)
         if not carrying:
             raise UserError("endpoint_not_found", f"no revision of {route.endpoint!r} takes traffic")
+        places = [Place(revision, Chosen.SPLIT) for revision in carrying]
         edges = itertools.accumulate(revision.percent for revision in carrying)
-        self._edges = tuple(zip(edges, carrying, strict=True))
-        self._last = carrying[-1]
+        self._edges = tuple(zip(edges, places, strict=True))
+        if route.sticky is not None and len(carrying) == 2:
+            stable, candidate = carrying
+            width = min(candidate.percent, stable.percent / 2)
+            self._edges = ((width, Place(stable, Chosen.SLICE)), *self._edges)
+        self._last = places[-1]
         self._salt = hashlib.blake2b(route.salt.encode(), digest_size=16).digest() if route.salt else b""
         self.only = carrying[0] if len(carrying) == 1 else None
         """The one that takes all traffic."""
 
-    def choose(self, key: bytes) -> RoutedRevision:
-        """The revision of a key: the same key gets the same one while shares and salt stand."""
+    def choose(self, key: bytes) -> Place:
+        """The place of a key: the same key gets the same one while shares and salt stand."""
         digest = hashlib.blake2b(key, digest_size=8, salt=self._salt, person=b"seaway").digest()
         point = int.from_bytes(digest, "big") / 2**64 * 100
-        for edge, revision in self._edges:
+        for edge, place in self._edges:
             if point < edge:
-                return revision
+                return place
         return self._last  # shares whose sum is rounded down

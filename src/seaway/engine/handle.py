@@ -13,6 +13,7 @@ from seaway.core.errors import SeawayError
 from seaway.core.ports import LoadedModel, StreamingModel
 from seaway.core.tensors import Signature, Tensors
 from seaway.core.traffic import Limits, RoutedRevision
+from seaway.engine.isolated import IsolatedModel
 from seaway.engine.jobs import Learned
 from seaway.engine.predictor import Predictor
 
@@ -103,6 +104,12 @@ class Handle:
     def isolated(self) -> bool:
         """Whether its model runs in a process of its own."""
         return self.model.isolated
+
+    @property
+    def faults(self) -> int:
+        """How often that process has ended by its own fault; 0 where there is none."""
+        loaded = self.model.loaded
+        return loaded.faults if isinstance(loaded, IsolatedModel) else 0
 
     @property
     def predictor(self) -> Predictor:

@@ -19,7 +19,14 @@ _STABLE_S: Final = 10.0
 
 
 class EngineEnded(Exception):
-    """The engine process ended while it was spoken to, or was killed since it did not answer in time."""
+    """The engine process ended while it was spoken to, or was killed since it did not answer in time.
+
+    `own_fault`: by what it ran, and not since somebody killed it.
+    """
+
+    def __init__(self, said: str, *, own_fault: bool = False) -> None:
+        super().__init__(said)
+        self.own_fault = own_fault
 
 
 class Engine(Protocol):
@@ -87,6 +94,8 @@ class IsolatedModel:
         self._engine: Engine | None = engine
         self._since_s = clock.monotonic_s()
         self._crashes = 0
+        self.faults = 0
+        """How often the process has ended by its own fault, in all."""
         self._starting = False
         self._closed = threading.Event()
 
@@ -140,6 +149,7 @@ class IsolatedModel:
         with self._changing:
             if self._engine is engine:
                 self._engine = None
+                self.faults += error.own_fault
                 stable = self._clock.monotonic_s() - self._since_s >= _STABLE_S
                 self._crashes = 1 if stable else self._crashes + 1
                 self._begin(engine)

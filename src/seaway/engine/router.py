@@ -75,10 +75,11 @@ class _Choice:
         split = self._split or Split(self.route)
         if split.only is not None:
             return split.only
-        request.chosen = Chosen.SPLIT
         sticky = self.route.sticky
         user = None if sticky is None else sticky.read(request.header)
-        return split.choose(user or request.request_id)
+        revision, chosen = split.choose(user or request.request_id)
+        request.chosen = chosen if user else Chosen.SPLIT  # the slice is one of users
+        return revision
 
     def named(self, number: int, request: Asking) -> RoutedRevision:
         """Raises `UserError("revision_not_found")`."""

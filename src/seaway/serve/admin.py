@@ -16,6 +16,7 @@ from seaway.core.ledger import Page
 from seaway.engine import memory
 from seaway.engine.pool import Handle
 from seaway.serve import log, worker_metrics
+from seaway.serve.mirror import Mirrors
 from seaway.serve.own_path import OwnPath
 from seaway.serve.plane import DataPlane, Recorder
 from seaway.wire import worker_admin
@@ -126,14 +127,14 @@ class Admin:
             generation=router.table.generation,
             ready=router.ready and not self._plane.draining,
             draining=self._plane.draining,
-            loaded=tuple(_loaded(handle) for handle in router.pool.handles()),
+            loaded=tuple(_loaded(handle, self._plane.mirrors) for handle in router.pool.handles()),
             rss_bytes=memory.resident_bytes(),
             recorder_rate=self._plane.recorder.rate,
             recorder_faults=self._plane.recorder.faults,
         )
 
 
-def _loaded(handle: Handle) -> LoadedRevision:
+def _loaded(handle: Handle, mirrors: Mirrors | None) -> LoadedRevision:
     failure = handle.failure
     return LoadedRevision(
         endpoint=handle.endpoint,
@@ -146,6 +147,8 @@ def _loaded(handle: Handle) -> LoadedRevision:
         warm_s=handle.warm_s,
         memory_bytes=handle.memory_bytes,
         isolated=handle.filled and handle.isolated,
+        faults=handle.faults if handle.filled else 0,
+        unmirrored=mirrors is not None and mirrors.waits(handle),
         execution=_execution(handle) if handle.ready else None,
         error_code=None if failure is None else failure.code,
         error=None if failure is None else failure.message,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Set
 from typing import Protocol
 
 import msgspec
 
 from seaway.core.agreement import Agreed
+from seaway.core.bundles import Digest
 from seaway.core.ports import Clock
-from seaway.core.records import Answered
-from seaway.core.traffic import RoutingTable
+from seaway.core.records import Answered, MirroredAnswer
+from seaway.core.traffic import RoutingTable, without
 from seaway.engine.pool import Handle
 from seaway.engine.router import Router
 from seaway.serve.mirror import Mirrors
@@ -29,6 +30,9 @@ class Recorder(Protocol):
 
     def compared(self, handle: Handle, found: Agreed) -> None:
         """A request that the revision of `handle` was to answer too, its answer thrown away."""
+
+    def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
+        """What the revision of `handle` said to a mirrored request, where its answers are wanted."""
 
     def rules_changed(self) -> None:
         """The routing table was swapped."""
@@ -82,12 +86,24 @@ class DataPlane(msgspec.Struct):
     mirrors: Mirrors | None = None
     """Shadow traffic; None where this process cannot start processes for it."""
 
+    absent: frozenset[Digest] = frozenset()
+    """Models that are being loaded, or moved into a process of their own, for no fault of theirs: others answer meanwhile."""
+    whole: RoutingTable | None = None
+    """The table that was committed last, with what is absent; None before the first."""
+
     def commit(self, table: RoutingTable) -> None:
         """Route by this table, and count and mirror as it says. Raises as `Router.commit`."""
-        self.router.commit(table)
+        self.router.commit(without(table, self.absent))
+        self.whole = table
         self.recorder.rules_changed()
         if self.mirrors is not None:
             self.mirrors.rules_changed()
+
+    def set_absent(self, digests: Set[Digest]) -> None:
+        """Route by the same table, with other models absent."""
+        self.absent = frozenset(digests)
+        if self.whole is not None:
+            self.commit(self.whole)
 
     def retire(self, endpoint: str, number: int) -> None:
         """Drop a revision after its last request; raises as `Router.retire`.

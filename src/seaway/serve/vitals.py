@@ -9,7 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Set
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from seaway.core.bundles import Digest, OpenedBundle
 from seaway.core.errors import SeawayError
@@ -27,9 +27,21 @@ _AGAIN_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """How long after each failure in a row a model that has to run in a process of its own is loaded again."""
 
 
-def isolated_in(run: Path) -> Set[Digest]:
-    """The models that no worker of this run directory may hold in its own process."""
-    return isolation.read(run / isolation.FILE).models.keys()
+def isolated_in(run: Path) -> tuple[Set[Digest], Set[Digest]]:
+    """The models that no worker of this run directory may hold in its own process, and those of them that may well be
+    innocent: others ran beside them whenever a worker ended."""
+    models = isolation.read(run / isolation.FILE).models
+    return models.keys(), {digest for digest, known in models.items() if not known.alone}
+
+
+class Absences(Protocol):
+    """Who routes by what is there (`serve.plane.DataPlane`)."""
+
+    @property
+    def absent(self) -> frozenset[Digest]: ...
+
+    def set_absent(self, digests: Set[Digest]) -> None:
+        """Others answer for these models from now on, where somebody may."""
 
 
 class Vitals:
@@ -43,6 +55,7 @@ class Vitals:
         learned: LearnedFile,
         run: Path,
         clock: Clock,
+        absences: Absences,
     ) -> None:
         """`isolate` loads a bundle's model in a process of its own; blocking, raises `SeawayError`."""
         self._box = box
@@ -51,6 +64,7 @@ class Vitals:
         self._learned = learned
         self._run = run
         self._clock = clock
+        self._absences = absences
         self._loop = asyncio.get_running_loop()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self._moving: dict[Digest, asyncio.Task[None]] = {}
@@ -80,8 +94,9 @@ class Vitals:
         self._box.beat(self._clock.monotonic_s())
 
     def _obey(self) -> None:
-        for digest in isolated_in(self._run) - self._pool.isolated:
-            self._move_out(digest)
+        listed, suspects = isolated_in(self._run)
+        for digest in listed - self._pool.isolated:
+            self._move_out(digest, suspect=digest in suspects)
 
     def _look(self) -> None:
         """A model whose run does not end goes into a process that can be killed; its thread here is lost.
@@ -93,7 +108,7 @@ class Vitals:
             self._try_again(handle)
             if handle.ready and handle.predictor.stuck and digest not in self._pool.isolated:
                 log.write_line(f"seaway: {handle.revision.ref} does not return; it gets a process of its own")
-                self._move_out(digest)
+                self._move_out(digest, suspect=False)
 
     def _try_again(self, handle: Handle) -> None:
         revision, key = handle.revision, (handle.endpoint, handle.revision.number)
@@ -115,8 +130,11 @@ class Vitals:
         found = self._pool.learned()
         self._loop.run_in_executor(None, self._learned.write, lambda: found)  # the disk may take its time
 
-    def _move_out(self, digest: Digest) -> None:
+    def _move_out(self, digest: Digest, *, suspect: bool) -> None:
+        """A suspect answers for nothing while its process starts: that is not held against it."""
         self._pool.isolated.add(digest)
+        if suspect:
+            self._absences.set_absent(self._absences.absent | {digest})
         self._begin(digest, self._replace(digest))
 
     def _begin(self, digest: Digest, moving: Coroutine[None, None, None]) -> None:
@@ -128,6 +146,9 @@ class Vitals:
             await self._pool.replace(digest, self._isolate)
         except SeawayError as error:
             log.write_error("a model's own process", error)
+        finally:
+            if digest in self._absences.absent:
+                self._absences.set_absent(self._absences.absent - {digest})
 
     async def _load(self, handle: Handle) -> None:
         try:

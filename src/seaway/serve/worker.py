@@ -8,17 +8,17 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from seaway.core.bundles import OpenedBundle
+from seaway.core.bundles import Digest, OpenedBundle
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock, LoadedModel
 from seaway.core.records import RecordRules
-from seaway.core.traffic import Limits, RoutedRevision, RoutingTable, until_loaded
+from seaway.core.traffic import Limits, RoutedRevision, RoutingTable, without
 from seaway.engine.blackbox import BlackBox
 from seaway.engine.pool import Pool, Sources
 from seaway.engine.quarantine import Quarantines
@@ -86,27 +86,17 @@ def load_all(pool: Pool, routed: Sequence[tuple[str, RoutedRevision, Limits]]) -
             log.write_error(f"revision {revision.number} of {endpoint}", error)
 
 
-def _until_loaded(
-    table: RoutingTable, pool: Pool, apart: Sequence[tuple[str, RoutedRevision, Limits]]
-) -> RoutingTable:
-    """The table without those that have a process of their own by their owner's wish, which comes later. Those that have one
-    since they ended a worker are answered for by nobody: that they are not ready is their own fault."""
-    routes = []
-    for route in table.routes:
-        loading = {
-            r.number for name, r, _ in apart if name == route.endpoint and r.digest not in pool.isolated
-        }
-        routes.append(until_loaded(route, loading))
-    return msgspec.structs.replace(table, routes=tuple(routes))
+def _absent(apart: Sequence[tuple[str, RoutedRevision, Limits]], certain: Set[Digest]) -> frozenset[Digest]:
+    """Whose share others have until they are loaded: all that have a process of their own but those that ended a worker for
+    `certain`. That these are not ready is their own fault."""
+    return frozenset(revision.digest for _, revision, _ in apart) - certain
 
 
-async def _load_later(
-    plane: DataPlane, table: RoutingTable, apart: Sequence[tuple[str, RoutedRevision, Limits]]
-) -> None:
-    """Load those that have a process of their own; then route by the whole table, where control has sent no newer one."""
+async def _load_later(plane: DataPlane, apart: Sequence[tuple[str, RoutedRevision, Limits]]) -> None:
+    """Load those that have a process of their own; then they have their shares."""
+    absent = plane.absent
     await asyncio.to_thread(load_all, plane.router.pool, apart)
-    if plane.router.table.generation == table.generation:
-        plane.commit(table)
+    plane.set_absent(plane.absent - absent)
 
 
 async def run(
@@ -129,7 +119,8 @@ async def run(
     box = BlackBox(worker_admin.box_path(place.run, place.slot))
     learned = LearnedFile(place.run, place.slot)
     pool = Pool(sources, clock, box, Quarantines().of, learned.read())
-    pool.isolated |= vitals.isolated_in(place.run)
+    listed, suspects = vitals.isolated_in(place.run)
+    pool.isolated |= listed
     routed = [(route.endpoint, r, route.limits) for route in table.routes for r in route.revisions]
     apart = [one for one in routed if one[1].isolated or one[1].digest in pool.isolated]
     load_all(pool, [one for one in routed if one not in apart])
@@ -138,9 +129,11 @@ async def run(
         own, others = await asyncio.gather(admin.metrics(), admins.metrics_of_siblings(place.run, place.slot))
         return await asyncio.to_thread(prometheus.merge, [own, *others])
 
-    router = Router(pool, _until_loaded(table, pool, apart))
+    absent = _absent(apart, listed - suspects)
+    router = Router(pool, without(table, absent))
     recorder = make_recorder(lambda endpoint: router.route(endpoint).record)
     plane = DataPlane(router, recorder, clock, metrics, version, place.traced, place.memory_limit_bytes)
+    plane.absent, plane.whole = absent, table
     mirrors = plane.mirrors = Mirrors(router, recorder, shadow)
     admin = Admin(plane, place.slot, worker_admin.socket_path(place.run, place.slot))
     loop = asyncio.get_running_loop()
@@ -159,12 +152,12 @@ async def run(
         log.write_line(
             f"seaway: worker {place.slot} serves {len(table.routes)} endpoints, generation {table.generation}"
         )
-        signs = Vitals(box, pool, isolate, learned, place.run, clock)
+        signs = Vitals(box, pool, isolate, learned, place.run, clock, plane)
         signs.begin()
         recorder.begin()
         mirrors.rules_changed()
         # Those with a process of their own come once the others serve: nobody waits for a model that crashes.
-        later = loop.create_task(_load_later(plane, table, apart))
+        later = loop.create_task(_load_later(plane, apart))
         keeping = loop.create_task(_keep_paths(admin, door))
         await stopping.wait()
         keeping.cancel()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from seaway.core.agreement import Agreed
-from seaway.core.records import Answered
+from seaway.core.records import Answered, MirroredAnswer
 from seaway.engine.handle import Handle
 from seaway.wire.prometheus import Family, Sample
 
@@ -19,6 +19,8 @@ class Unrecorded:
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None: ...
 
     def compared(self, handle: Handle, found: Agreed) -> None: ...
+
+    def mirrored(self, handle: Handle, told: MirroredAnswer) -> None: ...
 
     def rules_changed(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""RUN/isolated.json: the models that run in a process of their own, since they ended a worker before.
+"""RUN/isolated.json: the models that run in a process of their own, since they ran when a worker ended.
 
 The supervisor writes it (`control.isolation`) before the next worker starts; workers read it when they start and when
 the supervisor says that it changed (SIGUSR1).
@@ -17,10 +17,14 @@ FILE: Final = "isolated.json"
 
 
 class Isolated(msgspec.Struct, frozen=True):
-    """One model: how many workers it ended, and when it last did (seconds since 1970-01-01 UTC)."""
+    """One model: how many workers ended while it ran, and when the last one did (seconds since 1970-01-01 UTC).
+
+    `alone` counts those in which nothing else ran: it ended them for certain. Else it is a suspect among others.
+    """
 
     crashes: int
     last_at_s: float
+    alone: int = 0
 
 
 class IsolationList(msgspec.Struct, frozen=True):

@@ -82,7 +82,9 @@ class LoadedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A revision in the worker's memory. A failed load stays listed, with its error, until it is retired.
 
     Loading has three phases: `verify_s` opens the bundle and checks every byte, `load_s` builds the model, `warm_s` makes
-    the first predictions. `memory_bytes` is what the worker grew by meanwhile.
+    the first predictions. `memory_bytes` is what the worker grew by meanwhile. `unmirrored`: requests are to be mirrored to
+    it, and none are, since the worker has no process for that now. `faults` counts how often the process of its own, where it
+    has one, ended by its own fault.
     """
 
     endpoint: str
@@ -95,6 +97,8 @@ class LoadedRevision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warm_s: float = 0.0
     memory_bytes: int = 0
     isolated: bool = False
+    unmirrored: bool = False
+    faults: int = 0
     execution: Execution | None = None
     error_code: str | None = None
     error: str | None = None

@@ -16,7 +16,7 @@ from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import CODES, PermanentError, SeawayError, TemporaryError, UserError
 from seaway.core.ports import Clock
 from seaway.core.tensors import Tensors
-from seaway.engine import isolated
+from seaway.engine import faults, isolated
 from seaway.engine.isolated import EngineEnded, IsolatedModel
 from seaway.serve import log
 from seaway.wire import engine_frames as frames
@@ -230,9 +230,10 @@ class EngineProcess:
         self._process.kill()
         if code is None:
             return EngineEnded(f"{what} and was ended")
+        own_fault = faults.is_own_fault(code)
         if -code in signal.valid_signals():
-            return EngineEnded(f"was ended by {signal.strsignal(-code)}")
-        return EngineEnded(f"ended with code {code}")
+            return EngineEnded(f"was ended by {signal.strsignal(-code)}", own_fault=own_fault)
+        return EngineEnded(f"ended with code {code}", own_fault=own_fault)
 
 
 def _error(fault: frames.Fault) -> SeawayError:

@@ -11,6 +11,7 @@ from seaway.core.records import RecordRules
 from seaway.monitor.capture import sink as capture
 from seaway.monitor.logs.request_log import Logged, RequestLogSink
 from seaway.monitor.provenance.sink import ProvenanceSink
+from seaway.monitor.recording.mirrored import MirroredAnswers
 from seaway.monitor.recording.recorder import Recorder
 from seaway.monitor.sinks import RecordPaths, Sink
 from seaway.monitor.summaries import sink as summaries
@@ -24,7 +25,8 @@ def make(
 ) -> Recorder:
     """The recorder of the worker in this process; `rules` tells those of an endpoint now."""
     paths = RecordPaths(str(root), slot, os.getpid())
-    return Recorder(paths, _sinks(paths, options, clock), rules, clock, _say)
+    mirrored = MirroredAnswers(paths, clock) if options.recording else None
+    return Recorder(paths, _sinks(paths, options, clock), rules, clock, _say, mirrored)
 
 
 def _sinks(paths: RecordPaths, options: RecordingOptions, clock: Clock) -> list[Sink]:

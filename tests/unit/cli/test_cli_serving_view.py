@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+import watch_values
 
-from seaway.cli import serving_view
+from seaway.cli import endpoints_view, serving_view
 from seaway.control import views
 from seaway.core.bundles import Digest
+from seaway.core.deployments import Phase
 from seaway.wire.worker_admin import Execution, LoadedRevision
 
 LONG = "a-name-as-long-as-names-may-be-" + "x" * 32
@@ -91,3 +93,9 @@ def test_the_lanes_of_all_workers_are_one_word(
     line = shown(capsys)[2].split()
     assert line[:3] == ["e", "1", said]
     assert line[3] == str(98_765_432 * len(lanes)) and line[4] == str(1000 * len(lanes))
+
+
+def test_an_endpoint_whose_bundle_is_being_opened_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    found = watch_values.status(revisions=(3, 4), desired=4, opening=("prices:v4",), phase=Phase.PROGRESSING)
+    endpoints_view.print_status(views.Status((found,), ()), None, "http://127.0.0.1:9000")
+    assert "opening prices:v4" in " ".join(capsys.readouterr().out.split())

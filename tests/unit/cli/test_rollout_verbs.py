@@ -134,6 +134,33 @@ def test_a_deploy_says_that_its_rollout_has_begun_and_how_to_follow_it(
     assert json.loads(capsys.readouterr().out)["rollout"]["state"]["candidate"] == 4
 
 
+def test_a_deploy_tells_at_once_which_rollout_it_supersedes(
+    control: Control, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where it fails then: the one before is over all the same."""
+
+    def deploy(endpoint: str, request: views.DeployRequest) -> views.Accepted:
+        before = views.Superseded(4, 10.0)
+        return views.Accepted(
+            "prices", 5, v.digest(5), "prices:v5", 9, True, 10, "revision 5 is prices:v5", superseded=before
+        )
+
+    def follow(after: int, beat: object = None) -> Iterator[Event]:
+        yield r.event(11, EventKind.DEPLOY_REQUESTED, "", 9, revision=5)
+        yield r.event(12, EventKind.REVISION_FAILED, "bad axis", 9, revision=5)
+
+    line = "supersedes the rollout of prices/4, which was at 10 %\n"
+    monkeypatch.setattr(control, "deploy", deploy)
+    assert cli.main(["deploy", "prices:v5", "--no-wait"]) == 0
+    assert capsys.readouterr().err == line
+    assert cli.main(["deploy", "prices:v5", "--no-wait", "--json"]) == 0
+    told = capsys.readouterr()
+    assert (json.loads(told.out)["superseded"], told.err) == ({"revision": 4, "percent": 10.0}, "")
+    monkeypatch.setattr(control, "follow", follow)
+    assert cli.main(["deploy", "prices:v5"]) == 3
+    assert capsys.readouterr().err.startswith(line)
+
+
 def test_a_followed_deploy_tells_each_event_as_it_is_also_with_brackets(
     control: Control, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,11 +6,13 @@ import msgspec
 import pytest
 import watch_values as v
 
+from seaway.cli import history_view
 from seaway.cli import watch_figures as figures
 from seaway.cli.watch_model import Watch
 from seaway.cli.watch_view import render
 from seaway.control import views
 from seaway.core.answers import AnswerKind
+from seaway.core.deployments import Phase
 from seaway.core.events import EventKind
 from seaway.core.ledger import Counts, Page
 
@@ -40,8 +42,8 @@ ANSWERS  the last 5 min: 3,625 rows
 WORKERS  memory, open requests
   0  ready  180.0 MiB  2 open
 EVENTS  UTC
-! 07:58:55  revision failed  4 prices:v4  its first prediction failed: bad axis
-  06:56:40  revision live  3 prices:v3  by ada"""
+! 07:58:55  failed  4 prices:v4  its first prediction failed: bad axis
+  06:56:40  live  3 prices:v3  by ada"""
 
 
 def ramp(ago: int) -> Counts:
@@ -101,6 +103,20 @@ def test_at_80_by_24_all_of_it_is_there() -> None:
     assert "\n".join(picture(simple(), 80, 24)) == AT_80_BY_24
 
 
+def test_events_are_called_as_the_history_calls_them() -> None:
+    kinds = (
+        EventKind.ROLLOUT_STARTED,
+        EventKind.ROLLOUT_STEPPED,
+        EventKind.TRAFFIC_SET,
+        EventKind.REVISION_LIVE,
+    )
+    events = [v.event(place, kind, 3) for place, kind in enumerate(kinds)]
+    lines = picture(Watch.from_pages(v.told(), [], events), 100, None)
+    shown = lines[lines.index("EVENTS  UTC") + 1 :]
+    assert [line.split("  ")[2] for line in shown] == [history_view.SAID[kind] for kind in reversed(kinds)]
+    assert "step" in shown[2]
+
+
 def test_a_wide_terminal_shows_two_sections_side_by_side_and_more_columns() -> None:
     lines = picture(simple(), 120, 40)
     (heads,) = [line for line in lines if "REQUESTS" in line]
@@ -149,8 +165,15 @@ def test_nothing_is_live_and_no_worker_answers() -> None:
     status = v.status(live=None, revisions=(1,), desired=1)
     text = "\n".join(picture(Watch.from_pages(v.told(endpoint=status, workers=[]), []), 80, 24))
     assert "revision 1 is on its way" in text
+    assert "opening" not in text
     assert "REVISIONS" in text and "none is loaded" in text
     assert "0 workers ready" in text
+
+
+def test_a_revision_whose_bundle_is_being_opened_says_so() -> None:
+    status = v.status(revisions=(3, 4), desired=4, opening=("prices:v4",), phase=Phase.PROGRESSING)
+    text = "\n".join(picture(Watch.from_pages(v.told(endpoint=status), []), 100, 24))
+    assert "revision 4 is on its way: opening prices:v4, each of its bytes is checked" in text
 
 
 def test_one_class_fills_its_bar() -> None:

@@ -20,7 +20,7 @@ from seaway.control.rollouts.requests import Rollouts
 from seaway.control.workers import Workers
 from seaway.core.bundles import Digest, Manifest, ModelRef, OpenedBundle, Source, Task, Version
 from seaway.core.checks import CheckResult, GateReport, Verdict, overall
-from seaway.core.errors import UserError
+from seaway.core.errors import PermanentError, UserError
 from seaway.core.tensors import Signature
 from seaway.testing.clock import VirtualClock
 from seaway.testing.state_store import MemoryStateStore
@@ -45,7 +45,26 @@ class FakeBundles:
 
     def open(self, version: Version) -> OpenedBundle:
         manifest = Manifest(version.name, Task.OTHER, "m.onnx", Signature((), ()), Source("onnx"), ())
-        return OpenedBundle(version.digest, manifest, f"/bundles/{version.digest}", str(version.ref), 1)
+        there = str(Path(__file__).parent)
+        return OpenedBundle(version.digest, manifest, there, str(version.ref), 1)
+
+
+class DiskBundles(FakeBundles):
+    """Bundles with directories that can go, or that cannot be made while `broken`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.broken, self.opens = root, False, 0
+        self.may_open = threading.Event()
+        self.may_open.set()
+
+    def open(self, version: Version) -> OpenedBundle:
+        self.opens += 1
+        self.may_open.wait(5)
+        if self.broken:
+            raise PermanentError("digest_mismatch", "a blob is damaged")
+        directory = self.root / version.digest
+        directory.mkdir(parents=True, exist_ok=True)
+        return msgspec.structs.replace(super().open(version), directory=str(directory))
 
 
 class FakeGate:

@@ -20,7 +20,7 @@ from seaway.control.rollouts.analysis import Analysis
 from seaway.control.rollouts.requests import Rollouts
 from seaway.control.workers import Workers
 from seaway.core.deployments import Deployment, DeploymentState
-from seaway.core.ledger import Counts, Page, PairCounts, Second
+from seaway.core.ledger import Counts, Page, PairCounts, Second, SliceCounts
 from seaway.core.records import RecordRules
 from seaway.core.rollouts.state import RolloutState
 from seaway.core.tensors import Signature
@@ -45,15 +45,20 @@ class CountingWorker:
         self.loaded: dict[tuple[str, int], worker_admin.LoadedRevision] = {}
         self.seconds: list[tuple[int, Second]] = []
         self.silent = False
+        self.unlike = False
+        """Whether all failures of a sticky rollout's stable revision are of users in the slice."""
 
     async def start(self) -> asyncio.Server:
         return await asyncio.start_unix_server(self._serve, sock=sockets.listen_unix(self._path))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = msgspec.json.decode(await reader.readline(), type=worker_admin.Request)
-        if not self.silent:
-            writer.write(msgspec.json.encode(self._answer(request)) + b"\n")
-        writer.close()
+        try:
+            line = await reader.readline()  # none where who asked was cancelled
+            if line and not self.silent:
+                request = msgspec.json.decode(line, type=worker_admin.Request)
+                writer.write(msgspec.json.encode(self._answer(request)) + b"\n")
+        finally:
+            writer.close()
 
     def _answer(self, request: worker_admin.Request) -> worker_admin.Reply:
         match request:
@@ -91,7 +96,11 @@ class CountingWorker:
             if route.mirror is not None and route.mirror.number == revision.number:
                 pairs = PairCounts(same=40)
             units = counts if route.record.judged else None
-            second = Second(at_s, counts, units, pairs)
+            part = None
+            if units is not None and route.sticky is not None and revision is route.revisions[0]:
+                own = round(RATE * min(100 - revision.percent, revision.percent / 2) / 100)
+                part = SliceCounts(own, failed if self.unlike else round(failed * own / max(1, n)))
+            second = Second(at_s, counts, units, pairs, part)
             if n or pairs:
                 self.seconds.append((revision.number, second))
                 if keep:
@@ -113,11 +122,12 @@ class Home:
         self.workers = [CountingWorker(self.run, slot, self.records) for slot in range(workers)]
         self.bad: dict[int, float] = {}
         self.keeps = False
+        self.bundles = FakeBundles()
         self.restart()
 
     def restart(self) -> None:
         """A new control process on the same home."""
-        self.bell, bundles = Bell(), FakeBundles()
+        self.bell, bundles = Bell(), self.bundles
         self.effects = Effects(
             self.store, bundles, Workers(self.run), self.run / "table", self.clock, self.bell.ring
         )

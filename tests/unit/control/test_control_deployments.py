@@ -360,8 +360,10 @@ def test_c12_force_ends_a_rollout_of_the_same_version_too(plane: Plane) -> None:
     plane.deployments.deploy(OWNER, "prices", canary(1))
     make_live(plane)
     plane.deployments.deploy(OWNER, "prices", canary(2))
-    accepted = plane.deployments.deploy(OWNER, "prices", canary(2, "v1 answers nothing"))
+    accepted = plane.deployments.deploy(OWNER, "prices", canary(2, "v1 answers nothing"), "key-1")
     assert (accepted.changed, accepted.revision) == (True, 3)
+    assert accepted.superseded == views.Superseded(2, 0.0)
+    assert plane.deployments.deploy(OWNER, "prices", canary(2, "v1 answers nothing"), "key-1") == accepted
     assert plane.kinds()[-2:] == ["deploy_requested", "rollout_superseded"]
     make_live(plane)
     assert not plane.deployments.deploy(OWNER, "prices", canary(2, "once more")).changed  # it is live already

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import msgspec
 import pytest
-from control_fakes import FakeBundles, digest_of
+from control_fakes import DiskBundles, digest_of
 
 from seaway import sockets
 from seaway.control import table_file
+from seaway.control.bell import Bell
 from seaway.control.children import Child
 from seaway.control.effects import Effects
-from seaway.control.openings import Openings
 from seaway.control.workers import Workers
 from seaway.core import observed
 from seaway.core import reconciliation as core
 from seaway.core.answers import AnswerKind
 from seaway.core.bundles import OpenedBundle, Version
 from seaway.core.deployments import DeploymentState, Phase, Revision, deployment_of
-from seaway.core.errors import PermanentError
 from seaway.core.events import EventKind
 from seaway.core.ports import Change
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
@@ -37,59 +36,10 @@ PREPARE = core.Prepare(
 )
 
 
-class DiskBundles(FakeBundles):
-    """Bundles with directories that can go, or that cannot be made while `broken`."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.broken, self.opens = root, False, 0
-
-    def open(self, version: Version) -> OpenedBundle:
-        self.opens += 1
-        if self.broken:
-            raise PermanentError("digest_mismatch", "a blob is damaged")
-        directory = self.root / version.digest
-        directory.mkdir(parents=True, exist_ok=True)
-        return msgspec.structs.replace(super().open(version), directory=str(directory))
-
-
 def _revision(number: int = 1) -> Revision:
     ref = f"prices:v{number}"
     spec = deployment_of("prices", ref)
     return Revision("prices", number, digest_of("prices", number), ref, spec, "2026-11-22", "ada")
-
-
-def test_a_bundle_is_opened_again_where_its_directory_is_gone_or_a_worker_could_not_load_it(
-    tmp_path: Path,
-) -> None:
-    bundles = DiskBundles(tmp_path / "cache")
-    openings = Openings(bundles, VirtualClock())
-    directory = openings.find(_revision())
-    assert openings.find(_revision()) == directory
-    assert bundles.opens == 1
-    shutil.rmtree(tmp_path / "cache")
-    assert openings.find(_revision()) == directory
-    assert Path(str(directory)).is_dir()
-    openings.forget(("prices", 1))
-    openings.find(_revision())
-    assert bundles.opens == 3
-
-
-def test_a_bundle_that_cannot_be_opened_is_tried_again_after_a_growing_pause(tmp_path: Path) -> None:
-    bundles, clock = DiskBundles(tmp_path), VirtualClock()
-    openings = Openings(bundles, clock)
-    bundles.broken = True
-    for opens, pause_s in enumerate((1.0, 2.0, 5.0), 1):
-        found = openings.find(_revision())
-        assert found == observed.Broken("digest_mismatch", "a blob is damaged (digest_mismatch)")
-        clock.advance(pause_s - 0.01)
-        assert openings.find(_revision()) == found
-        assert bundles.opens == opens
-        clock.advance(0.02)
-    bundles.broken = False
-    assert isinstance(openings.find(_revision()), str)
-    bundles.broken = True
-    openings.keep(set())  # nobody wants it any more, so nothing is known of it
-    assert isinstance(openings.find(_revision()), observed.Broken)
 
 
 class Worker:
@@ -129,22 +79,35 @@ class Scene:
 
     def __init__(self, root: Path) -> None:
         self.run, self.clock, self.store = root, VirtualClock(), MemoryStateStore()
-        self.done = asyncio.Event()
         state = DeploymentState("prices", 1, Phase.PROGRESSING, desired=1, last=1)
         self.store.apply(Change((make_event(),), state, _revision()))
         self.bundles = DiskBundles(root / "cache")
+        self.bell = Bell()
         self.effects = Effects(
-            self.store, self.bundles, Workers(root), root / "table.json", self.clock, self.done.set
+            self.store, self.bundles, Workers(root), root / "table.json", self.clock, self.bell.ring
         )
+
+    async def observe(self) -> observed.Snapshot:
+        """What is known once no bundle is being opened."""
+        async with asyncio.timeout(5):
+            while True:
+                rings = self.bell.rings
+                snapshot = await self.effects.observe()
+                if not any(snapshot.opening(*key) for key in snapshot.revisions):
+                    return snapshot
+                await self.bell.wait(rings, 5)
 
     async def prepare(self) -> observed.Snapshot:
         """Prepare once; what is known then."""
-        await self.effects.observe()
-        self.done.clear()
+        await self.observe()
         await self.effects.apply(PREPARE)
         async with asyncio.timeout(5):
-            await self.done.wait()
-        return await self.effects.observe()
+            while True:
+                rings = self.bell.rings
+                if not self.effects.busy:
+                    break
+                await self.bell.wait(rings, 5)
+        return await self.observe()
 
 
 def _play(root: Path, scene: Callable[[Scene], Coroutine[None, None, None]]) -> None:
@@ -162,14 +125,14 @@ def test_workers_that_end_while_they_prepare_are_counted_until_the_revision_is_g
             worker = await Worker(scene.run, pid).start()
             worker.ends = True
             assert (await scene.prepare()).deaths == {("prices", 1): pid}
-        action = core.next_action(await scene.effects.observe())
+        action = core.next_action(await scene.observe())
         assert isinstance(action, core.MarkFailed)
         await scene.effects.apply(action)
         (failed,) = [e for e in scene.store.events() if e.kind is EventKind.REVISION_FAILED]
         assert failed.details == {"code": "execution_failed"}
         assert "2 workers ended" in failed.message
-        await scene.effects.observe()
-        assert (await scene.effects.observe()).deaths == {}
+        await scene.observe()
+        assert (await scene.observe()).deaths == {}
 
     _play(tmp_path, scene)
 
@@ -193,11 +156,11 @@ def test_failed_loads_are_counted_and_aged_and_the_bundle_is_opened_again(tmp_pa
             (held,) = snapshot.workers[0].loaded
             assert held.failure == observed.LoadFailure("digest_mismatch", "it is not there", count, 0.0)
             scene.clock.advance(3.0)
-        (held,) = (await scene.effects.observe()).workers[0].loaded
+        (held,) = (await scene.observe()).workers[0].loaded
         assert held.failure is not None and held.failure.age_s == 3.0
         assert scene.bundles.opens == 3
         await scene.effects.apply(core.Retire(0, "prices", 1))
-        assert (await scene.effects.observe()).workers[0].loaded == ()
+        assert (await scene.observe()).workers[0].loaded == ()
         worker.end()
 
     _play(tmp_path, scene)
@@ -213,12 +176,12 @@ def test_a_load_that_failed_when_the_worker_started_is_tried_again(tmp_path: Pat
                 "prices", 1, digest_of("prices", 1), False, error_code="digest_mismatch", error="gone"
             ),
         )
-        assert not isinstance(core.next_action(await scene.effects.observe()), core.Prepare)
+        assert not isinstance(core.next_action(await scene.observe()), core.Prepare)
         scene.clock.advance(1.5)
-        action = core.next_action(await scene.effects.observe())
+        action = core.next_action(await scene.observe())
         if isinstance(action, core.WriteTable):  # the bundle lies elsewhere now
             await scene.effects.apply(action)
-            action = core.next_action(await scene.effects.observe())
+            action = core.next_action(await scene.observe())
         assert isinstance(action, core.Prepare)
         assert Path(action.revision.bundle).is_dir()
         worker.end()
@@ -229,14 +192,14 @@ def test_a_load_that_failed_when_the_worker_started_is_tried_again(tmp_path: Pat
 def test_what_was_observed_last_is_kept_for_who_decides_beside_the_loop(tmp_path: Path) -> None:
     async def scene(scene: Scene) -> None:
         assert scene.effects.seen is None
-        first = await scene.effects.observe()
+        first = await scene.observe()
         assert scene.effects.seen is first
         state = scene.store.state("prices")
         assert state is not None
         rollout = RolloutState(candidate=2, stable=1, phase=RolloutPhase.BAKING, started_s=0.0)
         new = msgspec.structs.replace(state, generation=2, last=2, desired=2, rollout=rollout)
         scene.store.apply(Change((make_event(),), new, _revision(2)))
-        second = await scene.effects.observe()
+        second = await scene.observe()
         assert scene.effects.seen is second is not first
         assert second.revisions.keys() == {("prices", 1), ("prices", 2)}  # the stable one of a bake too
 
@@ -266,13 +229,16 @@ class Labelled(DiskBundles):
 def test_of_an_open_bundle_it_is_known_what_its_answers_are(tmp_path: Path) -> None:
     async def scene(scene: Scene) -> None:
         bundles = Labelled(tmp_path / "labelled")
+        opened = threading.Semaphore(0)
         effects = Effects(
-            scene.store, bundles, Workers(tmp_path), tmp_path / "t", scene.clock, scene.done.set
+            scene.store, bundles, Workers(tmp_path), tmp_path / "t", scene.clock, opened.release
         )
         assert effects.answer_kind("prices", 1) is None  # nobody has opened it yet
         await effects.observe()
+        assert effects.opening("prices") == ("prices:v1",)
+        assert await asyncio.to_thread(opened.acquire, timeout=5)
         assert effects.answer_kind("prices", 1) is AnswerKind.CLASS
-        await scene.effects.observe()
+        await scene.observe()
         assert scene.effects.answer_kind("prices", 1) is None  # a model without outputs
 
     _play(tmp_path, scene)

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from control_fakes import Plane
+from provenance_fakes import subject
 
 from seaway.control import views
 from seaway.control.auth import Principal, Role
@@ -15,9 +17,13 @@ from seaway.control.erasing import Erasing
 from seaway.control.feedback import Feedback
 from seaway.core.errors import PermanentError, UserError
 from seaway.core.events import Event
+from seaway.core.records import MirroredAnswer
 from seaway.monitor.capture import files as capture_files
 from seaway.monitor.capture import gone
 from seaway.monitor.capture.segments import Done
+from seaway.monitor.recording import mirrored
+from seaway.monitor.recording.mirrored import MirroredAnswers
+from seaway.monitor.sinks import RecordPaths
 from seaway.wiring.feedback import open_feedback
 
 ME = Principal("me", Role.OWNER)
@@ -62,12 +68,24 @@ class Service:
             plane.clock,
         )
         asyncio.run(self.feedback.take(ME, TOLD, "application/json"))
+        self.records = home / "records"
+        shadow = MirroredAnswers(RecordPaths(str(self.records), 0, 1), plane.clock, 4 * 2**20)
+        for name in (b"jane-1", b"bob-1"):
+            shadow.put(subject(), MirroredAnswer(name, 1, {"y": np.ones((1, 1), np.float32)}))
+        for block in shadow.take()[0]:
+            shadow.write(block)
+        shadow.close()
 
     def erase(self, subject: str, endpoint: str | None = None, who: Principal = ME) -> views.Erased:
         return asyncio.run(self.erasing.erase(who, views.EraseRequest(subject, endpoint)))
 
     def events(self) -> list[Event]:
         return list(self.plane.store.events(after=0, limit=100))
+
+    def mirrored(self) -> list[bool]:
+        """Whether the candidate's answers to jane-1 and bob-1 are kept."""
+        found = mirrored.lookup(self.records, [b"jane-1", b"bob-1"])
+        return (found.by >= 0).tolist()
 
     def logged(self) -> bytes:
         return (self.log / "requests-0-1.jsonl").read_bytes()
@@ -85,6 +103,7 @@ def test_all_records_of_the_requests_go_and_one_event_names_nobody(service: Serv
     assert (found.requests, found.rows, found.outcomes, found.log_lines) == (2, 3, 1, 1)
     assert service.captured.asked == [("prices", "jane")]
     assert b"jane" not in service.logged() and b"bob-1" in service.logged()
+    assert service.mirrored() == [False, True]
     assert gone.read(service.captured.place) == ()
     (event,) = service.events()
     assert (event.kind, event.principal, event.endpoint) == ("data_erased", "me", "prices")
@@ -106,6 +125,7 @@ def test_a_killed_erasure_is_finished_later(service: Service) -> None:
     assert b"jane" in service.logged() and service.events() == []
     service.erasing.finish()
     assert b"jane" not in service.logged() and gone.read(service.captured.place) == ()
+    assert service.mirrored() == [False, True]
     assert service.feedback.erase(ME, ["jane-1"]) == 0
     service.erasing.finish()  # nothing is left to do
 

@@ -81,16 +81,16 @@ def greedy(tmp_path: Path) -> Iterator[World]:
 
 
 def started(world: World) -> int:
-    assert world.slot.tend(100.0) == (True, ())
+    assert world.slot.tend(100.0) == (True, [])
     assert world.slot.pid is not None
     return world.slot.pid
 
 
 def test_a_worker_is_restarted_and_its_end_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     first = started(world)
-    assert world.slot.tend(101.0) == (False, ())
+    assert world.slot.tend(101.0) == (False, [])
     world.kill(first, signal.SIGKILL)
-    assert world.slot.tend(120.0) == (True, ())
+    assert world.slot.tend(120.0) == (True, [])
     assert world.slot.pid not in (None, first)
     told = f"seaway: worker 0 (process {first}) was ended by SIGKILL; starting it again in 0 s\n"
     assert capsys.readouterr().err == told
@@ -103,7 +103,7 @@ def test_f02_who_is_blamed_for_an_end(world: World, number: signal.Signals, blam
     world.kill(pid, number)
     changed, found = world.slot.tend(101.0)
     assert changed
-    assert list(found) == blamed
+    assert [list(suspects) for suspects in found] == ([blamed] if blamed else [])
     if blamed:
         assert world.slot.pid is None  # the list is written before the next one starts
         assert world.slot.worker.due_in_s(101.0) == 0.0
@@ -117,7 +117,7 @@ def test_f02_a_worker_that_drains_blames_nobody(world: World) -> None:
     pid = started(world)
     world.write_box(pid, -1.0)
     world.kill(pid, signal.SIGSEGV)
-    assert world.slot.tend(101.0) == (True, ())
+    assert world.slot.tend(101.0) == (True, [])
 
 
 def test_f01_silence_is_death_and_the_model_that_ran_is_blamed(world: World) -> None:
@@ -129,7 +129,7 @@ def test_f01_silence_is_death_and_the_model_that_ran_is_blamed(world: World) -> 
     world.slot.look(106.0)
     until(lambda: not world.slot.worker.running)
     _, blamed = world.slot.tend(106.5)
-    assert list(blamed) == [GUILTY]
+    assert [list(suspects) for suspects in blamed] == [[GUILTY]]
 
 
 def test_f04_a_successor_serves_before_the_old_one_is_told_to_stop(greedy: World) -> None:
@@ -143,7 +143,7 @@ def test_f04_a_successor_serves_before_the_old_one_is_told_to_stop(greedy: World
     assert greedy.slot.pid == old
     assert fresh is not None
     greedy.serving.add(fresh)
-    assert greedy.slot.tend(113.0) == (True, ())
+    assert greedy.slot.tend(113.0) == (True, [])
     assert greedy.slot.pid == fresh
     until(lambda: greedy.slot.tend(113.5) and len(greedy.slot.children) == 1)
     greedy.slot.look(130.0)
@@ -157,7 +157,7 @@ def test_f04_a_successor_that_dies_leaves_the_old_one(greedy: World) -> None:
     greedy.slot.look(111.0)
     (fresh,) = {child.pid for child in greedy.slot.children} - {old}
     greedy.kill(fresh or 0, signal.SIGKILL)
-    assert greedy.slot.tend(112.0) == (True, ())
+    assert greedy.slot.tend(112.0) == (True, [])
     assert greedy.slot.pid == old
     assert not greedy.slot.taking_over
 
@@ -167,7 +167,7 @@ def test_f04_the_old_one_dies_before_its_successor_serves(greedy: World) -> None
     greedy.slot.look(111.0)
     (fresh,) = {child.pid for child in greedy.slot.children} - {old}
     greedy.kill(old, signal.SIGKILL)
-    assert greedy.slot.tend(112.0) == (True, ())
+    assert greedy.slot.tend(112.0) == (True, [])
     assert greedy.slot.pid == fresh
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from seaway.control import isolation
 from seaway.control.isolation import Isolation
 from seaway.control.watch import LOOK_S, Pulse
 from seaway.core.bundles import Digest
-from seaway.engine import usage
+from seaway.engine import faults, usage
 from seaway.engine.usage import Caps, Usage
 from seaway.wire import isolation as wire
 
@@ -70,7 +69,7 @@ def test_a_machine_that_stood_still_blames_no_worker() -> None:
     ],
 )
 def test_f01_who_ended_a_worker(code: int, own: bool) -> None:
-    assert isolation.is_own_fault(code) is own
+    assert faults.is_own_fault(code) is own
 
 
 def test_f02_the_list_of_isolated_models_grows_and_outlives_the_supervisor(tmp_path: Path) -> None:
@@ -81,7 +80,12 @@ def test_f02_the_list_of_isolated_models_grows_and_outlives_the_supervisor(tmp_p
     listed.add([A, B], 2000.0)
     listed.write()
     found = wire.read(tmp_path / wire.FILE).models
-    assert {d: (m.crashes, m.last_at_s) for d, m in found.items()} == {A: (2, 2000.0), B: (1, 2000.0)}
+    assert found == {A: wire.Isolated(2, 2000.0, alone=1), B: wire.Isolated(1, 2000.0, alone=0)}
+
+
+def test_a_list_of_an_earlier_version_names_suspects(tmp_path: Path) -> None:
+    (tmp_path / wire.FILE).write_text(f'{{"models": {{"{A}": {{"crashes": 3, "last_at_s": 9.5}}}}}}')
+    assert wire.read(tmp_path / wire.FILE).models == {A: wire.Isolated(3, 9.5, alone=0)}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models": 7}', b"\xff"])

@@ -109,7 +109,10 @@ def compare(answer: str, *checks: str) -> tuple[str, ...]:
     known = Bundles()
     known.outputs = ANSWERS[answer]
     spec = Deployment(
-        1, "e", serve=Backend(bundle="m:v1"), rollout=msgspec.convert({"checks": checks}, Rollout)
+        1,
+        "e",
+        serve=Backend(bundle="m:v1"),
+        rollout=msgspec.convert({"checks": checks, "shadow": "10%"}, Rollout),
     )
     return RecordChecks(known)(spec, known.resolve(ModelRef.parse("m:v1")))
 
@@ -121,6 +124,7 @@ def compare(answer: str, *checks: str) -> tuple[str, ...]:
         ("an image", "confidence"),
         ("an image", "predictions"),
         ("an image", "quality"),
+        ("an image", "shadow_quality"),
     ],
 )
 def test_a_check_that_this_model_can_never_pass_is_refused_at_once(answer: str, check: str) -> None:
@@ -132,7 +136,7 @@ def test_a_check_that_this_model_can_never_pass_is_refused_at_once(answer: str, 
 
 def test_checks_that_the_model_can_pass_are_taken() -> None:
     assert compare("classes with probabilities", "errors", "predictions", "confidence", "quality") == ()
-    assert compare("a number", "predictions", "quality", "cost") == ()
+    assert compare("a number", "predictions", "quality", "shadow_quality", "cost") == ()
     assert compare("an image", "errors", "latency", "cost") == ()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from control_fakes import OWNER
+from control_fakes import OWNER, digest_of
 from rollout_home import NAME, RATE, Home, home
 
 from seaway.control.rollouts import evidence_files, following
@@ -16,6 +16,8 @@ from seaway.control.rollouts import views as rollout_views
 from seaway.control.rollouts.following import Following
 from seaway.core.checks import Verdict
 from seaway.core.rollouts.state import RolloutPhase
+from seaway.wire import isolation
+from seaway.wire.isolation import Isolated, IsolationList
 
 CANARY = {"steps": ["25%", "100%"], "hold": "10s", "bake": "20s", "checks": ["errors"], "warmup": "0s"}
 
@@ -127,6 +129,54 @@ def test_a_candidate_that_ends_a_worker_or_cannot_be_loaded_again_goes_back(tmp_
         folder = tmp_path / str(number)
         folder.mkdir()
         play(folder, lambda found, changed=changed: scene(found, **changed))  # type: ignore[misc]
+
+
+def _listed(found: Home, alone: int) -> None:
+    """The supervisor has written that the candidate ran in a worker that ended, and the workers have obeyed."""
+    models = {digest_of(NAME, 2): Isolated(1, found.clock.now_s(), alone)}
+    (found.run / isolation.FILE).write_bytes(msgspec.json.encode(IsolationList(models)))
+    for worker in found.workers:
+        worker.loaded[NAME, 2] = msgspec.structs.replace(worker.loaded[NAME, 2], isolated=True)
+
+
+def test_one_that_was_alone_in_a_worker_that_ended_goes_back_at_once(tmp_path: Path) -> None:
+    async def scene(found: Home) -> None:
+        found.deploy(2, {**CANARY, "hold": "10m"})
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.second()
+        _listed(found, alone=1)
+        assert await until(found, RolloutPhase.ROLLED_BACK, 3) <= 1
+        assert found.rollout.cause == "floor"
+
+    play(tmp_path, scene)
+
+
+def test_a_suspect_stays_until_it_ends_a_process_of_its_own(tmp_path: Path) -> None:
+    async def scene(found: Home) -> None:
+        found.deploy(2, {**CANARY, "hold": "10m"})
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.second()
+        _listed(found, alone=0)
+        await found.seconds(10)
+        assert found.rollout.phase is RolloutPhase.RUNNING, "another model may have done it"
+        loaded = found.workers[1].loaded
+        loaded[NAME, 2] = msgspec.structs.replace(loaded[NAME, 2], faults=1)
+        assert await until(found, RolloutPhase.ROLLED_BACK, 3) <= 2
+        assert found.rollout.cause == "floor" and "ended a process of its own" in str(found.rollout.why)
+
+    play(tmp_path, scene)
+
+
+def test_what_was_held_against_a_model_before_its_rollout_is_no_crash_in_it(tmp_path: Path) -> None:
+    async def scene(found: Home) -> None:
+        models = {digest_of(NAME, 2): Isolated(1, found.clock.now_s(), alone=1)}
+        (found.run / isolation.FILE).write_bytes(msgspec.json.encode(IsolationList(models)))
+        found.deploy(2, {**CANARY, "hold": "10m"})
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.seconds(5)
+        assert found.rollout.phase is RolloutPhase.RUNNING
+
+    play(tmp_path, scene)
 
 
 def test_errors_in_the_bake_go_back_to_the_revision_that_is_still_warm(tmp_path: Path) -> None:
@@ -288,6 +338,44 @@ def test_a_floor_holds_though_no_evidence_can_be_had(tmp_path: Path) -> None:
         found.bad[2] = 0.6
         assert await until(found, RolloutPhase.ROLLED_BACK, 5) <= 3
         assert found.rollout.cause == "floor"
+
+    play(tmp_path, scene)
+
+
+def test_while_users_are_not_alike_nothing_passes_though_the_process_ends_and_a_floor_holds(
+    tmp_path: Path,
+) -> None:
+    async def scene(found: Home) -> None:
+        sticky = {"sticky": {"header": "x-user-id"}, "inconclusive": {"after": "2m", "then": "pause"}}
+        found.deploy(2, {**CANARY, **sticky})
+        await until(found, RolloutPhase.RUNNING, 10)
+        for worker in found.workers:
+            worker.unlike = True
+        await found.seconds(30)
+        found.restart()
+        for worker in found.workers:
+            worker.unlike = False
+        await found.seconds(100)
+        judgement = evidence_files.latest(found.rollouts, NAME, 2)
+        assert judgement is not None and judgement.verdict is Verdict.ERRORED
+        assert judgement.guard is not None and "users are not alike" in judgement.guard
+        await until(found, RolloutPhase.PAUSED, 30)
+        assert "not decided within 2m: users are not alike" in (found.rollout.why or "")
+        found.bad[2] = 0.6
+        assert await until(found, RolloutPhase.ROLLED_BACK, 5) <= 3
+        assert found.rollout.cause == "floor"
+
+    play(tmp_path, scene)
+
+
+def test_a_sticky_rollout_whose_users_are_alike_is_promoted(tmp_path: Path) -> None:
+    async def scene(found: Home) -> None:
+        found.deploy(2, {**CANARY, "sticky": {"header": "x-user-id"}})
+        await until(found, RolloutPhase.PROMOTED, 120)
+        stored = evidence_files.load(found.rollouts, NAME, 2)
+        assert stored is not None and stored.evidence.users is not None
+        total = stored.evidence.users.guard.more.total
+        assert total.candidate > 0 and total.stable == 2 * total.candidate, "25 % of 75 %"
 
     play(tmp_path, scene)
 

@@ -7,6 +7,7 @@ from control_fakes import digest_of
 
 from seaway.control.rollouts import floors
 from seaway.core.ledger import Counts, Page, Second
+from seaway.wire.isolation import Isolated
 from seaway.wire.worker_admin import LoadedRevision, Observed
 
 NOW_S = 1_800_000_010.0
@@ -61,10 +62,28 @@ def test_a_worker_that_cannot_load_it_is_named_and_one_that_still_loads_is_not()
     assert floors.not_ready([gone], "prices", 2) is None
 
 
-def test_only_a_candidate_that_was_shared_before_has_ended_a_worker() -> None:
-    workers = [observed(revision(1, ready=True)), observed(revision(2, ready=True, isolated=True))]
-    assert floors.isolated(workers, "prices", 2)
-    assert not floors.isolated(workers, "prices", 1)
-    assert floors.crash(False, True, 2) is not None
-    assert floors.crash(True, True, 2) is None
-    assert floors.crash(False, False, 2) is None
+ALONE, SUSPECT = Isolated(1, 9.0, alone=1), Isolated(1, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "listed", "told"),
+    [
+        ({}, None, None),
+        ({}, ALONE, "ended a worker, and"),  # the supervisor knows it before a worker says so
+        ({"isolated": True}, ALONE, "ended a worker, and"),
+        ({"isolated": True}, SUSPECT, None),
+        ({"isolated": True, "faults": 1}, SUSPECT, "has ended a process of its own"),
+        ({"isolated": True}, None, "did not return"),  # the worker itself put it out
+    ],
+)
+def test_a_crash_is_the_candidates_only_where_that_is_certain(
+    said: dict[str, object], listed: Isolated | None, told: str | None
+) -> None:
+    workers = [
+        observed(revision(1, ready=True, isolated=True, faults=7), revision(2, ready=True)),
+        observed(revision(2, ready=True, **said)),
+        observed(revision(2, ready=True, isolated=True, faults=9), draining=True),
+    ]
+    assert floors.isolated(workers, "prices", 2) is ("isolated" in said)
+    found = floors.crash(workers, "prices", 2, listed)
+    assert (found is None) if told is None else (found is not None and told in found)

@@ -309,12 +309,12 @@ def test_another_deploy_supersedes_a_rollout_against_the_same_stable_revision() 
     ]
     superseded = plan.events[1]
     assert (superseded.revision, superseded.details["percent"]) == (2, "5")
+    assert plan.superseded == at().rollout
     baked = changes.deploy(BAKING, judged_version(3), "prices", OWNER, NOW_S, desired=revision(2))
     assert (of(baked).stable, of(baked).candidate) == (2, 3)
     over = msgspec.structs.replace(at(phase=RolloutPhase.PROMOTED), live=2)
-    assert EventKind.ROLLOUT_SUPERSEDED not in kinds(
-        changes.deploy(over, judged_version(3), "prices", OWNER, NOW_S, desired=revision(2))
-    )
+    plan = changes.deploy(over, judged_version(3), "prices", OWNER, NOW_S, desired=revision(2))
+    assert EventKind.ROLLOUT_SUPERSEDED not in kinds(plan) and plan.superseded is None
 
 
 def test_c12_force_replaces_a_broken_stable_revision_without_a_rollout_and_says_so() -> None:

@@ -106,6 +106,14 @@ def test_shadow_approval_freeze_and_start_are_shown() -> None:
     assert needs is not None and 100 < needs < 2000
 
 
+def test_labels_of_mirrored_requests_are_shown_and_how_many_come_is_not_guessed() -> None:
+    spec = Rollout(steps=("0%", "100%"), shadow="50%", checks=(RolloutCheck("shadow_quality"),))
+    found = plan(spec)
+    assert "check shadow_quality: up to 1 point worse, on the same labelled requests" in found.lines
+    assert "0 %, for at least 1 min, and until shadow_quality passed" in found.lines
+    assert found.steps[0].checks[0].needs is None
+
+
 @pytest.mark.parametrize(
     ("checks", "says"),
     [

@@ -47,6 +47,11 @@ WRONG = [
     ("alpha: 100%", "line 4, column 10: rollout: alpha must be more than 0%"),
     # its own relations
     ("checks: [agreement]", "line 4, column 10: rollout: the check agreement needs a shadow share"),
+    ("checks: [shadow_quality]", "line 4, column 10: rollout: the check shadow_quality needs a shadow share"),
+    (
+        "checks: [{check: shadow_quality, harm: 100%}]",
+        "harm of shadow_quality must be less than 100%",
+    ),
     ("checks: [outcome]", "line 4, column 10: rollout: the check outcome needs good"),
     ("checks: [{check: outcome}]", "line 4, column 20: rollout.checks[0]: the check outcome needs good"),
     (

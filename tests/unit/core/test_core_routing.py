@@ -152,6 +152,13 @@ def test_what_supersedes_a_rollout_takes_its_share_away_at_once() -> None:
         assert _shares(_wanted(state, _route(r1=40, r2=60), *BOTH)) == {1: 100}
 
 
+def test_answers_of_mirrored_requests_are_kept_where_labels_judge_them_and_only_there() -> None:
+    for checks, kept in ((("agreement",), False), (("agreement", "shadow_quality"), True)):
+        spec = Rollout(steps=("0%", "100%"), shadow="20%", checks=checks)
+        mirror = _wanted(_state(), _route(r1=100, r2=0), *BOTH, rollout=spec).mirror
+        assert mirror == Mirror(2, 20.0, answers=kept)
+
+
 def test_while_a_rollout_runs_the_route_says_how_to_choose_and_to_count() -> None:
     spec = Rollout(
         steps=("10%", "100%"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from seaway.core.bundles import Digest
 from seaway.core.records import RecordRules
-from seaway.core.traffic import FlagRule, Route, RoutedRevision, until_loaded
+from seaway.core.traffic import FlagRule, Route, RoutedRevision, RoutingTable, until_loaded, without
 from seaway.core.user_keys import UserKey
 
 DIGEST = Digest("sha256:" + "0" * 64)
@@ -48,3 +49,25 @@ def test_in_the_bake_the_one_that_is_still_warm_answers() -> None:
 )
 def test_else_the_route_stays_as_it_is(given: Route, loading: set[int]) -> None:
     assert until_loaded(given, loading) == given
+
+
+def test_nothing_is_judged_while_what_has_a_share_is_absent_and_nobody_answers_for_it() -> None:
+    other = msgspec.structs.replace(route(100, fallback=None), endpoint="f")
+    digests = [Digest(f"sha256:{n:064x}") for n in range(3)]
+    mine = msgspec.structs.replace(
+        route(75, 25),
+        revisions=tuple(
+            msgspec.structs.replace(r, digest=digests[r.number]) for r in route(75, 25).revisions
+        ),
+    )
+    table = RoutingTable(3, (mine, other))
+    assert without(table, set()) == table
+    (stable_gone, beside) = without(table, {digests[1]}).routes
+    assert shares(stable_gone) == {1: 75.0, 2: 25.0} and not stable_gone.record.judged
+    assert beside == other
+    (both_gone, _) = without(table, {digests[1], digests[2]}).routes
+    assert shares(both_gone) == {1: 75.0, 2: 25.0} and not both_gone.record.judged
+    (candidate_gone, _) = without(table, {digests[2]}).routes
+    assert candidate_gone == until_loaded(mine, {2})
+    whole = msgspec.structs.replace(mine, revisions=(mine.revisions[0],))
+    assert without(RoutingTable(3, (whole,)), {digests[2]}).routes == (whole,)

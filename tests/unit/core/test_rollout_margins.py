@@ -43,7 +43,7 @@ def test_times_and_answers() -> None:
         margins.margin_of(said("latency"))
 
 
-@pytest.mark.parametrize("check", ["predictions", "confidence", "agreement", "quality"])
+@pytest.mark.parametrize("check", ["predictions", "confidence", "agreement", "quality", "shadow_quality"])
 def test_a_share_of_all_is_no_margin(check: str) -> None:
     """Of a disagreement that may be total there is no likelihood ratio, only 0/0."""
     with pytest.raises(msgspec.ValidationError, match="less than 100%"):

@@ -47,7 +47,7 @@ class FakeEngine:
                 assert self.gate.wait(10)
             if self.ended or (np.asarray(inputs["x"]) < 0).any():
                 self.ended = True
-                raise EngineEnded("was ended by SIGSEGV")
+                raise EngineEnded("was ended by SIGSEGV", own_fault=True)
             return {"y": np.asarray(inputs["x"]) * np.float32(2)}
         finally:
             self.inside -= 1
@@ -115,6 +115,7 @@ def test_f02_a_crash_costs_the_request_that_was_in_it(model: IsolatedModel, fact
     assert answer(model, 2) == 4
     assert len(factory.engines) == 2
     assert factory.engines[0].closed
+    assert model.faults == 1
 
 
 def test_f02_while_the_next_process_starts_requests_are_refused_with_a_hint_when(

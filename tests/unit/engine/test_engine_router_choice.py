@@ -43,7 +43,7 @@ def test_a_user_who_is_on_the_candidate_stays_there_while_its_share_grows(
     found = []
     for place, share in enumerate(sorted(shares)):
         number, chosen = picked(router_of(share, sticky=sticky), Asked(f"r-{place}", x_user_id=user))
-        assert chosen is (Chosen.SPLIT if 0 < share < 100 else Chosen.ONLY)
+        assert chosen in ((Chosen.SPLIT, Chosen.SLICE) if 0 < share < 100 else (Chosen.ONLY,))
         found.append(number)
     assert found == sorted(found)
 
@@ -54,6 +54,17 @@ def test_a_request_without_the_key_is_split_by_its_own_id() -> None:
     assert 0.25 < numbers.count(CANDIDATE) / len(numbers) < 0.35
     user = {picked(router, Asked(f"r-{n}", cookie="theme=dark; user=ada"))[0] for n in range(50)}
     assert len(user) == 1
+
+
+def test_the_slice_is_told_of_users_of_the_stable_revision_alone() -> None:
+    """A request without a user key is in no slice, and where users are not told apart there is none."""
+    split = [picked(router_of(30.0), Asked(f"r-{n}", x_user_id=f"u-{n}")) for n in range(400)]
+    assert {chosen for _, chosen in split} == {Chosen.SPLIT}
+    router = router_of(30.0, sticky=UserKey(header="x-user-id"))
+    assert {picked(router, Asked(f"r-{n}"))[1] for n in range(400)} == {Chosen.SPLIT}
+    of_users = [picked(router, Asked("r", x_user_id=f"u-{n}")) for n in range(2000)]
+    assert {number for number, chosen in of_users if chosen is Chosen.SLICE} == {STABLE}
+    assert 0.25 < sum(chosen is Chosen.SLICE for _, chosen in of_users) / len(of_users) < 0.35
 
 
 @pytest.mark.parametrize(

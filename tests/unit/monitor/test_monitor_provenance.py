@@ -14,7 +14,7 @@ import provenance_fakes as fakes
 import pytest
 
 from seaway.core.provenance import OVERFLOW, AnsweredBy, AnsweredRow, Explanation, Kept
-from seaway.core.records import Chosen
+from seaway.core.records import SAMPLED, Chosen
 from seaway.monitor.provenance import files as provenance_files
 from seaway.monitor.provenance import layout as provenance_format
 from seaway.monitor.provenance.sink import ProvenanceSink
@@ -66,7 +66,7 @@ def test_a_request_is_explained_with_all_that_is_known_of_it(tmp_path: Path) -> 
 
 def test_why_a_request_got_its_revision_and_whether_it_is_a_unit_is_kept(tmp_path: Path) -> None:
     requests = [fakes.number(b"r-%d" % n, 1.0, chosen=chosen) for n, chosen in enumerate(Chosen)]
-    units = [request.chosen in (Chosen.ONLY, Chosen.SPLIT) for request in requests]
+    units = [request.chosen in SAMPLED for request in requests]
     block = msgspec.structs.replace(fakes.block(requests), units=units)
     sink(tmp_path).take(block)
     found = [provenance_files.find(tmp_path, request.request_id)[0].chosen for request in requests]
@@ -292,6 +292,26 @@ def test_f10_a_segment_cut_short_is_left_out_or_read_as_far_as_it_goes(tmp_path:
     joined = provenance_files.lookup(tmp_path, [*ids, b"other"])
     assert joined.numbers[joined.first[-1]] == 7.0
     assert provenance_files.kept(tmp_path).damaged == (1 if size < 88 else 0)
+
+
+@pytest.mark.parametrize("cut", [0, 8, 4_000, 10_000])
+def test_requests_that_lie_far_apart_are_found_as_they_are_among_all(tmp_path: Path, cut: int) -> None:
+    """They are read one by one then, also where the file ends before the last of them."""
+    kept = sink(tmp_path)
+    ids = [b"r-%d" % n for n in range(1000)]
+    kept.take(fakes.block([fakes.number(one, float(n), -float(n)) for n, one in enumerate(ids)]))
+    kept.close()
+    (path,) = segments(tmp_path)
+    os.truncate(path, path.stat().st_size - cut)
+    every = provenance_files.lookup(tmp_path, ids)
+    for few in ([0, 999], [3, 500, 880], [999]):
+        found = provenance_files.lookup(tmp_path, [ids[n] for n in few])
+        for place, n in enumerate(few):
+            assert found.rows[place] == every.rows[n], n
+            assert found.at_s[place] == every.at_s[n]
+            rows = [found.row(int(found.first[place]) + k).answer for k in range(int(found.rows[place]))]
+            assert rows in ([], [float(n), -float(n)])
+    assert bool(every.rows[999] == 2) is (cut == 0)
 
 
 _FULL_DISK = """

@@ -17,8 +17,8 @@ from recorder_fakes import Ended, MemorySink, handle, recorder, tell
 from seaway.core import ledger
 from seaway.core.agreement import Agreed
 from seaway.core.answers import AnswerKind, AnswerSpec, count_answers
-from seaway.core.ledger import Counts, Page, PairCounts, Second
-from seaway.core.records import Chosen, RecordRules
+from seaway.core.ledger import Counts, Page, PairCounts, Second, SliceCounts
+from seaway.core.records import SAMPLED, Chosen, RecordRules
 from seaway.core.traffic import Limits
 from seaway.core.user_keys import UserKey
 from seaway.engine.handle import Handle
@@ -29,7 +29,6 @@ from seaway.monitor.recording.tally import Tally
 
 JUDGED = RecordRules(judged=True, scope=2)
 BY_USER = RecordRules(judged=True, unit=UserKey(header="x-user-id"), scope=2)
-SAMPLE = (Chosen.ONLY, Chosen.SPLIT)
 
 
 def outputs(*values: float) -> dict[str, np.ndarray]:
@@ -72,7 +71,7 @@ def test_units_are_all_requests_but_those_that_the_split_did_not_send(tmp_path: 
             rows = 1 if found is None else len(found)
             request = Ended(made, code, took_s, clock.at_s, rows=rows, chosen=chosen)
             tell(one, arm, request)
-            if chosen in SAMPLE:
+            if chosen in SAMPLED:
                 wanted.ended(code, [took_s])
                 if made is not None:
                     answers = Counter(_answer(value) for value in found or ())
@@ -203,6 +202,93 @@ def test_one_user_is_one_unit_over_both_arms(tmp_path: Path) -> None:
 
 def key(user: bytes) -> dict[str, bytes]:
     return {"x-user-id": user}
+
+
+def test_the_slice_is_counted_exactly_and_is_a_part_of_the_units(tmp_path: Path) -> None:
+    """Against a plain count, over seconds and blocks: the first request of each user in it, and the bad ones of these."""
+    clock, rng = FakeClock(), random.Random(7)
+    one = recorder(tmp_path, clock, [MemorySink()], BY_USER)
+    known: set[bytes] = set()
+    finished, bad, units = Counter[int](), Counter[int](), Counter[int]()
+
+    async def scenario() -> None:
+        arm = handle(clock)
+        for place in range(2 * BLOCK_HELD):
+            chosen = rng.choice([Chosen.SLICE, Chosen.SPLIT, Chosen.NAMED])
+            user = b"%s-%d" % (chosen.value.encode(), rng.randrange(400))
+            code = rng.choice(["200"] * 6 + ["execution_failed", "overloaded", "wrong_shape", "cancelled"])
+            value = rng.choice([1.0, float("nan")])
+            made = outputs(value) if code == "200" else None
+            tell(one, arm, Ended(made, code, 0.001, clock.at_s, headers=key(user), chosen=chosen))
+            if chosen in SAMPLED and user not in known:
+                known.add(user)
+                units[int(clock.at_s)] += 1
+                if chosen is Chosen.SLICE:
+                    finished[int(clock.at_s)] += 1
+                    harmed = code in ("execution_failed", "overloaded")
+                    bad[int(clock.at_s)] += harmed or (made is not None and value != value)
+            if place % 500 == 499:
+                clock.at_s += 1.0
+                await asyncio.sleep(0)
+
+    run(one, scenario)
+    (page,) = pages(tmp_path)
+    told = [second.slice for second in page.seconds]
+    assert [0 if one is None else one.finished for one in told] == [finished[at] for at in sorted(units)]
+    assert [0 if one is None else one.bad for one in told] == [bad[at] for at in sorted(units)]
+    assert [second.units.finished for second in page.seconds if second.units] == list(units.values())
+    assert len(told) > 3 and 0 < sum(bad.values()) < sum(finished.values()) < sum(units.values())
+
+
+def test_a_second_in_which_the_share_changed_has_no_slice_either(tmp_path: Path) -> None:
+    clock = FakeClock()
+    rules = [BY_USER]
+    one = recorder(tmp_path, clock, [MemorySink()], BY_USER)
+    one._rules = lambda _: rules[0]
+
+    async def scenario() -> None:
+        arm = handle(clock)
+        tell(one, arm, Ended(outputs(1.0), ended_s=clock.at_s, headers=key(b"a"), chosen=Chosen.SLICE))
+        rules[0] = msgspec.structs.replace(BY_USER, scope=3)
+        one.rules_changed()
+        tell(one, arm, Ended(outputs(1.0), ended_s=clock.at_s, headers=key(b"b"), chosen=Chosen.SLICE))
+        clock.at_s += 1.0
+        tell(one, arm, Ended(outputs(1.0), ended_s=clock.at_s, headers=key(b"c"), chosen=Chosen.SLICE))
+
+    run(one, scenario)
+    (page,) = pages(tmp_path)
+    assert [(second.units is None, second.slice) for second in page.seconds] == [
+        (True, None),
+        (False, SliceCounts(1, 0)),
+    ]
+
+
+def test_where_users_are_not_told_apart_no_slice_is_counted(tmp_path: Path) -> None:
+    clock = FakeClock()
+    one = recorder(tmp_path, clock, [MemorySink()], JUDGED)
+
+    async def scenario() -> None:
+        arm = handle(clock)
+        tell(one, arm, Ended(outputs(1.0), ended_s=clock.at_s, chosen=Chosen.SLICE))
+        tell(one, arm, Ended(outputs(1.0), ended_s=clock.at_s, chosen=Chosen.SPLIT))
+
+    run(one, scenario)
+    (page,) = pages(tmp_path)
+    assert [(second.units or Counts()).finished for second in page.seconds] == [2]
+    assert [second.slice for second in page.seconds] == [None]
+
+
+def test_seconds_that_an_older_version_wrote_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "e" / "seconds"
+    folder.mkdir(parents=True)
+    counts = msgspec.json.encode(Counts(finished=3)).decode()
+    lines = (f'[1,"sha256:1",[5,{counts}]]', f'[1,"sha256:1",[6,{counts},{counts},null]]')
+    (folder / "19700101T00-w.jsonl").write_text("\n".join(lines))
+    (page,) = pages(tmp_path)
+    assert page.seconds == (
+        Second(5, Counts(finished=3)),
+        Second(6, Counts(finished=3), Counts(finished=3)),
+    )
 
 
 def test_units_are_told_to_the_sinks(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from front_server import Server
 from seaway.core.agreement import Agreed
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError
-from seaway.core.records import Chosen
+from seaway.core.records import Chosen, MirroredAnswer
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import Limits, Mirror, Route, RoutedRevision, RoutingTable
 from seaway.engine.handle import Handle
@@ -40,23 +40,30 @@ class Request:
 class Mirrored:
     """Two revisions of `e`, the second mirrored to; `loads` are the models that were started for it."""
 
-    def __init__(self, percent: float = 100.0, answer: Callable[[Tensors], Tensors] | None = None) -> None:
+    def __init__(
+        self,
+        percent: float = 100.0,
+        answer: Callable[[Tensors], Tensors] | None = None,
+        answers: bool = False,
+    ) -> None:
         self.pool = Pool(sources(FakeRuntime()), _Clock())
         for number in (1, 2):
             self.pool.load("e", revision(number), Limits())
-        self.router = Router(self.pool, RoutingTable(1, (self.route(percent),)))
+        self.router = Router(self.pool, RoutingTable(1, (self.route(percent, answers),)))
         self.answer = answer
         self.loads: list[FakeModel] = []
         self.failures: list[SeawayError] = []
         self.found: Counter[Agreed] = Counter()
         self.counted_for: set[int] = set()
+        self.told: list[MirroredAnswer] = []
         self.mirrors = Mirrors(self.router, self, self.load)
 
     @staticmethod
-    def route(percent: float) -> Route:
+    def route(percent: float, answers: bool = False) -> Route:
         live, candidate = revision(1), revision(2)
         candidate = RoutedRevision(2, candidate.digest, candidate.bundle, candidate.ref, 0.0)
-        return Route("e", (live, candidate), Limits(deadline_s=0.5), mirror=Mirror(2, percent), salt="s")
+        mirror = Mirror(2, percent, answers=answers)
+        return Route("e", (live, candidate), Limits(deadline_s=0.5), mirror=mirror, salt="s")
 
     def load(self, bundle: OpenedBundle) -> FakeModel:
         if self.failures:
@@ -68,6 +75,10 @@ class Mirrored:
     def compared(self, handle: Handle, found: Agreed) -> None:
         self.found[found] += 1
         self.counted_for.add(handle.revision.number)
+
+    def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
+        assert handle.revision.number == 2
+        self.told.append(told)
 
     async def begin(self) -> None:
         self.mirrors.rules_changed()
@@ -209,6 +220,33 @@ def test_an_answer_of_another_form_is_a_failure(outputs: Tensors) -> None:
         await until(lambda: mirrored.found.total() == 1)
         assert mirrored.found == {Agreed.FAILED: 1}
         mirrored.mirrors.close()
+
+    run(scenario)
+
+
+def test_what_the_candidate_said_is_told_where_it_is_wanted_and_only_there() -> None:
+    """All rows of the output that is its answer, or that it failed; nothing of what was never run."""
+
+    def answer(inputs: Tensors) -> Tensors:
+        first = float(inputs["x"][0])
+        if first == 2.0:
+            raise PermanentError("execution_failed", "its own fault")
+        if first == 3.0:
+            raise TemporaryError("deadline_exceeded", "no time")
+        return {"y": np.asarray(inputs["x"]) * np.float32(3)}
+
+    async def scenario() -> None:
+        for wanted in (False, True):
+            mirrored = Mirrored(answer=answer, answers=wanted)
+            await mirrored.begin()
+            mirrored.send(Request(1, [1.0, 5.0]), Request(2, [2.0]), Request(3, [3.0]))
+            await until(lambda: mirrored.found.total() == 3)  # noqa: B023 - awaited in this round
+            assert mirrored.found == {Agreed.DIFFER: 1, Agreed.FAILED: 1, Agreed.DROPPED: 1}
+            told = {
+                one.request_id: (one.rows, one.outputs and one.outputs["y"].tolist()) for one in mirrored.told
+            }
+            assert told == ({b"r-1": (2, [3.0, 15.0]), b"r-2": (1, None)} if wanted else {})
+            mirrored.mirrors.close()
 
     run(scenario)
 

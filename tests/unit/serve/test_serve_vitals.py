@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -79,12 +79,46 @@ def isolate(run: Path, *digests: Digest) -> None:
     (run / isolation.FILE).write_bytes(msgspec.json.encode(listed))
 
 
-def vitals(run: Path, pool: FakePool, clock: VirtualClock | None = None) -> Vitals:
+class FakePlane:
+    """Remembers what was absent, in order."""
+
+    def __init__(self) -> None:
+        self.absent: frozenset[Digest] = frozenset()
+        self.told: list[Set[Digest]] = []
+
+    def set_absent(self, digests: Set[Digest]) -> None:
+        self.absent = frozenset(digests)
+        self.told.append(digests)
+
+
+def vitals(
+    run: Path, pool: FakePool, clock: VirtualClock | None = None, plane: FakePlane | None = None
+) -> Vitals:
     def refuse(_bundle: OpenedBundle) -> Any:
         raise AssertionError("the fake pool loads nothing")
 
     box = BlackBox(run / "w.box")
-    return Vitals(box, cast(Pool, pool), refuse, LearnedFile(run, 0), run, clock or VirtualClock())
+    learned, clock, plane = LearnedFile(run, 0), clock or VirtualClock(), plane or FakePlane()
+    return Vitals(box, cast(Pool, pool), refuse, learned, run, clock, plane)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_f02_while_a_suspect_moves_others_answer_for_it_but_not_for_one_that_is_guilty(
+    tmp_path: Path, fails: bool
+) -> None:
+    async def play() -> None:
+        pool, plane = FakePool(), FakePlane()
+        pool.failure = PermanentError("execution_failed", "it ends at once") if fails else None
+        listed = IsolationList({A: Isolated(1, 0.0), B: Isolated(2, 0.0, alone=1)})
+        (tmp_path / isolation.FILE).write_bytes(msgspec.json.encode(listed))
+        signs = vitals(tmp_path, pool, plane=plane)
+        signs.begin()
+        assert plane.absent == {A}
+        await until(lambda: set(pool.replaced) == {A, B} and not plane.absent)
+        assert plane.told == [{A}, set()]
+        signs.rest()
+
+    asyncio.run(play())
 
 
 def beat_s(run: Path) -> float:

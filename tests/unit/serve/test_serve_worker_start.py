@@ -10,7 +10,7 @@ from front_server import Server
 
 from seaway.core.bundles import OpenedBundle
 from seaway.core.ports import LoadedModel
-from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
+from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable, without
 from seaway.engine.pool import Pool
 from seaway.engine.router import Router
 from seaway.serve import worker
@@ -31,8 +31,11 @@ def started() -> DataPlane:
     made = msgspec.structs.replace(sources(FakeRuntime()), isolate=isolate)
     pool = Pool(made, server.plane.clock)
     worker.load_all(pool, [("e", TABLE.routes[0].revisions[0], Limits())])
-    router = Router(pool, worker._until_loaded(TABLE, pool, WANTED))
-    return DataPlane(router, server.recorder, server.plane.clock, server.plane.metrics, "1")
+    absent = worker._absent(WANTED, set())
+    router = Router(pool, without(TABLE, absent))
+    plane = DataPlane(router, server.recorder, server.plane.clock, server.plane.metrics, "1")
+    plane.absent, plane.whole = absent, TABLE
+    return plane
 
 
 def numbers(plane: DataPlane) -> set[int]:
@@ -44,7 +47,7 @@ def test_its_share_is_the_stables_until_it_is_loaded_and_nobody_fails() -> None:
         plane = started()
         assert numbers(plane) == {1}
         assert plane.router.table.generation == 7, "control sees a worker that is up to date"
-        await worker._load_later(plane, TABLE, WANTED)
+        await worker._load_later(plane, WANTED)
         assert numbers(plane) == {1, 2}
         assert plane.router.table == TABLE
 
@@ -56,13 +59,24 @@ def test_a_newer_table_of_control_stays() -> None:
         plane = started()
         newer = RoutingTable(8, (Route("e", (revision(1, "a", 100.0),)),))
         plane.commit(newer)
-        await worker._load_later(plane, TABLE, WANTED)
+        await worker._load_later(plane, WANTED)
         assert plane.router.table == newer
 
     asyncio.run(scene())
 
 
-def test_one_that_ended_a_worker_before_keeps_its_share_and_its_failures() -> None:
-    plane = started()
-    plane.router.pool.isolated.add(digest("b"))
-    assert worker._until_loaded(TABLE, plane.router.pool, WANTED) == TABLE
+def test_a_newer_table_that_still_names_it_waits_for_it_too() -> None:
+    async def scene() -> None:
+        plane = started()
+        newer = RoutingTable(8, (msgspec.structs.replace(TABLE.routes[0], salt="other"),))
+        plane.commit(newer)
+        assert numbers(plane) == {1}
+        await worker._load_later(plane, WANTED)
+        assert plane.router.table == newer and numbers(plane) == {1, 2}
+
+    asyncio.run(scene())
+
+
+def test_one_that_ended_a_worker_for_certain_keeps_its_share_and_its_failures() -> None:
+    assert worker._absent(WANTED, {digest("b")}) == set()
+    assert worker._absent(WANTED, {digest("a")}) == {digest("b")}

@@ -27,6 +27,7 @@ from seaway.core.ports import Change, Clock, StateStore
 from seaway.core.rollouts import decision
 from seaway.core.rollouts.decision import RolloutAction
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
+from seaway.wire.isolation import Isolated
 
 LOOK_S: Final = 1.0
 _SHORTEST_S: Final = 0.05
@@ -97,6 +98,7 @@ class Analysis:
         candidate = seen.revisions[state.endpoint, rollout.candidate]
         newest_s = int(self._clock.now_s()) - 2 * floors.BURST_S
         after_s = newest_s if following.through_s is None else min(following.through_s, newest_s)
+        kind = self._effects.answer_kind(state.endpoint, rollout.stable)
         told = await watching.ask_workers(self._effects.workers, after_s, state.endpoint)
         now_s = self._clock.now_s()
         moment = Moment(
@@ -104,12 +106,17 @@ class Analysis:
             rollout=rollout,
             spec=candidate.spec.rollout,
             told=told,
-            numbers=self._effects.answer_kind(state.endpoint, rollout.stable) is AnswerKind.NUMBER,
+            numbers=kind is AnswerKind.NUMBER,
             longest_s=_longest_s(seen, state.endpoint, rollout),
         )
-        floor = self._floor(following, state.endpoint, rollout, told, now_s)
+        isolated = await asyncio.to_thread(self._effects.workers.isolated)
+        listed = isolated.get(candidate.digest)
+        floor = self._floor(following, state.endpoint, rollout, told, now_s, listed)
+        # What the answers are is asked once, when the evidence begins: by a new control process that may be too early.
+        early = following.through_s is None and kind is None and seen.opening(state.endpoint, rollout.stable)
         # A floor waits for no evidence, and holds where none can be had.
-        judgement = None if floor is not None else await asyncio.to_thread(following.look, moment)
+        waits = early or floor is not None
+        judgement = None if waits else await asyncio.to_thread(following.look, moment)
         progress = routing.progress(seen, state)
         action = decision.next_action(
             decision.Snapshot(
@@ -139,19 +146,24 @@ class Analysis:
         return known
 
     def _floor(
-        self, following: Following, endpoint: str, rollout: RolloutState, told: Told, now_s: float
+        self,
+        following: Following,
+        endpoint: str,
+        rollout: RolloutState,
+        told: Told,
+        now_s: float,
+        listed: Isolated | None,
     ) -> str | None:
         """Which hard floor is broken. Before the first step the candidate is only being made ready."""
         workers, candidate = self._effects.observed, rollout.candidate
-        isolated = floors.isolated(workers, endpoint, candidate)
         if rollout.preparing or following.was_isolated is None:
-            following.was_isolated = isolated
+            following.was_isolated = listed is not None or floors.isolated(workers, endpoint, candidate)
         if rollout.preparing:
             return None
         stable = None if rollout.phase is RolloutPhase.BAKING else rollout.stable
         return (
             floors.not_ready(workers, endpoint, candidate)
-            or floors.crash(following.was_isolated, isolated, candidate)
+            or (None if following.was_isolated else floors.crash(workers, endpoint, candidate, listed))
             or floors.burst(told.pages, now_s, candidate, stable)
         )
 

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from seaway.control.rollouts.labels import LabelCursor
+from seaway.control.rollouts.paired_labels import PairCursor
 from seaway.core.rollouts.judgement import Judgement
 from seaway.core.rollouts.judging import Evidence
 
@@ -27,13 +28,14 @@ _log = logging.getLogger(__name__)
 
 
 class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The evidence of the rollout that began at `started_s`, with the labels that are in it, and how the candidate ran at
-    first."""
+    """The evidence of the rollout that began at `started_s`, with the labels that are in it (`paired` those of mirrored
+    requests), and how the candidate ran at first."""
 
     started_s: float
     evidence: Evidence
     labels: LabelCursor | None = None
     was_isolated: bool = False
+    paired: PairCursor | None = None
 
 
 def load(rollouts: Path, endpoint: str, candidate: int) -> Stored | None:

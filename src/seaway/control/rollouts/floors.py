@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from seaway.core.ledger import Counts, Page, merge_counts
+from seaway.wire.isolation import Isolated
 from seaway.wire.worker_admin import LoadedRevision, Observed
 
 BURST_S: Final = 3
@@ -30,10 +31,22 @@ def isolated(workers: Sequence[Observed], endpoint: str, candidate: int) -> bool
     return any(loaded.isolated for _, loaded in _loaded(workers, endpoint, candidate))
 
 
-def crash(was_isolated: bool, is_isolated: bool, candidate: int) -> str | None:
-    """That the candidate ended a worker: only that moves a shared revision into a process of its own."""
-    if is_isolated and not was_isolated:
+def crash(workers: Sequence[Observed], endpoint: str, candidate: int, listed: Isolated | None) -> str | None:
+    """That a candidate which shared its workers before has ended one for certain; `listed` is what the supervisor holds
+    against it.
+
+    One that was not alone in a worker that ended is a suspect: it runs in a process of its own since, and the next crash
+    there is its own.
+    """
+    if listed is not None and listed.alone:
         return f"revision {candidate} ended a worker, and now runs in a process of its own"
+    apart = [one for _, one in _loaded(workers, endpoint, candidate) if one.isolated]
+    if apart and listed is None:
+        return f"revision {candidate} did not return from a run, and now runs in a process of its own"
+    if any(one.faults for one in apart):
+        return (
+            f"revision {candidate} was running when a worker ended, and has ended a process of its own since"
+        )
     return None
 
 

@@ -18,7 +18,9 @@ from seaway.control import watching
 from seaway.control.rollouts import evidence_files
 from seaway.control.rollouts.evidence_files import Stored
 from seaway.control.rollouts.labels import Labels, LabelsAsked
+from seaway.control.rollouts.paired_labels import PairedLabels, PairsAsked
 from seaway.control.watching import Told
+from seaway.core import routing
 from seaway.core.checks import Verdict
 from seaway.core.evidence.arms import SILENT_LOOKS
 from seaway.core.ledger import Page, Second
@@ -68,6 +70,7 @@ class Following:
         self._rollouts = rollouts
         self._records = records
         self._labels = labels
+        self._pairs = PairedLabels(records)
         self._stored = self._read()
         self._known: set[int] = set()
         self._whole_s: float | None = None
@@ -103,6 +106,7 @@ class Following:
         )
         evidence = self._folded(evidence, moment, until_s)
         stored = self._labelled(msgspec.structs.replace(stored, evidence=evidence), moment, since_s)
+        stored = self._paired(stored, moment)
         self._stored = stored
         judgement = verdicts.judge(stored.evidence, moment.spec, moment.rollout, silent)
         self._keep(judgement, moment.now_s, stepped=before.since_s != since_s)
@@ -208,6 +212,25 @@ class Following:
             stored.evidence, moment.spec, look.quality, look.outcome, look.fault, rollout.accepted
         )
         return msgspec.structs.replace(stored, evidence=evidence, labels=cursor)
+
+    def _paired(self, stored: Stored, moment: Moment) -> Stored:
+        rollout = moment.rollout
+        wanted = any(check.check == "shadow_quality" for check in moment.spec.all_checks)
+        if not wanted or not rollout.open or self._before_what_was_seen(moment):
+            return stored
+        asked = PairsAsked(
+            endpoint=self._endpoint,
+            candidate=rollout.candidate,
+            stable=rollout.stable,
+            started_s=rollout.started_s,
+            shadow_percent=moment.spec.shadow_percent,
+            salt=routing.salt_of(self._endpoint, rollout),
+        )
+        found, cursor = self._pairs.look(asked, stored.paired, moment.now_s)
+        evidence = judging.paired(
+            stored.evidence, moment.spec, found.look, found.lost, found.fault, rollout.accepted
+        )
+        return msgspec.structs.replace(stored, evidence=evidence, paired=cursor)
 
     def _keep(self, judgement: Judgement, now_s: float, *, stepped: bool) -> None:
         """Make the judgement known; write it, the look and now and then the evidence."""

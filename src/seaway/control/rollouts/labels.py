@@ -26,7 +26,7 @@ from seaway.monitor.feedback.arrivals import Arrived
 
 FEWEST_ERRORS: Final = 100
 """Labels of the stable revision's numbers, from which the cap of a loss is taken."""
-_MOST_ERRORS: Final = 10_000
+MOST_ERRORS: Final = 10_000
 _CAP_QUANTILE: Final = 0.99
 
 
@@ -126,7 +126,7 @@ class Labels:
         both = (asked.candidate, asked.stable)
         number = arrivals.before(self._records, asked.endpoint, both, asked.started_s)
         errors = arrivals.past_errors(
-            self._records, asked.endpoint, asked.stable, asked.started_s, _MOST_ERRORS
+            self._records, asked.endpoint, asked.stable, asked.started_s, MOST_ERRORS
         )
         cap = cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
         return LabelCursor(number, asked.since_s, cap)
@@ -136,7 +136,11 @@ def loss(label: Arrived, cap: float | None) -> float:
     """How wrong an answer was, in [0, 1]: of a class all or nothing, of a number its error as a share of the cap."""
     if isinstance(label.answer, str) or isinstance(label.truth, str):
         return float(label.answer != label.truth)
-    error = _error(label)
+    return share_of(error_of(label), cap)
+
+
+def share_of(error: float, cap: float | None) -> float:
+    """An error as a loss in [0, 1]; without a cap, or with one of 0, every error is a loss of 1."""
     return min(error, cap) / cap if cap else float(error > 0)
 
 
@@ -163,13 +167,14 @@ def _learnt(cursor: LabelCursor, judged: list[Arrived], stable: int) -> tuple[La
     if cursor.cap is not None:
         return cursor, judged
     numbers = [one for one in judged if not isinstance(one.answer, str)]
-    errors = (*cursor.errors, *(_error(one) for one in numbers if one.revision == stable))
+    errors = (*cursor.errors, *(error_of(one) for one in numbers if one.revision == stable))
     cap = cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
     cursor = msgspec.structs.replace(cursor, errors=() if cap is not None else errors, cap=cap)
     return cursor, [one for one in judged if isinstance(one.answer, str)]
 
 
-def _error(label: Arrived) -> float:
+def error_of(label: Arrived) -> float:
+    """How far a number is from what came true."""
     return abs(float(label.answer or 0.0) - float(label.truth or 0.0))
 
 

@@ -73,6 +73,9 @@ def tolerates(check: RolloutCheck) -> str:
             return f"up to {margins.margin_of(check).ratio:g} × the stable's"
         case "quality" | "outcome":
             return f"up to {_points(margins.margin_of(check).extra)} worse"
+        case "shadow_quality":
+            harm = _points(margins.margin_of(check).extra)
+            return f"up to {harm} worse, on the same labelled requests"
         case "agreement":
             return f"up to {100 * margins.tolerance_of(check):g} % of the mirrored answers differ"
         case _:

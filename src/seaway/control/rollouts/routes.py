@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from seaway.control.auth import Action, Principal
-from seaway.control.rollouts import views
+from seaway.control.rollouts import views, waiting
 from seaway.control.rollouts.requests import ACTIONS
 from seaway.control.routes import ControlRoute, Handler, Parts, change_body, json_response
 from seaway.core.errors import UserError
@@ -20,7 +20,9 @@ _LARGEST: Final = 9
 
 async def _status(parts: Parts, principal: Principal, request: Request) -> Response:
     name = request.path_params["name"]
-    return json_response(await asyncio.to_thread(parts.rollouts.status, principal, name))
+    found = await asyncio.to_thread(parts.rollouts.status, principal, name)
+    unmirrored = parts.effects.unmirrored(name, found.candidate.number)
+    return json_response(waiting.as_seen(found, parts.effects.opening(name), unmirrored))
 
 
 async def _record(parts: Parts, principal: Principal, request: Request) -> Response:

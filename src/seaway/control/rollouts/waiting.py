@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from seaway.control.rollouts.views import Waiting
+import msgspec
+
+from seaway.control.rollouts.views import RolloutStatus, Waiting
 from seaway.core import times
 from seaway.core.checks import Verdict
 from seaway.core.rollouts.judgement import CheckJudgement, Judgement
@@ -51,6 +53,20 @@ def waiting(
             return Waiting(f"the end of the bake: revision {state.stable} stays warm{until}", None)
         case _:
             return Waiting("nothing: it is over")
+
+
+def as_seen(status: RolloutStatus, opening: Sequence[str], unmirrored: Sequence[int]) -> RolloutStatus:
+    """With what the control loop sees of it: that the candidate is among the bundles that are being opened (NAME:vN), and
+    which workers have no process to mirror requests to it."""
+    state, said = status.state, [status.waiting.words]
+    if state.preparing and status.candidate.ref in opening:
+        said.append(f"opening {status.candidate.ref}, each of its bytes is checked")
+    if state.open and unmirrored:
+        noun = "worker" if len(unmirrored) == 1 else "workers"
+        slots = ", ".join(map(str, unmirrored))
+        said.append(f"on {noun} {slots} nothing is mirrored until another endpoint's rollout is over")
+    words = "; ".join(said)
+    return msgspec.structs.replace(status, waiting=msgspec.structs.replace(status.waiting, words=words))
 
 
 def thaws_s(spec: Rollout, now_s: float) -> float | None:

@@ -17,8 +17,9 @@ import msgspec
 BLOCK_S: Final = 10.0
 _WEIGHT_OF_STABLE: Final = 12.0
 """How many blocks of both arms weigh as much as what is known of the stable revision alone."""
-_KNOWN_BLOCKS: Final = 6
-_UNKNOWN: Final = 8.0
+KNOWN_BLOCKS: Final = 6
+UNKNOWN: Final = 8.0
+"""The divisor, at least, while fewer than `KNOWN_BLOCKS` are known."""
 _NONE: Final = 1e-12
 """A variance below it is none."""
 Categories = tuple[float, ...]
@@ -103,7 +104,7 @@ def divisor(found: Dispersion, cluster: float = 1.0) -> float:
 def unknown(found: Dispersion) -> float:
     """By what to divide evidence of harm at least, while less than a minute of the stable revision is known: as for clusters of
     eight. Without it three of ten healthy candidates of a stable revision without a past failed in simulation (batches of 8)."""
-    return _UNKNOWN if found.cautious and found.stable.blocks < _KNOWN_BLOCKS else 1.0
+    return UNKNOWN if found.cautious and found.stable.blocks < KNOWN_BLOCKS else 1.0
 
 
 def around_mean(spread: Spread) -> float:

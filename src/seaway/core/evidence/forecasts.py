@@ -45,17 +45,30 @@ def of_arms(found: Arms, alpha_fail: float, alpha_pass: float) -> Forecast:
     return _sooner(sides)
 
 
-def of_pairs(found: Pairs, alpha_fail: float, alpha_pass: float) -> Forecast:
-    """The same for pairs."""
+def of_pairs(
+    found: Pairs, alpha_fail: float, alpha_pass: float, mean_square: float | None = None
+) -> Forecast:
+    """The same for pairs; `mean_square` is that of the harms where they lie between yes and no, else None."""
     count = sum(found.step)
     if count == 0:
         return Forecast()
-    rates = [(part + 0.5) / (count + 1.5) for part in found.step]
+    worse, better, same = ((part + 0.5) / (count + 1.5) for part in found.step)
     sides = []
     for side, fail, alpha in ((found.fail, True, alpha_fail), (found.passing, False, alpha_pass)):
-        gained = pairs.gains(found.rule, fail, *rates) / found.cluster
+        if mean_square is None:
+            gained = pairs.gains(found.rule, fail, worse, better, same) / found.cluster
+        else:
+            gained = _of_two(found, fail, worse - better, mean_square) / found.cluster
         sides.append((_until(side, gained, alpha), fail))
     return _sooner(sides)
+
+
+def _of_two(found: Pairs, fail: bool, mean: float, mean_square: float) -> Floats:
+    """What a pair wins on average, as if its harm were one of two values with that mean and mean square."""
+    apart = math.sqrt(max(0.0, mean_square - mean**2))
+    values = tuple(max(-1.0, min(1.0, mean + side * apart)) for side in (-1, 1))
+    won: Floats = pairs.look_gains(found.rule, fail, pairs.PairLook(found.at_s, 0, 0, 0, values)) / 2
+    return won
 
 
 def of_answers(found: Predictions, alpha_fail: float, alpha_pass: float) -> Forecast:
@@ -87,11 +100,11 @@ def divergence(a: float, b: float) -> float:
     return first + second
 
 
-def in_words(forecast: Forecast, candidates_per_s: float) -> str:
+def in_words(forecast: Forecast, candidates_per_s: float, units: str = "candidate requests") -> str:
     """Never more exact than it is."""
     if forecast.more is None:
         return "how many more requests it takes cannot be told: the estimate lies on the margin"
-    about = f"about {_rounded(forecast.more):,} more candidate requests"
+    about = f"about {_rounded(forecast.more):,} more {units}"
     if candidates_per_s > 0:
         about += f", {times.about(forecast.more / candidates_per_s)} at today's traffic"
     return f"{about} (an order of magnitude: seldom over {SELDOM_OVER} times that, often far fewer)"

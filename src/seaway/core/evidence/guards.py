@@ -13,6 +13,7 @@ import numpy as np
 
 from seaway.core.evidence import arms, wealth
 from seaway.core.evidence.arms import Arms
+from seaway.core.evidence.dispersion import Dispersion
 from seaway.core.evidence.pairs import odds_gains
 from seaway.core.evidence.streams import Look
 from seaway.core.evidence.wealth import Wealth
@@ -73,13 +74,16 @@ class StableSlice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def tripped(self) -> bool:
+        """Whether the slice differed at any time: it stays so."""
         return self.peak >= -math.log(SLICE_ALPHA)
 
 
-def begin_slice(rule: arms.Rule, started_s: float) -> StableSlice:
-    """Before the first look; the rule's rate and cluster are those of the check that it guards."""
+def begin_slice(rule: arms.Rule, started_s: float, past: Dispersion | None = None) -> StableSlice:
+    """Before the first look; the rule's rate and cluster, and the stable's spread in the past, are those of the check that
+    it guards."""
     plain = msgspec.structs.replace(rule, strict=True, interval=False)
-    return StableSlice(arms.begin(plain, started_s), arms.begin(plain, started_s))
+    begun = arms.begin(plain, started_s, past)
+    return StableSlice(begun, begun)
 
 
 def sliced(guard: StableSlice, look: Look) -> StableSlice:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Final, NamedTuple
 
 import msgspec
 
 from seaway.core import ledger
 from seaway.core.evidence.streams import Look, Margin
 from seaway.core.ledger import Counts, Sparse
+
+WAIT_S: Final = 60.0
+"""How long a look waits until both arms have something in it: at little traffic a second holds requests of one arm only."""
 
 
 def errors(at_s: float, candidate: Counts, stable: Counts) -> Look:
@@ -85,3 +89,23 @@ def together(looks: list[Look]) -> Look:
         sum(one.stable for one in looks),
         sum(one.stable_bad for one in looks),
     )
+
+
+class Gathered(NamedTuple):
+    """Looks together, the first of `since_s`. `due` says that they are shown to the test, else they wait for more."""
+
+    look: Look
+    since_s: float
+    due: bool
+
+
+def gathered(waiting: Look | None, since_s: float, look: Look) -> Gathered:
+    """What waits since `since_s`, and one more look. It is due with something of both arms in it, or after `WAIT_S`: that
+    depends on counts alone, never on how requests ended."""
+    whole = look
+    if waiting is None:
+        since_s = look.at_s
+    else:
+        whole = together([waiting, look])
+    both = whole.candidate > 0 and whole.stable > 0
+    return Gathered(whole, since_s, both or look.at_s - since_s >= WAIT_S)

@@ -26,10 +26,11 @@ class Risk(msgspec.Struct, frozen=True):
 
 
 class Ahead(msgspec.Struct, frozen=True):
-    """What is forecast, and the candidate's units in a second; 0 where nobody knows."""
+    """What is forecast, and the candidate's units in a second, 0 where nobody knows; `units` names them."""
 
     forecast: Forecast
     units_per_s: float = 0.0
+    units: str = "candidate requests"
 
 
 def of_arms(
@@ -94,23 +95,33 @@ def of_answers(
     return f"{seen}; {_ending(verdict, 'a move above the margin', risk, found.fault, ahead)}"
 
 
-def of_pairs(found: Pairs, verdict: Verdict, risk: Risk, *, ahead: Ahead | None = None) -> str:
-    """Of shadow disagreement, or of labelled pairs."""
+def of_pairs(
+    found: Pairs, verdict: Verdict, risk: Risk, *, ahead: Ahead | None = None, numbers: bool = False
+) -> str:
+    """Of shadow disagreement, or of labelled pairs: of classes, or of `numbers`, whose losses are shares of a cap."""
     worse, better, same = found.step if verdict is Verdict.PASSED else found.total
     count = worse + better + same
     if count == 0:
-        return nothing("pairs", "pairs", found.fault)
+        if isinstance(found.rule, pairs.Disagreement):
+            return nothing("pairs", "pairs", found.fault)
+        return nothing("labelled pairs", "labels of mirrored requests", found.fault)
     if isinstance(found.rule, pairs.Disagreement):
         seen = (
-            f"both answer differently on {percent(worse / count)} of {count:,} requests "
-            f"({worse:,}), {percent(found.rule.tolerance)} is tolerated"
+            f"both answer differently on {percent(worse / count)} of {_count(count)} requests "
+            f"({_count(worse)}), {percent(found.rule.tolerance)} is tolerated"
+        )
+        return f"{seen}; {_ending(verdict, 'harm above the margin', risk, found.fault, ahead)}"
+    harm = (worse - better) / count
+    if numbers:
+        seen = (
+            f"on {_count(count)} labelled pairs the candidate's error is {percent(abs(harm))} of the stable's largest "
+            f"usual one {'larger' if harm >= 0 else 'smaller'}"
         )
     else:
-        seen = (
-            f"of {count:,} labelled requests only the candidate is wrong on {worse:,}, only the stable on {better:,}; "
-            f"a loss of {percent(found.rule.margin)} is tolerated"
-        )
-    return f"{seen}; {_ending(verdict, 'harm above the margin', risk, found.fault, ahead)}"
+        seen = f"candidate alone wrong on {_count(worse)}, stable alone on {_count(better)} of {_count(count)} labelled pairs"
+    seen += f", {percent(found.rule.margin)} more is tolerated"
+    harmful = "any harm" if found.rule.strict else "harm above the margin"
+    return f"{seen}; {_ending(verdict, harmful, risk, found.fault, ahead)}"
 
 
 def nothing(what: str, units: str, fault: str | None) -> str:
@@ -159,7 +170,7 @@ def _ending(verdict: Verdict, tolerated: str, risk: Risk, fault: str | None, ahe
         return f"not judged: {fault or 'a guard has tripped, so the two arms cannot be compared'}"
     if ahead is None:
         return "not decided yet"
-    return f"not decided yet, {forecasts.in_words(ahead.forecast, ahead.units_per_s)}"
+    return f"not decided yet, {forecasts.in_words(ahead.forecast, ahead.units_per_s, ahead.units)}"
 
 
 def _between(low: float | None, high: float | None, margin: Margin) -> str:

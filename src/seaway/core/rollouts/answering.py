@@ -8,7 +8,7 @@ from typing import Final
 from seaway.core.answers import AnswerSpec
 from seaway.core.rollouts.spec import CheckName, Rollout
 
-OF_ANSWERS: Final[tuple[CheckName, ...]] = ("predictions", "confidence", "quality")
+OF_ANSWERS: Final[tuple[CheckName, ...]] = ("predictions", "confidence", "quality", "shadow_quality")
 """Those that read what `core.answers` finds in a model's outputs."""
 
 

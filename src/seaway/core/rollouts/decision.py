@@ -132,6 +132,8 @@ def _undecided(snapshot: Snapshot) -> RolloutAction | None:
     """The time is over and the step has not passed: as the policy says, but never on to more traffic on nothing."""
     policy, judged = snapshot.spec.inconclusive, snapshot.judgement
     why = f"its checks have not decided within {policy.after}"
+    if judged is not None and judged.guard is not None:
+        why = f"{why}: {judged.guard}"
     if policy.then == "rollback":
         return RollBack(why)
     seen = judged is not None and judged.seen and judged.guard is None and judged.step == snapshot.state.step

@@ -16,15 +16,18 @@ from seaway.core.evidence import combining, dispersion, guards
 from seaway.core.evidence.combining import Standing
 from seaway.core.evidence.dispersion import Dispersion
 from seaway.core.evidence.guards import SampleRatio
+from seaway.core.evidence.pairs import PairLook
 from seaway.core.evidence.streams import Look
 from seaway.core.evidence.wealth import log_mean_exp
 from seaway.core.ledger import Counts, PairCounts, Second
 from seaway.core.rollouts import baking, margins, processes
 from seaway.core.rollouts import baseline as baselines
+from seaway.core.rollouts import users as users_
 from seaway.core.rollouts.baking import Baking
 from seaway.core.rollouts.baseline import Baseline
-from seaway.core.rollouts.processes import Answers, Heard, Mirrored, Process, Rates
+from seaway.core.rollouts.processes import Answers, Heard, Mirrored, Paired, Process, Rates
 from seaway.core.rollouts.spec import CheckName, Rollout, RolloutCheck
+from seaway.core.rollouts.users import Users
 
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +45,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step. `broken` is the check that made a rollback certain, `paused_by` the one that asks for a pause: both stay.
     `units` are those of candidate and stable in the whole rollout, `uncounted` the requests of seconds without any.
     `first_unit_s` is the second of the candidate's first unit. `spread` is that of the stable's errors, `before` its
-    requests and bad ones, of the past too: the bake is measured by them.
+    requests and bad ones, of the past too: the bake is measured by them. `users` guards the check of errors where arms are
+    sticky, else it is None.
     """
 
     candidate: int
@@ -59,12 +63,18 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     looks: int = 0
     step_looks: int = 0
     split: SampleRatio = SampleRatio()
+    users: Users | None = None
     units: tuple[int, int] = (0, 0)
     uncounted: int = 0
     first_unit_s: int | None = None
     broken: CheckName | None = None
     paused_by: CheckName | None = None
     baking: Baking | None = None
+
+    @property
+    def unsound(self) -> bool:
+        """Whether a guard says that the arms cannot be compared: then no evidence counts."""
+        return self.split.wrong or (self.users is not None and self.users.unlike)
 
 
 def begin(
@@ -80,14 +90,16 @@ def begin(
     `numbers` says whether its answers are numbers. Seconds from `since_s` on count.
     """
     found, seconds = baselines.of_past(past, numbers), tuple(past)
+    checks = tuple(
+        Kept(check.check, processes.begin(check, found, seconds, since_s)) for check in spec.all_checks
+    )
     return Evidence(
         candidate=candidate,
         stable=stable,
         started_s=since_s,
         through_s=math.ceil(since_s) - 1,
-        checks=tuple(
-            Kept(check.check, processes.begin(check, found, seconds, since_s)) for check in spec.all_checks
-        ),
+        checks=checks,
+        users=_users(checks, since_s) if spec.sticky is not None else None,
         baseline=found,
         spread=baselines.spread(seconds, _errors),
         before=(found.counts.finished, found.counts.bad),
@@ -113,6 +125,7 @@ def at_step(evidence: Evidence, step: int, share: float, since_s: float, longest
             msgspec.structs.replace(kept, process=processes.next_step(kept.process))
             for kept in evidence.checks
         ),
+        users=None if evidence.users is None else users_.next_step(evidence.users),
     )
 
 
@@ -139,6 +152,9 @@ def seen(
     heard = Heard(second_s + 1.0, ours, theirs, pairs, warm)
     by_name = {check.check: check for check in spec.all_checks}
     fed = tuple(_fed(kept, by_name[kept.check], heard) for kept in evidence.checks)
+    alike = evidence.users
+    if alike is not None:
+        alike = users_.seen(alike, heard.at_s, theirs, None if stable is None else stable.slice)
     after = msgspec.structs.replace(
         evidence,
         through_s=second_s,
@@ -150,6 +166,7 @@ def seen(
         before=(evidence.before[0] + theirs.finished, evidence.before[1] + theirs.bad),
         units=(evidence.units[0] + ours.finished, evidence.units[1] + theirs.finished),
         split=guards.assigned(evidence.split, evidence.share, ours.finished, ours.finished + theirs.finished),
+        users=alike,
         spread=dispersion.seen(evidence.spread, heard.at_s, (), _errors(theirs)),
     )
     return _latched(_learnt(after, by_name, theirs, heard.at_s), spec, accepted)
@@ -172,6 +189,22 @@ def labelled(
             kept = _peaked(msgspec.structs.replace(kept, process=process))
         fed.append(kept)
     return _latched(msgspec.structs.replace(evidence, checks=tuple(fed)), spec, accepted)
+
+
+def paired(
+    evidence: Evidence,
+    spec: Rollout,
+    look: PairLook | None,
+    lost: int,
+    fault: str | None,
+    accepted: Sequence[str] = (),
+) -> Evidence:
+    """With labels of mirrored requests, as `labelled`; of `lost` more the mirrored answer is not there."""
+    fed = tuple(
+        _peaked(msgspec.structs.replace(kept, process=processes.paired(kept.process, look, lost, fault)))
+        for kept in evidence.checks
+    )
+    return _latched(msgspec.structs.replace(evidence, checks=fed), spec, accepted)
 
 
 def baked(evidence: Evidence, spec: Rollout, second_s: int, candidate: Second | None) -> Evidence:
@@ -213,7 +246,7 @@ def standing_of(process: Process, name: str, weight: float) -> Standing:
         case Answers(found=found) if found is not None:
             units = found.step_units if found.step_weight > 0 else 0
             return Standing(name, weight, found.log_fail, found.peak_pass, units, found.fault)
-        case Mirrored(found=pairs):
+        case Mirrored(found=pairs) | Paired(found=pairs):
             return Standing(name, weight, pairs.log_fail, pairs.peak_pass, sum(pairs.step), pairs.fault)
     return Standing(name, weight, 0.0, 0.0, 0)
 
@@ -248,7 +281,7 @@ def _learnt(
 
 def _latched(evidence: Evidence, spec: Rollout, accepted: Sequence[str]) -> Evidence:
     """With what has become certain: the sums of those that roll back, and of those that pause, each against 1/alpha."""
-    if evidence.split.wrong:
+    if evidence.unsound:
         return evidence
     by_name = {check.check: check for check in spec.all_checks}
     found: dict[str, list[Standing]] = {"rollback": [], "pause": []}
@@ -269,6 +302,14 @@ def _latched(evidence: Evidence, spec: Rollout, accepted: Sequence[str]) -> Evid
 def _named(evidence: Evidence, standings: Sequence[Standing]) -> CheckName:
     name = combining.loudest(standings)
     return next(kept.check for kept in evidence.checks if kept.check == name)
+
+
+def _users(checks: Sequence[Kept], since_s: float) -> Users | None:
+    """The guard of the check of errors, where there is one."""
+    for kept in checks:
+        if kept.check == "errors" and isinstance(kept.process, Rates):
+            return users_.begin(kept.process.parts[0].arms, since_s)
+    return None
 
 
 def _units(second: Second | None) -> Counts:

@@ -12,7 +12,7 @@ from seaway.core.rollouts.spec import CheckName, RolloutCheck
 from seaway.core.sections import percent
 
 _RELATIVE: Final[dict[CheckName, float]] = {"errors": 0.2, "rejections": 0.2, "cost": 0.1}
-_POINTS: Final[dict[CheckName, float]] = {"quality": 0.01, "outcome": 0.01}
+_POINTS: Final[dict[CheckName, float]] = {"quality": 0.01, "shadow_quality": 0.01, "outcome": 0.01}
 _PLUS: Final = 0.002
 _TAIL: Final = 0.0025
 _SLOWER: Final = ((0.5, 0.1, 0.0), (0.99, 0.2, _TAIL))
@@ -26,8 +26,8 @@ COST_CAP: Final = 0.99
 def margin_of(check: RolloutCheck) -> Margin:
     """The line `ratio * stable + extra` that the candidate's rate of bad units may reach.
 
-    Of `errors`, `rejections`, `cost` (relative harm), `quality` and `outcome` (harm in points). Latency tolerates harm on the
-    axis of time instead, see `slower_by`. Raises KeyError for checks that compare answers.
+    Of `errors`, `rejections`, `cost` (relative harm), `quality`, `shadow_quality` and `outcome` (harm in points). Latency
+    tolerates harm on the axis of time instead, see `slower_by`. Raises KeyError for checks that compare answers.
     """
     harm = _harm(check)
     if check.check in _POINTS:

@@ -6,24 +6,25 @@ arm only. How long a look is depends on counts alone, never on how requests ende
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 import msgspec
 import numpy as np
 
 from seaway.core import ledger
-from seaway.core.evidence import arms, means, pairs, predictions, units
+from seaway.core.evidence import arms, means, pairs, predictions, swings, units
 from seaway.core.evidence.arms import Arms, Rule
 from seaway.core.evidence.pairs import PairLook, Pairs
 from seaway.core.evidence.predictions import Predictions
 from seaway.core.evidence.streams import Look
+from seaway.core.evidence.swings import Swings
 from seaway.core.evidence.units import Slowness
 from seaway.core.ledger import Counts, PairCounts, Sparse
 from seaway.core.rollouts import margins
 from seaway.core.rollouts.baseline import Baseline, size, spread, spread_of
 from seaway.core.rollouts.spec import RolloutCheck
 
-_WAIT_S: Final = 60.0
 _HALF_BIN: Final = float(2.0 ** (0.5 / ledger.LATENCY_BINS_PER_OCTAVE))
 _WRONG: Final = 0.1
 """The first guess of the share of wrong answers."""
@@ -78,7 +79,16 @@ class Mirrored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mir
     dropped: int = 0
 
 
-Process = Rates | Answers | Mirrored
+class Paired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="paired"):
+    """A check of labelled requests that were mirrored; of `lost` ones, which were drawn too, no mirrored answer is kept.
+    `swings` is how they hang together."""
+
+    found: Pairs
+    lost: int = 0
+    swings: Swings = Swings()
+
+
+Process = Rates | Answers | Mirrored | Paired
 
 
 def begin(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float) -> Process:
@@ -86,6 +96,9 @@ def begin(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float) -> P
     name = check.check
     if name == "agreement":
         return Mirrored(pairs.begin(pairs.Disagreement(margins.tolerance_of(check)), at_s))
+    if name == "shadow_quality":
+        rule = pairs.Labelled(margins.margin_of(check).extra, check.strict)
+        return Paired(pairs.begin(rule, at_s))
     if name == "predictions" or name == "confidence":
         return _begin_answers(check, baseline, past, at_s)
     if name == "latency":
@@ -108,12 +121,12 @@ def begun(process: Process) -> bool:
             return bool(parts)
         case Answers(found=found):
             return found is not None
-        case Mirrored():
+        case Mirrored() | Paired():
             return True
 
 
 def seen(process: Process, check: RolloutCheck, heard: Heard) -> Process:
-    """With one more second. Checks of labels have `labelled` instead."""
+    """With one more second. Checks of labels have `labelled` and `paired` instead."""
     match process:
         case Rates(parts=parts):
             if check.check in ("quality", "outcome") or (check.check == "latency" and not heard.warm):
@@ -139,6 +152,22 @@ def labelled(process: Process, look: Look | None, fault: str | None) -> Process:
     return Rates(tuple(fed))
 
 
+def paired(process: Process, look: PairLook | None, lost: int, fault: str | None) -> Process:
+    """With labelled pairs, as `labelled`; `lost` more labels came whose mirrored answer is not there."""
+    if not isinstance(process, Paired):
+        return process
+    found = process.found
+    if look is not None and fault is None:
+        # The time of a look says when late starts are paid in, and nothing else: a clock that stands loses no label.
+        look = msgspec.structs.replace(look, at_s=max(look.at_s, math.nextafter(found.at_s, math.inf)))
+        known = swings.closed(process.swings, look.at_s)
+        found = pairs.seen(msgspec.structs.replace(found, cluster=swings.divisor(known)), look)
+        return Paired(found, process.lost + lost, swings.seen(known, look))
+    if found.fault != fault:
+        found = msgspec.structs.replace(found, fault=fault)
+    return Paired(found, process.lost + lost, process.swings)
+
+
 def next_step(process: Process) -> Process:
     """The pass side begins anew, and looks that wait are dropped: the share changes."""
     match process:
@@ -151,7 +180,7 @@ def next_step(process: Process) -> Process:
             )
         case Answers(found=found):
             return Answers(None if found is None else predictions.next_step(found))
-        case Mirrored(found=found):
+        case Mirrored(found=found) | Paired(found=found):
             return msgspec.structs.replace(process, found=pairs.next_step(found))
 
 
@@ -253,10 +282,8 @@ def _shown(part: Part, look: Look) -> Part:
         return msgspec.structs.replace(part, arms=arms.seen(part.arms, look))
     if look.candidate == 0 and look.stable == 0 and part.waiting is None:
         return part
-    since_s, whole = look.at_s, look
-    if part.waiting is not None:
-        since_s, whole = part.since_s, units.together([part.waiting, look])
-    if (whole.candidate > 0 and whole.stable > 0) or look.at_s - since_s >= _WAIT_S:
+    whole, since_s, due = units.gathered(part.waiting, part.since_s, look)
+    if due:
         return msgspec.structs.replace(part, arms=arms.seen(part.arms, whole), waiting=None)
     return msgspec.structs.replace(part, waiting=whole, since_s=since_s)
 
@@ -271,7 +298,7 @@ def _answered(process: Answers, found: Predictions, check: RolloutCheck, heard: 
     cluster = process.rows_each
     if check.check == "predictions":
         cluster = max(cluster, _rows_each(heard.candidate), _rows_each(heard.stable))
-    if (sum(candidate) and sum(stable)) or heard.at_s - since_s >= _WAIT_S:
+    if (sum(candidate) and sum(stable)) or heard.at_s - since_s >= units.WAIT_S:
         return Answers(predictions.seen(found, heard.at_s, candidate, stable, cluster))
     return Answers(found, candidate, stable, since_s, cluster)
 

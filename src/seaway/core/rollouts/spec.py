@@ -19,13 +19,16 @@ CheckName = Literal[
     "confidence",
     "agreement",
     "quality",
+    "shadow_quality",
     "outcome",
     "cost",
 ]
 CANARY_CHECKS: Final[tuple[CheckName, ...]] = ("errors", "latency")
 """What is judged where steps take a share of the traffic and no checks are named."""
 _PAUSING: Final = ("predictions", "confidence")
-_OF_SHARES: Final = ("predictions", "confidence", "agreement", "quality", "outcome")
+OF_PAIRS: Final[tuple[CheckName, ...]] = ("agreement", "shadow_quality")
+"""They compare what both revisions answered to the same request."""
+_OF_SHARES: Final = ("predictions", "confidence", "agreement", "quality", "shadow_quality", "outcome")
 """Their harm is a share of all units, or of all answers; that of the others is relative to the stable revision's."""
 CookieName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -213,8 +216,9 @@ class Rollout(Section, frozen=True):
                 raise ValueError(f"the step to {step.to} names {unknown[0]}, which is not among the checks")
             if step.hold is not None and seconds(step.hold) <= 0:
                 raise ValueError("hold must be more than 0")
-        if "agreement" in names and percent(self.shadow) == 0:
-            raise ValueError("the check agreement needs a shadow share, such as shadow: 10%")
+        for name in OF_PAIRS:
+            if name in names and percent(self.shadow) == 0:
+                raise ValueError(f"the check {name} needs a shadow share, such as shadow: 10%")
         holds = (self.hold, *(step.hold for step in self.all_steps if step.hold is not None))
         if any(seconds(hold) > self.inconclusive.after_s for hold in holds):
             raise ValueError("inconclusive.after is shorter than hold")
@@ -286,7 +290,7 @@ class Rollout(Section, frozen=True):
         wanted = self.all_steps[step].checks
         checks = (c for c in self.all_checks if not c.advisory and (wanted is None or c.check in wanted))
         if self.steps_percent[step] == 0:
-            checks = (c for c in checks if c.check == "agreement")
+            checks = (c for c in checks if c.check in OF_PAIRS)
         return tuple(checks)
 
     def frozen(self, now_s: float) -> bool:

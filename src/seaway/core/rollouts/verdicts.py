@@ -10,16 +10,16 @@ from typing import Final
 import msgspec
 
 from seaway.core.checks import Verdict
-from seaway.core.evidence import arms, combining, forecasts, words
+from seaway.core.evidence import arms, combining, forecasts, swings, words
 from seaway.core.evidence import pairs as pairs_
 from seaway.core.evidence.combining import ALPHA_PASS, Standing
 from seaway.core.evidence.forecasts import Forecast
 from seaway.core.evidence.words import Ahead, Risk
-from seaway.core.rollouts import baking, judging, margins
+from seaway.core.rollouts import baking, judging, margins, users
 from seaway.core.rollouts.baseline import ENOUGH
 from seaway.core.rollouts.judgement import CheckJudgement, Judgement
 from seaway.core.rollouts.judging import Evidence, Kept
-from seaway.core.rollouts.processes import Answers, Mirrored, Part, Rates
+from seaway.core.rollouts.processes import Answers, Mirrored, Paired, Part, Rates
 from seaway.core.rollouts.spec import CheckName, Rollout, RolloutCheck
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
@@ -112,7 +112,7 @@ def _all_seen(standings: list[Standing], gating: set[CheckName]) -> bool:
 def _guard(evidence: Evidence) -> str | None:
     split = evidence.split
     if not split.wrong:
-        return None
+        return None if evidence.users is None else users.why(evidence.users)
     return (
         f"the candidate got {words.percent(split.candidate / split.assigned)} of {split.assigned:,} requests and should "
         f"have got {words.percent(split.expected / split.assigned)}, so the two arms cannot be compared"
@@ -186,6 +186,8 @@ def _figures(case: _Case) -> _Figures:
             found = _Figures(text, answers.step_units, forecast, counts, interval, answers.margin)
         case Mirrored():
             found = _of_mirrored(case, process)
+        case Paired():
+            found = _of_paired(case, process)
         case _:
             found = _Figures(_learning(case))
     return found if said is None else msgspec.structs.replace(found, words=said)
@@ -212,6 +214,28 @@ def _of_mirrored(case: _Case, process: Mirrored) -> _Figures:
         (float(worse + better + same), float(worse), 0.0, 0.0),
         pairs_.limits(pairs, case.risk.alpha_fail * case.risk.weight, ALPHA_PASS),
         margins.tolerance_of(case.check),
+    )
+
+
+def _of_paired(case: _Case, process: Paired) -> _Figures:
+    pairs, share = process.found, case.risk.alpha_fail * case.risk.weight
+    numbers = case.evidence.baseline.numbers
+    mean_square = swings.mean_square(process.swings) if numbers else None
+    forecast = forecasts.of_pairs(pairs, share, ALPHA_PASS, mean_square)
+    units = float(sum(pairs.step))
+    ahead = msgspec.structs.replace(case.ahead(forecast, units), units="labelled pairs")
+    said = words.of_pairs(pairs, case.verdict, case.risk, ahead=ahead, numbers=numbers)
+    if process.lost:
+        said += f"; of {process.lost:,} more the mirrored answer is not there"
+    worse, better, same = pairs.total
+    count = worse + better + same
+    return _Figures(
+        said,
+        units,
+        forecast,
+        (count, worse, count, better),
+        pairs_.limits(pairs, share, ALPHA_PASS),
+        margins.margin_of(case.check).extra,
     )
 
 

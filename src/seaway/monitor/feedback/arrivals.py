@@ -1,5 +1,5 @@
 """Reads outcomes in the order in which they came to stand beside their predictions: each once, from any point on. Called by
-`control.rollouts.labels`, every few seconds: it costs what has come since, not what is kept.
+`control.rollouts.labels` and `paired_labels`, every few seconds: it costs what has come since, not what is kept.
 
 Every read is short, since a reader holds up the writer's commits.
 """
@@ -18,7 +18,7 @@ MOST: Final = 100_000
 """Facts that one read looks at: a whole body of feedback, so that the order of its rows says nothing."""
 
 _AFTER: Final = """
-SELECT f.arrived, f.request_id, s.revision, f.value, f.answer, f.truth
+SELECT f.arrived, f.request_id, s.revision, f.value, f.answer, f.truth, f.row, f.predicted_s
   FROM facts f INDEXED BY facts_arrived JOIN subjects s ON s.id = f.subject
   WHERE f.arrived > ?1 AND f.arrived <= ?2 AND f.name = '' AND f.unit = 1 AND f.predicted_s >= ?3
   AND s.endpoint = ?4 AND s.revision IN (?5, ?6) ORDER BY f.arrived"""
@@ -38,7 +38,8 @@ class Arrived(NamedTuple):
     """An outcome of a unit's request.
 
     `value` is its text; `answer`, `truth` are None where it cannot be compared with the answer. `first` says whether it is
-    the first outcome of its request, `first_judged` whether it is the first that can be compared.
+    the first outcome of its request, `first_judged` whether it is the first that can be compared. `number` is its place among
+    all that came, `predicted_s` when the request was answered.
     """
 
     revision: int
@@ -47,6 +48,10 @@ class Arrived(NamedTuple):
     truth: str | float | None
     first: bool
     first_judged: bool
+    number: int
+    request_id: str
+    row: int
+    predicted_s: float
 
 
 class Arrivals(NamedTuple):
@@ -123,8 +128,11 @@ def _once(connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[A
         query = _FIRSTS % ", ".join("?" * len(part))
         firsts |= {name: (first, judged) for name, first, judged in reading.fetch(connection, query, *part)}
     found = []
-    for arrived, request_id, revision, value, answer, truth in rows:
+    for arrived, request_id, revision, value, answer, truth, row, predicted_s in rows:
         first, first_judged = firsts.get(request_id, (None, None))
         if arrived in (first, first_judged):
-            found.append(Arrived(revision, value, answer, truth, arrived == first, arrived == first_judged))
+            which = arrived == first, arrived == first_judged
+            found.append(
+                Arrived(revision, value, answer, truth, *which, arrived, request_id, row, predicted_s)
+            )
     return found

@@ -11,6 +11,9 @@ from seaway.core.provenance import OVERFLOW, SLICES, AnsweredBy, Joined
 from seaway.monitor.provenance import layout as form
 from seaway.monitor.provenance.names import UNKNOWN_BY, ReadNames
 
+_SPARSE: Final = 32
+"""Where what is wanted is further apart than that, it is read one by one."""
+
 
 class Readable(Protocol):
     """A segment that is open."""
@@ -57,12 +60,8 @@ class Joiner:
         places = np.flatnonzero(self._keys[asked] == keys)
         if not len(places):
             return
-        asked = asked[places]
-        start = int(places[0])
-        table = segment.requests(start, int(places[-1]) - start + 1)
-        inside = places - start < len(table)
-        places, asked = places[inside], asked[inside]
-        records = table[places - start]
+        records, inside = _records(segment, places)
+        asked = asked[places][inside]
         same = form.sound(records) & (records["id"] == self._ids[asked])
         if same.any():
             self._add(segment, records[same], asked[same])
@@ -70,12 +69,7 @@ class Joiner:
     def _add(self, segment: Readable, records: npt.NDArray[np.void], asked: npt.NDArray[np.int64]) -> None:
         names = ReadNames(segment.name.names)
         first, rows = records["first_answer"].astype(np.int64), records["answers"].astype(np.int64)
-        answers = np.zeros(0, form.ANSWER)
-        if rows.any():
-            start = int(first[rows > 0].min())
-            answers = segment.answers(start, int((first + rows).max()) - start)
-            rows[first + rows - start > len(answers)] = 0
-            answers = answers[_ranges(first - start, rows)]
+        answers = _answers(segment, first, rows)
         ends = np.cumsum(rows)
         begins = ends - rows
         # A request whose answers are damaged is one that has none.
@@ -142,6 +136,38 @@ class Joiner:
 
     def _text(self, text: str) -> int:
         return self._texts.setdefault(text, len(self._texts))
+
+
+def _records(
+    segment: Readable, places: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.bool_]]:
+    """The requests at these places, as far as the file reaches, and at which of them it does."""
+    start = int(places[0])
+    span = int(places[-1]) - start + 1
+    if span > _SPARSE * len(places):
+        found = [segment.requests(place, 1) for place in places.tolist()]
+        return np.concatenate(found), np.array([len(one) == 1 for one in found], np.bool_)
+    table = segment.requests(start, span)
+    inside = places - start < len(table)
+    return table[places[inside] - start], inside
+
+
+def _answers(
+    segment: Readable, first: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.void]:
+    """The answered rows of requests, one after the other; `rows` becomes 0 where the file ends before their last."""
+    if not rows.any():
+        return np.zeros(0, form.ANSWER)
+    start = int(first[rows > 0].min())
+    span = int((first + rows).max()) - start
+    if span > _SPARSE * int(rows.sum()):
+        found = [segment.answers(at, count) for at, count in zip(first.tolist(), rows.tolist(), strict=True)]
+        rows[np.array([len(one) for one in found]) < rows] = 0
+        whole = [one for one, count in zip(found, rows.tolist(), strict=True) if count]
+        return np.concatenate([np.zeros(0, form.ANSWER), *whole])
+    answers = segment.answers(start, span)
+    rows[first + rows - start > len(answers)] = 0
+    return answers[_ranges(first - start, rows)]
 
 
 def _ranges(first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -79,7 +79,7 @@ REQUEST: Final = np.dtype(
 )
 """`unit` is 1 where the request was drawn and a rollout's verdicts count it."""
 
-CHOSEN: Final = (None, Chosen.ONLY, Chosen.SPLIT, Chosen.NAMED, Chosen.FLAG, Chosen.FALLBACK)
+CHOSEN: Final = (None, Chosen.ONLY, Chosen.SPLIT, Chosen.NAMED, Chosen.FLAG, Chosen.FALLBACK, Chosen.SLICE)
 """What `chosen` stands for; 0 is what segments hold that were written before it was kept."""
 NUMBER: Final = 1
 CLASS: Final = 2

@@ -13,9 +13,9 @@ import numpy as np
 
 from seaway.core.agreement import Agreed
 from seaway.core.answers import AnswerSpec, count_answers
-from seaway.core.ledger import Counts, PairCounts, Second
+from seaway.core.ledger import Counts, PairCounts, Second, SliceCounts
 from seaway.core.ports import Clock
-from seaway.core.records import Answered, RecordRules
+from seaway.core.records import Answered, Chosen, RecordRules
 from seaway.core.tensors import Array
 from seaway.engine.answers import Given
 from seaway.monitor.recording.budget import Budget
@@ -23,7 +23,7 @@ from seaway.monitor.recording.first_requests import FirstRequests
 from seaway.monitor.recording.keeping import Keeping, Taken
 from seaway.monitor.recording.live_ledger import LiveLedger
 from seaway.monitor.recording.request_counts import Key, RequestCounts
-from seaway.monitor.recording.tally import Tally
+from seaway.monitor.recording.tally import FAILED, Tally, outcome
 from seaway.monitor.sinks import Block, Subject
 
 _TURN_S: Final = 0.0005
@@ -58,15 +58,16 @@ class Handed(msgspec.Struct, frozen=True):
 
 
 class _Open:
-    """One revision's second while it grows. `apart` is None where no units are counted."""
+    """One revision's second while it grows. `apart` is None where no units are counted; `slice` is a part of them."""
 
-    __slots__ = ("apart", "counts", "pairs", "subject")
+    __slots__ = ("apart", "counts", "pairs", "slice", "subject")
 
     def __init__(self, subject: Subject, owed: Tally | None) -> None:
         """`owed` is what the last second had to take away and could not."""
         self.subject = subject
         self.counts = Tally()
         self.pairs: dict[Agreed, int] = {}
+        self.slice: SliceCounts | None = None
         self.apart: Tally | None = None
         if subject.rules.judged:
             self.apart = Tally() if owed is None or self.by_user else owed
@@ -79,7 +80,10 @@ class _Open:
     def second(self, at_s: int) -> Second:
         """What it has come to; `apart` keeps what is owed to the next one."""
         pairs = {found.value: count for found, count in self.pairs.items()}
-        return Second(at_s, self.counts.counts(), self._units(), PairCounts(**pairs) if pairs else None)
+        told = PairCounts(**pairs) if pairs else None
+        return Second(
+            at_s, self.counts.counts(), self._units(), told, None if self.apart is None else self.slice
+        )
 
     def _units(self) -> Counts | None:
         if self.apart is None:
@@ -173,7 +177,7 @@ class Counting:
         unit: Callable[[Answered], bool] | None = None
         if entry.apart is not None:
             self._count_drawn(subject, held.drawn, tally)
-            unit = self._count_apart(subject, held, entry.apart)
+            unit = self._count_apart(subject, held, entry, entry.apart)
         self._budget.seen(seen)
         more_seen, more_rows = self._undrawn.pop(key, (0, 0))
         if not held.drawn:  # no sink that samples will see this block: the next one speaks for it too
@@ -215,24 +219,40 @@ class Counting:
             name = f"{subject.endpoint}, revision {subject.revision}"
             self._say(f"the answers of {name}: {type(error).__name__}: they are not what its Signature says")
 
-    def _count_apart(self, subject: Subject, held: Held, tally: Tally) -> Callable[[Answered], bool]:
+    def _count_apart(
+        self, subject: Subject, held: Held, entry: _Open, tally: Tally
+    ) -> Callable[[Answered], bool]:
         """Count apart: of each user key the first request alone (those without a key are no unit), or where units are not
         by user those that the split did not send. Returns what tells a unit."""
-        by_user = subject.rules.unit is not None
+        by_user = entry.by_user
         apart = self._firsts.of(subject, held.apart) if by_user else held.apart
-        by_code: dict[str, list[float]] = {}
-        given = Given(subject.answer)  # as the engine counts, and read together, which costs a tenth
-        for request in apart:
-            by_code.setdefault(request.code, []).append(request.ended_s - request.received_s)
-            if request.outputs is not None:
-                given.add(request.outputs, (request,))
-        for code, took_s in by_code.items():
-            tally.ended(code, took_s)
-        self._count_given(subject, given.take(), tally)
+        sliced = [one for one in apart if one.chosen is Chosen.SLICE] if by_user else []
+        if sliced:
+            known = entry.slice or SliceCounts()
+            bad = self._count_ended(subject, sliced, tally)
+            entry.slice = SliceCounts(known.finished + len(sliced), known.bad + bad)
+            self._count_ended(subject, [one for one in apart if one.chosen is not Chosen.SLICE], tally)
+        else:
+            self._count_ended(subject, apart, tally)
         # By identity: an id of a request is the client's, and may come again. All of them are held until here.
         found_ids = {id(request) for request in apart}
         self._count_drawn(subject, [one for one in held.drawn if id(one) in found_ids], tally)
         return lambda request: (id(request) in found_ids) is by_user
+
+    def _count_ended(self, subject: Subject, requests: Sequence[Answered], tally: Tally) -> int:
+        """Count requests one by one. Returns how many of them are bad, as `Counts.bad` is."""
+        by_code: dict[str, list[float]] = {}
+        given = Given(subject.answer)  # as the engine counts, and read together, which costs a tenth
+        for request in requests:
+            by_code.setdefault(request.code, []).append(request.ended_s - request.received_s)
+            if request.outputs is not None:
+                given.add(request.outputs, (request,))
+        bad = given.invalid
+        for code, took_s in by_code.items():
+            tally.ended(code, took_s)
+            bad += len(took_s) if outcome(code) in FAILED else 0
+        self._count_given(subject, given.take(), tally)
+        return bad
 
     def _close_second(self, second_s: int) -> None:
         found, self._open, self._owed = self._open, {}, {}

@@ -13,8 +13,11 @@ import msgspec
 
 from seaway.core.ledger import Second
 from seaway.core.ports import Clock
+from seaway.core.records import MirroredAnswer
 from seaway.monitor.open_files import FileGoneError
+from seaway.monitor.recording import mirrored as mirroring
 from seaway.monitor.recording.budget import Budget
+from seaway.monitor.recording.mirrored import MirroredAnswers
 from seaway.monitor.recording.seconds import SecondsWriter
 from seaway.monitor.sinks import Block, Counted, Sink, Subject
 from seaway.wire import metric_names
@@ -51,19 +54,23 @@ class Keeping:
         clock: Clock,
         say: Callable[[str], None],
         budget: Budget,
+        mirrored: MirroredAnswers | None = None,
     ) -> None:
-        """`say` writes a line to the worker's log; it is called once when a sink begins to fail."""
+        """`say` writes a line to the worker's log; it is called once when a sink begins to fail. Without `mirrored` answers
+        of mirrored requests are dropped."""
         self._sinks = list(sinks)
         self._seconds = seconds
         self._clock = clock
         self._say = say
         self._budget = budget
+        self._mirrored = mirrored
         self._blocks: deque[Taken] = deque()
         self._bytes = 0
         self._ledger: deque[tuple[Subject, Second]] = deque()
         self._wake = threading.Condition()
         self._ending = False
-        self._kept = dict.fromkeys([sink.name for sink in sinks], 0)
+        names = [sink.name for sink in sinks] + ([] if mirrored is None else [mirroring.NAME])
+        self._kept = dict.fromkeys(names, 0)
         self._dropped = dict.fromkeys([*self._kept, "seconds"], 0)
         self._faults: dict[str, str] = {}
         self._cpu_s = 0.0
@@ -88,6 +95,11 @@ class Keeping:
         with self._wake:
             self._ledger.append((subject, second))
             self._drop_oldest()
+
+    def mirrored(self, subject: Subject, told: MirroredAnswer) -> None:
+        """Keep what a revision said to a mirrored request, or drop it where too many wait. On the event loop."""
+        if self._mirrored is not None:
+            self._mirrored.put(subject, told)
 
     def _drop_oldest(self) -> None:
         while len(self._ledger) > MOST_SECONDS:
@@ -162,6 +174,7 @@ class Keeping:
         cpu_s = time.thread_time()
         now_s = self._clock.now_s()
         self._write_seconds(now_s, last=last)
+        self._write_mirrored(now_s)
         for sink in self._sinks:
             try:
                 sink.tick(now_s)
@@ -187,8 +200,30 @@ class Keeping:
             self._ledger.extendleft(reversed(left))
             self._drop_oldest()
 
+    def _write_mirrored(self, now_s: float) -> None:
+        if self._mirrored is None:
+            return
+        try:
+            blocks, dropped = self._mirrored.take()
+            self._dropped[mirroring.NAME] += dropped
+            for block in blocks:
+                self._write_block(self._mirrored, block)
+            self._mirrored.tick(now_s)
+        except Exception as error:  # noqa: BLE001 - as in _take
+            self._failed(mirroring.NAME, error, 0)
+
+    def _write_block(self, mirrored: MirroredAnswers, block: Block) -> None:
+        try:
+            mirrored.write(block)
+            self._kept[mirroring.NAME] += len(block.requests)
+            self._faults.pop(mirroring.NAME, None)
+        except Exception as error:  # noqa: BLE001 - as in _take
+            self._failed(mirroring.NAME, error, len(block.requests))
+
     def _end(self) -> None:
         self._dropped["seconds"] += len(self._ledger)
+        if self._mirrored is not None:
+            self._mirrored.close()
         for sink in self._sinks:
             try:
                 sink.close()

@@ -26,7 +26,7 @@ from seaway.core.agreement import Agreed
 from seaway.core.answers import answer_spec
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
-from seaway.core.records import Answered, Chosen, RecordRules
+from seaway.core.records import SAMPLED, Answered, MirroredAnswer, RecordRules
 from seaway.core.tensors import Signature
 from seaway.engine.handle import Handle
 from seaway.monitor.recording.budget import Budget
@@ -34,6 +34,7 @@ from seaway.monitor.recording.counting import Counting, Handed, Held
 from seaway.monitor.recording.first_requests import FirstRequests
 from seaway.monitor.recording.keeping import Keeping
 from seaway.monitor.recording.live_ledger import LiveLedger
+from seaway.monitor.recording.mirrored import MirroredAnswers
 from seaway.monitor.recording.request_counts import Key, RequestCounts
 from seaway.monitor.recording.seconds import SecondsWriter
 from seaway.monitor.recording.sheet import Sheet
@@ -53,8 +54,6 @@ _OLDER: Final = 4
 _WELL: Final = frozenset({"200", "OK"})
 _NO_RULES: Final = RecordRules()
 _NO_SIGNATURE: Final = Signature((), ())
-_ONLY: Final = Chosen.ONLY
-_SPLIT: Final = Chosen.SPLIT
 
 
 class Recorder:
@@ -67,8 +66,10 @@ class Recorder:
         rules: Callable[[str], RecordRules],
         clock: Clock,
         say: Callable[[str], None],
+        mirrored: MirroredAnswers | None = None,
     ) -> None:
-        """`rules` gives those of an endpoint now, `say` writes a line to the worker's log."""
+        """`rules` gives those of an endpoint now, `say` writes a line to the worker's log. `mirrored` keeps the answers of
+        mirrored requests; without it they are dropped."""
         self._sinks = tuple(sinks)
         self._draws = any(sink.takes in ("sample", "sample and failures") for sink in sinks)
         self._fails = any(sink.takes in ("failures", "sample and failures") for sink in sinks)
@@ -94,7 +95,7 @@ class Recorder:
         """What is drawn with now."""
         self._left = DRAWN_WHOLE
         """Draws until the rest of the second is drawn less often."""
-        self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget)
+        self._keeping = Keeping(sinks, SecondsWriter(paths), clock, say, self._budget, mirrored)
         self._handed: SimpleQueue[Handed | threading.Event | None] = SimpleQueue()
         self._counting = Counting(
             self._handed,
@@ -143,11 +144,9 @@ class Recorder:
     def _look(self, sheet: Sheet, request: Answered, code: str) -> None:
         """Hold a request that is drawn, that failed, that a sink has to choose from, or that is counted apart."""
         held = False
-        if sheet.judged:
-            chosen = request.chosen
-            if (chosen is _ONLY or chosen is _SPLIT) is sheet.by_user:
-                sheet.apart.append(request)
-                held = True
+        if sheet.judged and (request.chosen in SAMPLED) is sheet.by_user:
+            sheet.apart.append(request)
+            held = True
         if not sheet.loaded:
             if held:
                 self._hold(sheet, request)
@@ -190,6 +189,11 @@ class Recorder:
         if sheet.empty:
             self._dirty.append(sheet)
         sheet.pairs[found] = sheet.pairs.get(found, 0) + 1
+
+    def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
+        """What this revision said to such a request, where its answers are wanted."""
+        sheet: Sheet = handle.sheet or self._open(handle)
+        self._keeping.mirrored(sheet.subject, told)
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
         """A request ended before a revision was found for it; `endpoint` is "" where there is none either."""

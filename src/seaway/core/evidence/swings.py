@@ -1,0 +1,88 @@
+"""How many labelled pairs count as one, where neighbours are right or wrong together: estimated from blocks of 10 seconds.
+
+As `dispersion` does it for two arms; of pairs there is one difference, and its swings in time are no arm's alone: a market
+in which the candidate is worse for an hour. Simulated, not proved. Used by `core.rollouts.processes`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from seaway.core.evidence.dispersion import BLOCK_S, KNOWN_BLOCKS, UNKNOWN
+from seaway.core.evidence.pairs import PairLook
+
+_NONE: Final = 1e-12
+
+
+class Swings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the closed blocks add up to: how many, their pairs, harms (candidate's loss less the stable's), squared harms,
+    and squared sums of harms over sizes. The open block began at `open_s`, and `open` is its pairs, harms and squared harms."""
+
+    blocks: int = 0
+    pairs: float = 0.0
+    harm: float = 0.0
+    energy: float = 0.0
+    squares: float = 0.0
+    open_s: float | None = None
+    open: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def closed(found: Swings, at_s: float) -> Swings:
+    """With the open block closed, where a look at that time is of a later one; to be called before the look's bets."""
+    block_s = math.floor(at_s / BLOCK_S) * BLOCK_S
+    if found.open_s == block_s:
+        return found
+    pairs, harm, energy = found.open
+    if not pairs:
+        return msgspec.structs.replace(found, open_s=block_s)
+    return Swings(
+        found.blocks + 1,
+        found.pairs + pairs,
+        found.harm + harm,
+        found.energy + energy,
+        found.squares + harm**2 / pairs,
+        block_s,
+    )
+
+
+def seen(found: Swings, look: PairLook) -> Swings:
+    """With one more look."""
+    found = closed(found, look.at_s)
+    alone = look.worse + look.better
+    more = (
+        alone + look.same + len(look.partial),
+        look.worse - look.better + math.fsum(look.partial),
+        alone + math.fsum(harm**2 for harm in look.partial),
+    )
+    pairs, harm, energy = (a + b for a, b in zip(found.open, more, strict=True))
+    return msgspec.structs.replace(found, open=(pairs, harm, energy))
+
+
+def mean_square(found: Swings) -> float | None:
+    """Of the harms of all pairs, those of the open block too; None where there are none."""
+    pairs, _, energy = found.open
+    count = found.pairs + pairs
+    return (found.energy + energy) / count if count else None
+
+
+def divisor(found: Swings) -> float:
+    """By what to divide a look's logarithm: the variance between closed blocks over that of independent pairs; at least 1.
+
+    While less than a minute is known, at least as for clusters of eight: as `dispersion.unknown`.
+    """
+    if found.blocks < KNOWN_BLOCKS:
+        return max(UNKNOWN, _between(found))
+    return max(1.0, _between(found))
+
+
+def _between(found: Swings) -> float:
+    """1 where nothing can be said."""
+    if found.blocks < 2:
+        return 1.0
+    alone = found.energy / found.pairs - (found.harm / found.pairs) ** 2
+    if alone <= _NONE:
+        return 1.0
+    return (found.squares - found.harm**2 / found.pairs) / (alone * (found.blocks - 1))
