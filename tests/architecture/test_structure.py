@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import runpy
 import subprocess
 import sys
@@ -80,6 +81,14 @@ def test_every_error_code_is_in_the_one_table_and_in_the_docs() -> None:
     docs = SOURCE.parents[1] / "docs"
     page = runpy.run_path(str(docs / "make_errors.py"))["render"]()
     assert (docs / "errors.md").read_text("utf-8") == page, "run: python docs/make_errors.py"
+
+
+def test_the_measured_part_of_the_statistics_is_what_the_proof_found() -> None:
+    docs = SOURCE.parents[1] / "docs"
+    make = runpy.run_path(str(docs / "make_statistics.py"))
+    told = make["render"](json.loads((docs / "proof" / "verdicts.json").read_text("utf-8")))
+    page = (docs / "statistics.md").read_text("utf-8")
+    assert make["BEGIN"] + told + make["END"] in page, "run: python docs/make_statistics.py"
 
 
 def test_every_code_that_is_raised_is_in_the_table() -> None:

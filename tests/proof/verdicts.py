@@ -199,8 +199,8 @@ def _common_swings(draw: np.random.Generator, runs: int) -> dict[str, Any]:
         traffic = _steady(draw, runs, times * now, now, looks)
         divisors = divisors_by_blocks(traffic, past)
         firsts = first_looks(traffic, STRICT, True, rate=rate, divisors=divisors)
-        found[name] = _said(firsts, traffic)
-        found["phi"] = [round(float(np.median(divisors[:, look])), 1) for look in (0, looks - 1)]
+        phi = [round(float(np.median(divisors[:, look])), 1) for look in (0, looks - 1)]
+        found[name] = {**_said(firsts, traffic), "phi_first_and_last": phi}
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -37,6 +38,11 @@ PAGES = st.lists(
 )
 
 
+def sliced(found: Iterable[Page], part: str) -> int:
+    slices = [second.slice for page in found for second in page.seconds if second.slice is not None]
+    return sum(getattr(one, part) for one in slices)
+
+
 @given(st.lists(COUNTS, max_size=6), st.randoms())
 def test_counts_merge_to_the_same_bytes_in_any_order_and_grouping(
     found: list[Counts], random_: random.Random
@@ -64,6 +70,8 @@ def test_pages_merge_to_the_same_bytes_in_any_order_and_grouping(
     for page in whole:
         at = [second.at_s for second in page.seconds]
         assert at == sorted(set(at))
+    for part in ("finished", "bad"):
+        assert sliced(whole, part) == sliced(found, part)
 
 
 @given(st.lists(st.floats(1e-6, 3600), min_size=1, max_size=200), st.floats(0.01, 1.0))

@@ -21,7 +21,7 @@ _OUTCOMES: Final = 10
 _WHY: Final = {
     Chosen.ONLY: "it had all the traffic",
     Chosen.SPLIT: "the split of a rollout sent it there",
-    Chosen.SLICE: "the split of a rollout sent it there (its user is one of those that stable is compared with itself by)",
+    Chosen.SLICE: "the split of a rollout sent it there (its user is in the slice that is compared with the stable's others)",
     Chosen.NAMED: "the client asked for this revision",
     Chosen.FLAG: "a flag of the rollout sent it there",
     Chosen.FALLBACK: "another revision could not answer it",

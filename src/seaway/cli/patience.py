@@ -1,4 +1,4 @@
-"""How long a verb waits for a change while no worker answers: told as progress, and ended after a while."""
+"""What a verb that waits for a change says meanwhile, and how long it waits while no worker answers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ class Patience:
         self._now_s = now_s
         self._alive_s = now_s()
         self._seen: frozenset[int] = frozenset()
+        self._opening = False
 
     def look(self) -> None:
         """Raises `TemporaryError("not_ready")` where no worker has answered for `PATIENCE_S`."""
-        workers = self._control.status().workers
+        status = self._control.status()
+        self._tell_opening(status)
+        workers = status.workers
         seen = frozenset(worker.pid for worker in workers)
         alive = any(worker.ready for worker in workers) or not seen.isdisjoint(self._seen)
         self._seen = seen
@@ -49,3 +52,12 @@ class Patience:
                 f"{self._accepted.message}; it is stored, but no worker has been ready for {waited_s:.0f} s",
                 f"look at what `seaway up` writes (workers that cannot start say why), then: seaway status {endpoint}",
             )
+
+    def _tell_opening(self, status: views.Status) -> None:
+        """The control process checks a bundle before any worker loads it, which takes minutes for a very large one."""
+        name = self._accepted.endpoint
+        opening = any(self._accepted.ref in e.opening for e in status.endpoints if e.endpoint == name)
+        if opening != self._opening:
+            what = "opening, each byte is checked:" if opening else "loading and warming"
+            self._progress(f"{name}: {what} {self._accepted.ref}")
+        self._opening = opening

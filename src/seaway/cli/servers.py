@@ -12,7 +12,7 @@ import msgspec
 from cyclopts import Parameter
 
 from seaway import settings, sockets
-from seaway.cli import output
+from seaway.cli import interrupts, output
 from seaway.cli.options import COMMON, Common, Flag
 from seaway.core.errors import UserError
 
@@ -164,4 +164,5 @@ def _become(arguments: list[str]) -> int:
     """Replace this process, so that what the command line imported takes no memory while the server runs."""
     sys.stdout.flush()
     sys.stderr.flush()
+    interrupts.raise_waiting()
     os.execv(sys.executable, [sys.executable, "-m", "seaway.wiring.supervisor", *arguments])

@@ -59,6 +59,7 @@ class Effects:
         self.observed: tuple[worker_admin.Observed, ...] = ()
         self.seen: observed.Snapshot | None = None
         """What was observed last; what is decided on it is stored by compare-and-set, so an old one does no harm."""
+        self._awaited: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def busy(self) -> bool:
@@ -67,12 +68,8 @@ class Effects:
         return bool(self._preparations.running) or any(isinstance(b, observed.Opening) for b in seen.values())
 
     def opening(self, endpoint: str) -> tuple[str, ...]:
-        """What of an endpoint is being opened, as NAME:vN."""
-        seen = {} if self.seen is None else self.seen.bundles
-        found = {
-            b.ref for (name, _), b in seen.items() if name == endpoint and isinstance(b, observed.Opening)
-        }
-        return tuple(sorted(found))
+        """What an endpoint waits for while it is being opened, as NAME:vN; what the workers serve already is not told."""
+        return self._awaited.get(endpoint, ())
 
     def unmirrored(self, endpoint: str, number: int) -> tuple[int, ...]:
         """The workers that have no process now for a revision that requests are to be mirrored to."""
@@ -96,7 +93,7 @@ class Effects:
         views = tuple(self._view(o) for o in self.observed)
         snapshot = await asyncio.to_thread(self._snapshot, views, self._preparations.deaths)
         self._preparations.keep_revisions(snapshot.revisions.keys())
-        self.seen = snapshot
+        self.seen, self._awaited = snapshot, _awaited(snapshot)
         return snapshot
 
     def _snapshot(
@@ -104,10 +101,11 @@ class Effects:
     ) -> observed.Snapshot:
         table = table_file.read(self._table)
         states = tuple(s for s in self._store.states() if s.phase is not Phase.DELETED)
-        wanted = {(s.endpoint, n) for s in states for n in (*routing.needed(s), s.previous) if n is not None}
+        needed = {(s.endpoint, number) for s in states for number in routing.needed(s)}
+        previous = {(s.endpoint, s.previous) for s in states if s.previous is not None}
         served = {(route.endpoint, r.number) for route in table.routes for r in route.revisions}
         revisions: dict[tuple[str, int], Revision] = {}
-        for endpoint, number in sorted(wanted | served):
+        for endpoint, number in sorted(needed | previous | served):
             revision = self._store.revision(endpoint, number)
             if revision is not None:
                 revisions[endpoint, number] = revision
@@ -116,11 +114,14 @@ class Effects:
             table.generation,
             tuple(r for r in table.routes if all((r.endpoint, n.number) in revisions for n in r.revisions)),
         )
+        awaited = needed - served
         return observed.Snapshot(
             now_s=self._clock.now_s(),
             states=states,
             revisions=revisions,
-            bundles={key: self._openings.find(one, served=key in served) for key, one in revisions.items()},
+            bundles={
+                key: self._openings.find(one, last=key not in awaited) for key, one in revisions.items()
+            },
             table=known,
             workers=workers,
             deaths=deaths,
@@ -225,3 +226,18 @@ class Effects:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _awaited(seen: observed.Snapshot) -> dict[str, tuple[str, ...]]:
+    """By endpoint what of it is being opened that it needs and no worker serves yet."""
+    opening = {
+        key: bundle.ref for key, bundle in seen.bundles.items() if isinstance(bundle, observed.Opening)
+    }
+    if not opening:
+        return {}
+    needed = {(state.endpoint, number) for state in seen.states for number in routing.needed(state)}
+    served = {(route.endpoint, r.number) for route in seen.table.routes for r in route.revisions}
+    found: dict[str, set[str]] = {}
+    for endpoint, number in (opening.keys() & needed) - served:
+        found.setdefault(endpoint, set()).add(opening[endpoint, number])
+    return {endpoint: tuple(sorted(refs)) for endpoint, refs in found.items()}

@@ -57,12 +57,12 @@ class Openings:
         self._found: dict[ModelRef, OpenedBundle] = {}
         self._faults: dict[ModelRef, _Fault] = {}
         self._waiting: dict[ModelRef, bool] = {}
-        """In the order in which they came, each with whether a worker serves it already."""
+        """In the order in which they came, each with whether others go first."""
         self._running: set[ModelRef] = set()
 
-    def find(self, revision: Revision, *, served: bool = False) -> str | Broken | Opening:
+    def find(self, revision: Revision, *, last: bool = False) -> str | Broken | Opening:
         """The directory of a revision's bundle; where it is not there (any more) it is opened, and a fault stands for a
-        growing pause. One that is `served` already waits for those that are not."""
+        growing pause. One that is opened `last` lets all others go first: nobody waits for it."""
         bundle = _bundle(revision)
         with self._lock:
             self._wanted[revision.endpoint, revision.number] = bundle
@@ -78,7 +78,7 @@ class Openings:
             if fault is not None and self._clock.monotonic_s() < fault.due_s:
                 return fault.broken
             if bundle not in self._running:
-                self._waiting[bundle] = served and self._waiting.get(bundle, True)
+                self._waiting[bundle] = last and self._waiting.get(bundle, True)
                 self._begin()
         return Opening(revision.ref)
 
@@ -103,7 +103,7 @@ class Openings:
             self._wanted, self._kept = wanted, set(wanted.values())
             self._found = {b: found for b, found in self._found.items() if b in self._kept}
             self._faults = {b: fault for b, fault in self._faults.items() if b in self._kept}
-            self._waiting = {b: served for b, served in self._waiting.items() if b in self._kept}
+            self._waiting = {b: last for b, last in self._waiting.items() if b in self._kept}
             self._begin()
 
     def _begin(self) -> None:
@@ -115,7 +115,7 @@ class Openings:
         ):
             bundle = min(
                 self._waiting, key=self._waiting.__getitem__
-            )  # the first of those that nobody serves
+            )  # the first of those that do not come last
             del self._waiting[bundle]
             opening = threading.Thread(target=self._open, args=(bundle,), name="seaway-opening", daemon=True)
             try:

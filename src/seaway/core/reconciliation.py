@@ -6,9 +6,10 @@ idempotent, so a loop that dies between two lines begins anew from what it then 
 
 The order for a new revision: every worker prepares it (loads it and passes a real prediction), then the routing
 table is written (`core.routing` says how), then each worker commits it, then it is called live. So a table never names
-a revision that no worker has ready, and a revision that cannot be prepared never gets near traffic; while its bundle is being opened, the others' endpoints go on. What was live
-already is another matter: where a worker cannot load it (its files were gone when the worker started), it is prepared
-again and again; so is a rollout's candidate after its first step, until the rollout itself gives it up.
+a revision that no worker has ready, and a revision that cannot be prepared never gets near traffic; while its bundle is
+being opened, other endpoints go on. What was live already is another matter: where a worker cannot load it (its files
+were gone when the worker started), it is prepared again and again; so is a rollout's candidate after its first step,
+until the rollout itself gives it up.
 """
 
 from __future__ import annotations

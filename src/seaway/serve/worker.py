@@ -93,10 +93,9 @@ def _absent(apart: Sequence[tuple[str, RoutedRevision, Limits]], certain: Set[Di
 
 
 async def _load_later(plane: DataPlane, apart: Sequence[tuple[str, RoutedRevision, Limits]]) -> None:
-    """Load those that have a process of their own; then they have their shares."""
-    absent = plane.absent
+    """Load those that have a process of their own; then they have their shares. What else is absent by then stays so."""
     await asyncio.to_thread(load_all, plane.router.pool, apart)
-    plane.set_absent(plane.absent - absent)
+    plane.set_absent(plane.absent - {revision.digest for _, revision, _ in apart})
 
 
 async def run(

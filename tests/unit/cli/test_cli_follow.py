@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
+import watch_values
 
 from seaway.cli import endpoints_view
 from seaway.cli.patience import PATIENCE_S
@@ -142,6 +144,24 @@ def test_a_deploy_that_no_worker_takes_ends_and_says_where_to_look() -> None:
     assert caught.value.code == "not_ready" and "no worker has been ready" in caught.value.message
     assert "seaway up" in (caught.value.hint or "")
     assert server.now_s() == PATIENCE_S
+
+
+def test_a_deploy_says_once_that_its_bundle_is_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Beating(*[(worker(7, ready=True),)] * 6)
+    opened = iter([("prices:v9",), ("prices:v2",), ("prices:v2",), ("prices:v2",), (), ()])
+    alive = server.status
+
+    def status() -> views.Status:
+        endpoints = tuple(
+            watch_values.status(endpoint=name, opening=opening)
+            for name, opening in (("other", ("prices:v2",)), ("prices", next(opened)))
+        )
+        return msgspec.structs.replace(alive(), endpoints=endpoints)
+
+    monkeypatch.setattr(server, "status", status)
+    said, _ = waiting(server)
+    loading = "prices: loading and warming prices:v2"
+    assert said == [loading, "prices: opening, each byte is checked: prices:v2", loading]
 
 
 @pytest.mark.parametrize("ready", [True, False])

@@ -213,7 +213,7 @@ def test_l06_ctrl_c_waits_for_an_import_and_a_second_one_does_not(
     (tmp_path / "slow_module.py").write_text(SLOW_MODULE)
     script = tmp_path / "script.py"
     script.write_text(
-        "import os\nfrom seaway.cli import entry\nentry.interrupt_between_imports()\n"
+        "import os\nfrom seaway.cli import interrupts\ninterrupts.between_imports()\n"
         "try:\n    import slow_module, time; time.sleep(10)\n"
         "except KeyboardInterrupt:\n    os.write(1, b'interrupted orderly')\n"
     )
@@ -229,6 +229,76 @@ def test_l06_ctrl_c_waits_for_an_import_and_a_second_one_does_not(
         time.sleep(0.2)
     shown += process.communicate(timeout=30)[0].decode().rstrip()
     assert (shown, process.returncode) == (said, code)
+
+
+LATE_SECOND = """
+import os, signal
+both = {signal.SIGINT, signal.SIGALRM}
+os.kill(os.getpid(), signal.SIGINT)
+signal.pthread_sigmask(signal.SIG_BLOCK, both)
+os.kill(os.getpid(), signal.SIGINT)
+while signal.SIGALRM not in signal.sigpending():
+    pass
+signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+os.write(1, b"imported ")
+"""
+"""While C code runs (here: while they are blocked) the second interrupt and the timer come together."""
+BEFORE_AN_EXEC = """
+import os, signal
+from seaway.cli import interrupts, servers
+try:
+    servers._become([])
+except KeyboardInterrupt:
+    os.write(1, b"interrupted orderly ")
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+interrupts.raise_waiting()
+os.write(1, b"once")
+"""
+INTERRUPTED_LAST = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+os.kill(os.getpid(), signal.SIGINT)
+while signal.SIGALRM not in signal.sigpending():
+    pass
+"""
+"""An interrupt that waits, whose timer is not heard before what follows the import."""
+
+
+@pytest.mark.parametrize(
+    ("module", "then", "said", "code"),
+    [
+        (LATE_SECOND, "os.write(1, b'went on')", "interrupted", 130),
+        (INTERRUPTED_LAST, BEFORE_AN_EXEC, "interrupted orderly once", 0),
+    ],
+)
+def test_l06_an_interrupt_that_waits_is_neither_lost_nor_raised_twice(
+    tmp_path: Path, module: str, then: str, said: str, code: int
+) -> None:
+    """A timer that is left to a program which this process becomes would kill it."""
+    (tmp_path / "the_module.py").write_text(module)
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import os\nfrom seaway.cli import interrupts, servers\ninterrupts.between_imports()\nimport the_module\n{then}\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=30)
+    assert ((done.stdout + done.stderr).rstrip(), done.returncode) == (said, code)
+
+
+def test_l06_an_interrupt_that_comes_with_the_last_import_counts(tmp_path: Path) -> None:
+    """What the verb has printed is there, and the exit code says that it was interrupted."""
+    (tmp_path / "the_module.py").write_text(INTERRUPTED_LAST)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom seaway.cli import entry, main\n"
+        "def verb(_):\n    import the_module\n    sys.stdout.write('printed ')\n    return 0\n"
+        "main.main = verb\nentry.run()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=30,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert (done.stdout, done.stderr, done.returncode) == ("printed ", "interrupted\n", 130)
 
 
 def packaged(home: Path, name: str) -> Path:

@@ -17,6 +17,7 @@ from control_fakes import OWNER, FakeBundles, digest_of, exchange
 from rollout_home import NAME, Home, home
 
 from seaway.control import api, doors, routes, views
+from seaway.control.openings import MOST
 from seaway.control.rollouts import waiting
 from seaway.core.bundles import OpenedBundle, Version
 from seaway.core.deployments import DeploymentState, Phase, deployment_of
@@ -151,10 +152,56 @@ def test_a_new_control_process_rolls_back_before_it_has_opened_what_is_live(tmp_
         running = asyncio.create_task(found.loop.run())
         found.deployments.rollback(OWNER, NAME, None)
         await _until(found, lambda: found.state.live == 1)
-        assert bundles.begun.is_set() and found.effects.opening(NAME) == (f"{NAME}:v1", f"{NAME}:v2")
+        assert bundles.begun.is_set() and found.effects.busy
+        assert found.effects.opening(NAME) == ()  # nobody waits for what the workers serve already
         running.cancel()
 
     _play(tmp_path, bundles, scene)
+
+
+class OrderedBundles(FakeBundles):
+    """Remembers in which order it is asked to open them; none is open before `may_open` is set."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.may_open = threading.Event()
+        self.may_open.set()
+
+    def open(self, version: Version) -> OpenedBundle:
+        self.order.append(str(version.ref))
+        assert self.may_open.wait(10)
+        return super().open(version)
+
+
+def test_after_a_restart_a_deploy_goes_before_all_that_is_served_or_was_live_before(tmp_path: Path) -> None:
+    bundles = OrderedBundles()
+
+    async def run() -> None:
+        async with home(tmp_path) as found:
+            for ref in (f"{NAME}:v2", "costs:v1", "costs:v2"):
+                _deploy(found, ref)
+                await found.loop.settle()
+            found.clock.advance(3600.0)
+            await found.loop.settle()
+            assert _state(found, "costs").previous == 1 and _state(found, "costs").warm_until_s is None
+            found.bundles = bundles
+            bundles.may_open.clear()
+            found.restart()
+            await found.effects.observe()
+            await _until(found, lambda: len(bundles.order) == MOST)
+            _deploy(found, "zeta:v1")
+            await found.effects.observe()
+            assert found.effects.opening("zeta") == ("zeta:v1",)
+            assert found.effects.opening("costs") == found.effects.opening(NAME) == ()
+            bundles.may_open.set()
+            await found.loop.settle()
+            assert bundles.order[MOST] == "zeta:v1"
+            assert sorted(bundles.order) == ["costs:v1", "costs:v2", f"{NAME}:v1", f"{NAME}:v2", "zeta:v1"]
+
+    try:
+        asyncio.run(run())
+    finally:
+        bundles.may_open.set()
 
 
 def test_a_server_stops_while_it_opens_a_bundle(tmp_path: Path) -> None:

@@ -86,11 +86,11 @@ class ManyBundles(DiskBundles):
         return super().open(version)
 
 
-def test_two_bundles_are_opened_at_a_time_and_those_that_nobody_serves_yet_first(tmp_path: Path) -> None:
+def test_two_bundles_are_opened_at_a_time_and_those_that_nobody_waits_for_last(tmp_path: Path) -> None:
     bundles, done = ManyBundles(tmp_path), threading.Semaphore(0)
     openings = Openings(bundles, VirtualClock(), done.release)
     for number in (1, 2, 3):
-        openings.find(_revision(number), served=True)
+        openings.find(_revision(number), last=True)
     openings.find(_revision(4))
     for gate in (1, 2, 3, 4):
         assert bundles.began.acquire(timeout=5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from rollout_home import NAME, RATE, Home, home
 from seaway.control.rollouts import evidence_files, following
 from seaway.control.rollouts import views as rollout_views
 from seaway.control.rollouts.following import Following
+from seaway.core.bundles import Digest
 from seaway.core.checks import Verdict
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.wire import isolation
@@ -163,6 +164,34 @@ def test_a_suspect_stays_until_it_ends_a_process_of_its_own(tmp_path: Path) -> N
         loaded[NAME, 2] = msgspec.structs.replace(loaded[NAME, 2], faults=1)
         assert await until(found, RolloutPhase.ROLLED_BACK, 3) <= 2
         assert found.rollout.cause == "floor" and "ended a process of its own" in str(found.rollout.why)
+
+    play(tmp_path, scene)
+
+
+def test_a_suspect_that_moves_in_the_moment_of_a_look_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list was read before it was written: what the workers say later must not be held against it."""
+
+    async def scene(found: Home) -> None:
+        found.deploy(2, {**CANARY, "hold": "10m"})
+        await until(found, RolloutPhase.RUNNING, 10)
+        await found.second()
+        before = found.effects.workers.isolated()
+
+        def read() -> Mapping[Digest, Isolated]:
+            monkeypatch.undo()
+            _listed(found, alone=0)
+            found.effects.observed = tuple(
+                msgspec.structs.replace(one, loaded=tuple(worker.loaded.values()))
+                for one, worker in zip(found.effects.observed, found.workers, strict=True)
+            )
+            return before
+
+        monkeypatch.setattr(found.effects.workers, "isolated", read)
+        await found.analysis.look()
+        await found.seconds(2)
+        assert found.rollout.phase is RolloutPhase.RUNNING, found.rollout.why
 
     play(tmp_path, scene)
 

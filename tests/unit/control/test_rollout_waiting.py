@@ -46,6 +46,15 @@ def test_the_hold_and_the_checks_that_have_not_passed() -> None:
     assert (found.next_percent, found.next_s) == (25.0, NOON_S + 480.0)
 
 
+def test_evidence_of_harm_is_no_time_until_a_pass() -> None:
+    found = at_noon(
+        RUNNING,
+        judgement=judged(Verdict.PASSED, Verdict.INCONCLUSIVE, more=900, more_s=480.0, towards="failed"),
+    )
+    assert "latency (what was seen speaks of harm so far) to pass" in found.words
+    assert found.next_s is None
+
+
 def test_without_a_judgement_of_this_step_every_check_has_yet_to_pass() -> None:
     passed = judged(Verdict.PASSED, Verdict.PASSED, step=-1)
     assert "errors and latency to pass" in at_noon(RUNNING, judgement=passed).words

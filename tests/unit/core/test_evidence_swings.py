@@ -18,11 +18,15 @@ from seaway.core.rollouts.spec import RolloutCheck
 
 
 def look(at_s: float, harms: np.ndarray) -> PairLook:
-    return PairLook(at_s, *(int((harms == kind).sum()) for kind in (1, -1, 0)))
+    worse, better, same = (int((harms == kind).sum()) for kind in (1, -1, 0))
+    return PairLook(at_s, worse, better, same)
 
 
-def drawn(draw: np.random.Generator, count: int, cluster: int) -> np.ndarray:
-    return np.repeat(draw.choice([1, -1, 0], count // cluster, p=[0.07, 0.07, 0.86]), cluster)
+def drawn(
+    draw: np.random.Generator, count: int, cluster: int, worse: float = 0.07, better: float = 0.07
+) -> np.ndarray:
+    kinds = draw.choice([1, -1, 0], count // cluster, p=[worse, better, 1 - worse - better])
+    return np.repeat(kinds, cluster)
 
 
 @pytest.mark.parametrize("cluster", [1, 8])
@@ -64,22 +68,30 @@ def test_losses_of_numbers_count_by_their_size_and_pairs_that_are_all_alike_say_
     alike = Swings()
     for block in range(20):
         alike = swings.seen(alike, PairLook(block * BLOCK_S, 0, 0, 5))
-    assert swings.divisor(alike) == 1.0
+    assert swings.divisor(alike) == UNKNOWN
 
 
-def failed(seed: int, cluster: int) -> bool:
-    """Whether 600 s of pairs without any harm ever fail the check as it is by default."""
+def told(seed: int, cluster: int, *, worse: float, better: float, strict: bool = False) -> tuple[bool, bool]:
+    """Whether 600 s of pairs ever fail the check, and whether they ever pass it."""
     draw = np.random.default_rng(seed)
-    found = processes.begin(RolloutCheck("shadow_quality"), Baseline(), (), 0.0)
+    found = processes.begin(RolloutCheck("shadow_quality", strict=strict), Baseline(), (), 0.0)
+    failed = passed = False
     for second in range(600):
-        found = processes.paired(found, look(second + 1.0, drawn(draw, 16, cluster)), 0, None)
+        found = processes.paired(found, look(second + 1.0, drawn(draw, 16, cluster, worse, better)), 0, None)
         assert isinstance(found, Paired)
-        if found.found.log_fail >= math.log(20):
-            return True
-    return False
+        failed |= found.found.log_fail >= math.log(20)
+        passed |= found.found.log_pass >= math.log(20)
+    return failed, passed
 
 
 @pytest.mark.parametrize("cluster", [1, 8])
 def test_clusters_make_few_false_alarms(cluster: int) -> None:
     """Without a divisor eight equal pairs in a row fail 94 % of such rollouts, with it 3.5 % (200 runs)."""
-    assert sum(failed(seed, cluster) for seed in range(12)) <= 1
+    assert sum(told(seed, cluster, worse=0.07, better=0.07)[0] for seed in range(12)) <= 1
+
+
+def test_rare_clusters_after_a_quiet_time_are_no_surprise() -> None:
+    """Were the quiet blocks taken for knowledge, 23 % of such rollouts failed (150 runs), and 17 % of those passed whose harm
+    is just what is tolerated."""
+    assert not any(told(seed, 8, worse=0.002, better=0.002, strict=True)[0] for seed in range(12))
+    assert not any(told(seed, 8, worse=0.01, better=0.0)[1] for seed in range(12))

@@ -59,7 +59,7 @@ def test_a_worse_candidate_fails_at_nothing_and_is_named() -> None:
 def test_a_better_candidate_passes_on_pairs_of_the_step_alone() -> None:
     paired = Paired(worse=0.0, better=0.10)
     assert paired.said.verdict is Verdict.INCONCLUSIVE
-    assert paired.said.words.startswith("labelled pairs: no labels of mirrored requests")
+    assert paired.said.words.startswith("labelled pairs: no label of a mirrored request yet")
     found = paired.run(120)
     assert paired.world.judge().verdict is found.verdict is Verdict.PASSED
     assert found.high is not None and found.high < 0

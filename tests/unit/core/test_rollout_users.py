@@ -9,7 +9,7 @@ from judged_world import Model, World, check
 
 from seaway.core.bundles import Digest
 from seaway.core.checks import Verdict
-from seaway.core.evidence import arms
+from seaway.core.evidence import arms, dispersion
 from seaway.core.evidence.arms import Rule
 from seaway.core.ledger import Counts, PairCounts, Second, SliceCounts
 from seaway.core.records import Chosen
@@ -89,6 +89,42 @@ def test_an_empty_second_begins_no_look_and_a_step_drops_the_one_that_waits() ->
     assert users.next_step(waits) == begun()
 
 
+def shown(found: Users, times: int, look: tuple[int, int, int, int]) -> Users:
+    """The same look so many times: the slice's and the rest's units, each with its bad ones."""
+    own, own_bad, rest, rest_bad = look
+    first = found.guard.more.at_s
+    for place in range(1, times + 1):
+        stable = Counts(finished=own + rest, failed=own_bad + rest_bad)
+        found = users.seen(found, first + place, stable, SliceCounts(own, own_bad))
+    return found
+
+
+@pytest.mark.parametrize(("slice_bad", "rest_bad"), [(20, 10), (10, 20)])
+def test_it_trips_both_ways_and_stays_so_whatever_comes(slice_bad: int, rest_bad: int) -> None:
+    """Also once the evidence itself is gone, which would let a candidate that failed meanwhile go on."""
+    found = begun()
+    while not found.unlike:
+        found = shown(found, 1, (100, slice_bad, 100, rest_bad))
+    found = shown(found, 400, (100, 15, 100, 15))
+    guard = found.guard
+    assert max(guard.more.log_fail, guard.less.log_fail) < 2 and found.unlike
+
+
+def test_it_has_no_margin_as_it_is_about_no_harm() -> None:
+    """Of a candidate 36.2 % against 30 % are tolerated, of a slice none."""
+    assert shown(begun(), 300, (100, 34, 100, 30)).unlike
+
+
+def test_it_is_divided_by_what_is_known_of_the_stables_past() -> None:
+    past = dispersion.Dispersion()
+    for block in range(60):
+        bad = 20.0 * (block % 2)
+        past = dispersion.seen(past, 10.0 * block - 600.0, (), (bad, 190.0 - bad))
+    check = arms.begin(Rule(rate=0.05), 0.0, past)
+    guard = users.begin(check, 0.0).guard
+    assert guard.more.divisor(True) == guard.less.divisor(True) == check.divisor(True) > 5
+
+
 class Sliced(World):
     """A sticky rollout; in the slice of the stable revision's users a share `slice_errors` fails, in the rest nothing."""
 
@@ -160,6 +196,16 @@ def test_it_is_never_reset_and_a_restart_keeps_it() -> None:
     world.slice_errors = 0.0
     world.resumed()
     assert world.run(60, split=0.75).verdict is Verdict.ERRORED
+
+
+def test_a_change_of_the_share_drops_the_look_that_waits() -> None:
+    """The slice changes with the share: its users before and after are others."""
+    world = Sliced(0.0, steps=["50%", "75%", "100%"])
+    rest = msgspec.structs.replace(world.second()[1], slice=None)
+    world.evidence = judging.seen(world.evidence, world.spec, world.now_s, None, rest)
+    assert world.guard.waiting is not None
+    world.evidence = judging.at_step(world.evidence, 1, 0.75, world.now_s + 1)
+    assert world.guard.waiting is None
 
 
 def test_only_a_sticky_rollout_that_checks_errors_has_the_guard() -> None:

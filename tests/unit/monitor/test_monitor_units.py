@@ -213,9 +213,9 @@ def test_the_slice_is_counted_exactly_and_is_a_part_of_the_units(tmp_path: Path)
 
     async def scenario() -> None:
         arm = handle(clock)
-        for place in range(2 * BLOCK_HELD):
+        for place in range(5 * BLOCK_HELD):
             chosen = rng.choice([Chosen.SLICE, Chosen.SPLIT, Chosen.NAMED])
-            user = b"%s-%d" % (chosen.value.encode(), rng.randrange(400))
+            user = b"%s-%d" % (chosen.value.encode(), rng.randrange(1000))
             code = rng.choice(["200"] * 6 + ["execution_failed", "overloaded", "wrong_shape", "cancelled"])
             value = rng.choice([1.0, float("nan")])
             made = outputs(value) if code == "200" else None
@@ -227,7 +227,7 @@ def test_the_slice_is_counted_exactly_and_is_a_part_of_the_units(tmp_path: Path)
                     finished[int(clock.at_s)] += 1
                     harmed = code in ("execution_failed", "overloaded")
                     bad[int(clock.at_s)] += harmed or (made is not None and value != value)
-            if place % 500 == 499:
+            if place % 1500 == 1499:  # more than one block
                 clock.at_s += 1.0
                 await asyncio.sleep(0)
 

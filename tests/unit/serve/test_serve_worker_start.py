@@ -77,6 +77,19 @@ def test_a_newer_table_that_still_names_it_waits_for_it_too() -> None:
     asyncio.run(scene())
 
 
+def test_what_became_absent_meanwhile_is_not_there_since_another_is_loaded() -> None:
+    """A suspect that begins to move as soon as the worker serves has its own end of it."""
+
+    async def scene() -> None:
+        plane = started()
+        later = asyncio.create_task(worker._load_later(plane, WANTED))
+        plane.set_absent(plane.absent | {digest("c")})
+        await later
+        assert plane.absent == {digest("c")}
+
+    asyncio.run(scene())
+
+
 def test_one_that_ended_a_worker_for_certain_keeps_its_share_and_its_failures() -> None:
     assert worker._absent(WANTED, {digest("b")}) == set()
     assert worker._absent(WANTED, {digest("a")}) == {digest("b")}

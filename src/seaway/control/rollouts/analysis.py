@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from seaway.core.rollouts import decision
 from seaway.core.rollouts.decision import RolloutAction
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
 from seaway.wire.isolation import Isolated
+from seaway.wire.worker_admin import Observed
 
 LOOK_S: Final = 1.0
 _SHORTEST_S: Final = 0.05
@@ -109,9 +111,11 @@ class Analysis:
             numbers=kind is AnswerKind.NUMBER,
             longest_s=_longest_s(seen, state.endpoint, rollout),
         )
+        # Before the list: a worker obeys what is written, so one that was put apart by the list is found in it.
+        workers = self._effects.observed
         isolated = await asyncio.to_thread(self._effects.workers.isolated)
         listed = isolated.get(candidate.digest)
-        floor = self._floor(following, state.endpoint, rollout, told, now_s, listed)
+        floor = self._floor(following, state, workers, told, now_s, listed)
         # What the answers are is asked once, when the evidence begins: by a new control process that may be too early.
         early = following.through_s is None and kind is None and seen.opening(state.endpoint, rollout.stable)
         # A floor waits for no evidence, and holds where none can be had.
@@ -148,14 +152,16 @@ class Analysis:
     def _floor(
         self,
         following: Following,
-        endpoint: str,
-        rollout: RolloutState,
+        state: DeploymentState,
+        workers: Sequence[Observed],
         told: Told,
         now_s: float,
         listed: Isolated | None,
     ) -> str | None:
         """Which hard floor is broken. Before the first step the candidate is only being made ready."""
-        workers, candidate = self._effects.observed, rollout.candidate
+        rollout, endpoint = state.rollout, state.endpoint
+        assert rollout is not None
+        candidate = rollout.candidate
         if rollout.preparing or following.was_isolated is None:
             following.was_isolated = listed is not None or floors.isolated(workers, endpoint, candidate)
         if rollout.preparing:

@@ -27,6 +27,7 @@ from seaway.monitor.feedback.arrivals import Arrived
 FEWEST_ERRORS: Final = 100
 """Labels of the stable revision's numbers, from which the cap of a loss is taken."""
 MOST_ERRORS: Final = 10_000
+LOST: Final = "outcomes.db is not the one that was counted before: labels are lost"
 _CAP_QUANTILE: Final = 0.99
 
 
@@ -100,16 +101,15 @@ class Labels:
         except SeawayError as error:
             return LabelLook(fault=f"outcomes cannot be read: {error.message}"), cursor
         if page.last < cursor.number:
-            return LabelLook(
-                fault="outcomes.db is not the one that was counted before: labels are lost"
-            ), cursor
+            return LabelLook(fault=LOST), cursor
         if cursor.since_s != asked.since_s:
             cursor = msgspec.structs.replace(cursor, since_s=asked.since_s, guard=SampleRatio())
         cursor = msgspec.structs.replace(
             cursor, number=page.through, guard=_watched(cursor.guard, asked, page.found)
         )
         judged = [one for one in page.found if one.first_judged] if asked.quality else []
-        cursor, counted = _learnt(cursor, judged, asked.stable)
+        cap, errors, counted = learnt(cursor.cap, cursor.errors, judged, asked.stable)
+        cursor = msgspec.structs.replace(cursor, cap=cap, errors=errors)
         losses = [(one.revision, loss(one, cursor.cap)) for one in counted]
         ends = [one for one in page.found if one.first] if asked.good is not None else []
         bad = [(one.revision, float(not is_good(one.value, asked.good or ""))) for one in ends]
@@ -125,10 +125,7 @@ class Labels:
     def _begin(self, asked: LabelsAsked) -> LabelCursor:
         both = (asked.candidate, asked.stable)
         number = arrivals.before(self._records, asked.endpoint, both, asked.started_s)
-        errors = arrivals.past_errors(
-            self._records, asked.endpoint, asked.stable, asked.started_s, MOST_ERRORS
-        )
-        cap = cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
+        cap = past_cap(self._records, asked.endpoint, asked.stable, asked.started_s)
         return LabelCursor(number, asked.since_s, cap)
 
 
@@ -154,23 +151,33 @@ def cap_of(errors: Sequence[float]) -> float:
     return sorted(errors)[math.ceil(_CAP_QUANTILE * len(errors)) - 1]
 
 
+def past_cap(records: Path, endpoint: str, stable: int, started_s: float) -> float | None:
+    """The cap by the stable revision's labels from before the rollout; None where they are too few. Blocking; raises as
+    `monitor.feedback.outcomes`."""
+    errors = arrivals.past_errors(records, endpoint, stable, started_s, MOST_ERRORS)
+    return cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
+
+
+def learnt(
+    cap: float | None, errors: tuple[float, ...], judged: list[Arrived], stable: int
+) -> tuple[float | None, tuple[float, ...], list[Arrived]]:
+    """The cap, the errors that it is still learnt from, and what of the labels is counted: classes always, numbers once a
+    cap is known. Those that it is learnt from, and those that came in the same look, are not."""
+    if cap is not None:
+        return cap, (), judged
+    numbers = [one for one in judged if not isinstance(one.answer, str)]
+    errors = (*errors, *(error_of(one) for one in numbers if one.revision == stable))
+    classes = [one for one in judged if isinstance(one.answer, str)]
+    if len(errors) < FEWEST_ERRORS:
+        return None, errors, classes
+    return cap_of(errors), (), classes
+
+
 def is_good(value: str, good: str) -> bool:
     """Whether an outcome's text is the wanted one; 1, 1.0, "1" and true are the same."""
     wanted = feedback.outcome_text(good)
     number = feedback.as_number(wanted)
     return value == wanted or (number is not None and feedback.as_number(value) == number)
-
-
-def _learnt(cursor: LabelCursor, judged: list[Arrived], stable: int) -> tuple[LabelCursor, list[Arrived]]:
-    """What of the labels is counted: classes always, numbers once a cap is known. Those that it is learnt from, and those
-    that came in the same look, are not."""
-    if cursor.cap is not None:
-        return cursor, judged
-    numbers = [one for one in judged if not isinstance(one.answer, str)]
-    errors = (*cursor.errors, *(error_of(one) for one in numbers if one.revision == stable))
-    cap = cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
-    cursor = msgspec.structs.replace(cursor, errors=() if cap is not None else errors, cap=cap)
-    return cursor, [one for one in judged if isinstance(one.answer, str)]
 
 
 def error_of(label: Arrived) -> float:

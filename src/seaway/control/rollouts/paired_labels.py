@@ -87,13 +87,13 @@ class PairedLabels:
         except SeawayError as error:
             return Pairings(fault=f"outcomes cannot be read: {error.message}"), cursor
         if page.last < cursor.number:
-            fault = "outcomes.db is not the one that was counted before: labels are lost"
-            return Pairings(fault=fault), cursor
+            return Pairings(fault=labels.LOST), cursor
         drawn = [one for one in page.found if one.first_judged and _drawn(one, asked)]
         fresh = (one.number for one in drawn if abs(now_s - one.predicted_s) < SETTLED_S)
         through = min(fresh, default=page.through + 1) - 1
-        cursor = msgspec.structs.replace(cursor, number=through)
-        cursor, counted = _learnt(cursor, [one for one in drawn if one.number <= through])
+        settled = [one for one in drawn if one.number <= through]
+        cap, errors, counted = labels.learnt(cursor.cap, cursor.errors, settled, asked.stable)
+        cursor = PairCursor(through, cap, errors)
         if not counted:
             return Pairings(), cursor
         joined = mirrored.lookup(self._records, [one.request_id.encode() for one in counted])
@@ -106,10 +106,7 @@ class PairedLabels:
 
     def _begin(self, asked: PairsAsked) -> PairCursor:
         number = arrivals.before(self._records, asked.endpoint, (asked.stable,), asked.started_s)
-        errors = arrivals.past_errors(
-            self._records, asked.endpoint, asked.stable, asked.started_s, labels.MOST_ERRORS
-        )
-        cap = labels.cap_of(errors) if len(errors) >= labels.FEWEST_ERRORS else None
+        cap = labels.past_cap(self._records, asked.endpoint, asked.stable, asked.started_s)
         return PairCursor(number, cap)
 
 
@@ -148,17 +145,6 @@ def _harm(label: Arrived, joined: Joined, place: int, asked: PairsAsked, cap: fl
     said = joined.row(int(joined.first[place]) + label.row).answer
     # A name that found no place in the files stands for many.
     return None if OVERFLOW in (said, label.answer) else harm_of(label, said, cap)
-
-
-def _learnt(cursor: PairCursor, drawn: list[Arrived]) -> tuple[PairCursor, list[Arrived]]:
-    """What of the labels is counted: classes always, numbers once a cap is known, as `labels` does it."""
-    if cursor.cap is not None:
-        return cursor, drawn
-    numbers = [one for one in drawn if not isinstance(one.answer, str)]
-    errors = (*cursor.errors, *map(labels.error_of, numbers))
-    cap = labels.cap_of(errors) if len(errors) >= labels.FEWEST_ERRORS else None
-    cursor = msgspec.structs.replace(cursor, errors=() if cap is not None else errors, cap=cap)
-    return cursor, [one for one in drawn if isinstance(one.answer, str)]
 
 
 def _look(harms: Sequence[float], now_s: float) -> PairLook | None:

@@ -157,6 +157,8 @@ def _checks(lacking: list[tuple[str, CheckJudgement | None]]) -> str:
             said.append(name)
         elif found.verdict is Verdict.ERRORED:
             said.append(f"{name} (errored: {found.fault or found.words})")
+        elif found.towards == "failed":
+            said.append(f"{name} (what was seen speaks of harm so far)")
         elif found.more_s is not None:
             said.append(f"{name} (about {times.about(found.more_s)} at today's traffic)")
         else:
@@ -165,4 +167,6 @@ def _checks(lacking: list[tuple[str, CheckJudgement | None]]) -> str:
 
 
 def _passes_s(found: CheckJudgement | None, now_s: float) -> float | None:
-    return None if found is None or found.more_s is None else now_s + found.more_s
+    if found is None or found.more_s is None or found.towards == "failed":
+        return None
+    return now_s + found.more_s

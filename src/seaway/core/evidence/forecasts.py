@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the margin, or nothing was seen."""
 
     more: int | None = None
-    towards: str | None = None
+    towards: Literal["passed", "failed"] | None = None
 
 
 def of_arms(found: Arms, alpha_fail: float, alpha_pass: float) -> Forecast:

@@ -136,7 +136,8 @@ def seen(pairs: Pairs, look: PairLook) -> Pairs:
 
 def limits(found: Pairs, alpha_fail: float, alpha_pass: float) -> tuple[float | None, float | None]:
     """Between which shares of disagreement (or labelled harm, which may be negative) the truth lies, by all pairs (low) and by
-    the step's (high); None is without a limit. They never contradict the verdicts at these levels."""
+    the step's (high); None is without a limit. They never contradict the verdicts at these levels. Both are None where the
+    truth moved so much that they contradict each other."""
     rule = found.rule
     disagreement = isinstance(rule, Disagreement)
 
@@ -152,6 +153,8 @@ def limits(found: Pairs, alpha_fail: float, alpha_pass: float) -> tuple[float | 
         low.append(rule.tolerance if isinstance(rule, Disagreement) else rule.margin_of(True))
     if found.peak_pass >= -math.log(alpha_pass):
         high.append(rule.tolerance if isinstance(rule, Disagreement) else rule.margin)
+    if low and high and max(low) > min(high):
+        return None, None
     return max(low, default=None), min(high, default=None)
 
 

@@ -19,7 +19,8 @@ _NONE: Final = 1e-12
 
 class Swings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the closed blocks add up to: how many, their pairs, harms (candidate's loss less the stable's), squared harms,
-    and squared sums of harms over sizes. The open block began at `open_s`, and `open` is its pairs, harms and squared harms."""
+    and squared sums of harms over sizes; `telling` are those in which any harm was not 0. The open block began at `open_s`,
+    and `open` is its pairs, harms and squared harms."""
 
     blocks: int = 0
     pairs: float = 0.0
@@ -28,6 +29,7 @@ class Swings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     squares: float = 0.0
     open_s: float | None = None
     open: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    telling: int = 0
 
 
 def closed(found: Swings, at_s: float) -> Swings:
@@ -45,6 +47,7 @@ def closed(found: Swings, at_s: float) -> Swings:
         found.energy + energy,
         found.squares + harm**2 / pairs,
         block_s,
+        telling=found.telling + (energy > _NONE),
     )
 
 
@@ -71,9 +74,10 @@ def mean_square(found: Swings) -> float | None:
 def divisor(found: Swings) -> float:
     """By what to divide a look's logarithm: the variance between closed blocks over that of independent pairs; at least 1.
 
-    While less than a minute is known, at least as for clusters of eight: as `dispersion.unknown`.
+    While both revisions differed in fewer than six blocks, at least as for clusters of eight: pairs that are all alike say
+    nothing of how those hang together that are not.
     """
-    if found.blocks < KNOWN_BLOCKS:
+    if found.telling < KNOWN_BLOCKS:
         return max(UNKNOWN, _between(found))
     return max(1.0, _between(found))
 

@@ -103,8 +103,13 @@ def of_pairs(
     count = worse + better + same
     if count == 0:
         if isinstance(found.rule, pairs.Disagreement):
-            return nothing("pairs", "pairs", found.fault)
-        return nothing("labelled pairs", "labels of mirrored requests", found.fault)
+            return nothing("pairs", "mirrored request", found.fault, whose="")
+        if found.fault or not numbers:
+            return nothing("labelled pairs", "label of a mirrored request", found.fault, whose="")
+        return (
+            "labelled pairs: none yet, so nothing is known (of numbers, the first labels only tell how large an error "
+            "usually is)"
+        )
     if isinstance(found.rule, pairs.Disagreement):
         seen = (
             f"both answer differently on {percent(worse / count)} of {_count(count)} requests "
@@ -124,11 +129,11 @@ def of_pairs(
     return f"{seen}; {_ending(verdict, harmful, risk, found.fault, ahead)}"
 
 
-def nothing(what: str, units: str, fault: str | None) -> str:
+def nothing(what: str, units: str, fault: str | None, *, whose: str = " of both arms") -> str:
     """Of a check that has seen nothing yet of one arm, or only what is broken."""
     if fault:
         return f"{what}: not judged: {fault}"
-    return f"{what}: no {units} of both arms yet, so nothing is known"
+    return f"{what}: no {units}{whose} yet, so nothing is known"
 
 
 def percent(rate: float) -> str:

@@ -17,7 +17,7 @@ class CheckJudgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log E of harm now, `log_pass` the highest log E of no harm in this step. Units and bad ones are of the whole rollout
     (for pairs: `candidate` pairs, `candidate_bad` of them differ). `low` and `high` bound the harm, None without a limit;
     `margin` is what is tolerated on the same scale. `more` is how many more candidate units a verdict takes, `more_s` how
-    long at today's traffic; None where it cannot be told.
+    long at today's traffic, and `towards` which one; None where it cannot be told.
     """
 
     check: CheckName
@@ -37,6 +37,7 @@ class CheckJudgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: float | None = None
     more: int | None = None
     more_s: float | None = None
+    towards: Literal["passed", "failed"] | None = None
     fault: str | None = None
 
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
 from seaway.core.evidence import combining, dispersion, guards
 from seaway.core.evidence.combining import Standing
@@ -18,14 +17,14 @@ from seaway.core.evidence.dispersion import Dispersion
 from seaway.core.evidence.guards import SampleRatio
 from seaway.core.evidence.pairs import PairLook
 from seaway.core.evidence.streams import Look
-from seaway.core.evidence.wealth import log_mean_exp
 from seaway.core.ledger import Counts, PairCounts, Second
-from seaway.core.rollouts import baking, margins, processes
+from seaway.core.rollouts import baking, margins, processes, standings
 from seaway.core.rollouts import baseline as baselines
 from seaway.core.rollouts import users as users_
 from seaway.core.rollouts.baking import Baking
 from seaway.core.rollouts.baseline import Baseline
-from seaway.core.rollouts.processes import Answers, Heard, Mirrored, Paired, Process, Rates
+from seaway.core.rollouts.processes import Process, Rates
+from seaway.core.rollouts.rates import Heard
 from seaway.core.rollouts.spec import CheckName, Rollout, RolloutCheck
 from seaway.core.rollouts.users import Users
 
@@ -222,41 +221,12 @@ def baked(evidence: Evidence, spec: Rollout, second_s: int, candidate: Second | 
     )
 
 
-def weight_of(spec: Rollout, check: RolloutCheck, accepted: Sequence[str]) -> float:
-    """A check's share of alpha: equal ones over the whole rollout; none where it is advisory or was accepted.
-
-    What an accepted check had is lost: to hand it on would be to choose by outcome.
-    """
-    if check.advisory or check.check in accepted:
-        return 0.0
-    return 1.0 / sum(not one.advisory for one in spec.all_checks)
-
-
-def standing_of(process: Process, name: str, weight: float) -> Standing:
-    """Where a check stands. Its parts share the evidence of harm, and the least sure of them speaks for no harm."""
-    match process:
-        case Rates(parts=parts) if parts:
-            failing = [part.arms for part in parts if part.sides != "pass"]
-            passing = [part.arms for part in parts if part.sides != "fail"]
-            logs = np.array([one.log_fail for one in failing])
-            units = min(min(one.step.candidate, one.step.stable) for one in passing)
-            fault = next((one.fault for one in (*failing, *passing) if one.fault is not None), None)
-            peak = min(one.peak_pass for one in passing)
-            return Standing(name, weight, float(log_mean_exp(logs)), peak, units, fault)
-        case Answers(found=found) if found is not None:
-            units = found.step_units if found.step_weight > 0 else 0
-            return Standing(name, weight, found.log_fail, found.peak_pass, units, found.fault)
-        case Mirrored(found=pairs) | Paired(found=pairs):
-            return Standing(name, weight, pairs.log_fail, pairs.peak_pass, sum(pairs.step), pairs.fault)
-    return Standing(name, weight, 0.0, 0.0, 0)
-
-
 def _fed(kept: Kept, check: RolloutCheck, heard: Heard) -> Kept:
     return _peaked(msgspec.structs.replace(kept, process=processes.seen(kept.process, check, heard)))
 
 
 def _peaked(kept: Kept) -> Kept:
-    now = standing_of(kept.process, kept.check, 1.0).log_fail
+    now = standings.of(kept.process, kept.check, 1.0).log_fail
     return kept if not now > kept.peak_fail else msgspec.structs.replace(kept, peak_fail=now)
 
 
@@ -287,8 +257,8 @@ def _latched(evidence: Evidence, spec: Rollout, accepted: Sequence[str]) -> Evid
     found: dict[str, list[Standing]] = {"rollback": [], "pause": []}
     for kept in evidence.checks:
         check = by_name[kept.check]
-        weight = weight_of(spec, check, accepted)
-        found[check.on_failure].append(standing_of(kept.process, kept.check, weight))
+        weight = standings.weight_of(spec, check, accepted)
+        found[check.on_failure].append(standings.of(kept.process, kept.check, weight))
     limit = -math.log(spec.alpha_share)
     broken = evidence.broken
     if (broken is None or broken in accepted) and combining.log_sum(found["rollback"]) >= limit:
@@ -299,8 +269,8 @@ def _latched(evidence: Evidence, spec: Rollout, accepted: Sequence[str]) -> Evid
     return msgspec.structs.replace(evidence, broken=broken, paused_by=pausing)
 
 
-def _named(evidence: Evidence, standings: Sequence[Standing]) -> CheckName:
-    name = combining.loudest(standings)
+def _named(evidence: Evidence, found: Sequence[Standing]) -> CheckName:
+    name = combining.loudest(found)
     return next(kept.check for kept in evidence.checks if kept.check == name)
 
 

@@ -15,11 +15,12 @@ from seaway.core.evidence import pairs as pairs_
 from seaway.core.evidence.combining import ALPHA_PASS, Standing
 from seaway.core.evidence.forecasts import Forecast
 from seaway.core.evidence.words import Ahead, Risk
-from seaway.core.rollouts import baking, judging, margins, users
+from seaway.core.rollouts import baking, margins, standings, users
 from seaway.core.rollouts.baseline import ENOUGH
 from seaway.core.rollouts.judgement import CheckJudgement, Judgement
 from seaway.core.rollouts.judging import Evidence, Kept
-from seaway.core.rollouts.processes import Answers, Mirrored, Paired, Part, Rates
+from seaway.core.rollouts.processes import Answers, Mirrored, Paired, Rates
+from seaway.core.rollouts.rates import Part
 from seaway.core.rollouts.spec import CheckName, Rollout, RolloutCheck
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
@@ -75,8 +76,8 @@ def judge(evidence: Evidence, spec: Rollout, state: RolloutState, silent: str | 
         for check, kept in zip(spec.all_checks, evidence.checks, strict=True)
     )
     found = {check.verdict for check in checks if check.check in gating}
-    standings = [
-        judging.standing_of(kept.process, kept.check, judging.weight_of(spec, check, state.accepted))
+    stand = [
+        standings.of(kept.process, kept.check, standings.weight_of(spec, check, state.accepted))
         for check, kept in zip(spec.all_checks, evidence.checks, strict=True)
     ]
     return Judgement(
@@ -88,8 +89,8 @@ def judge(evidence: Evidence, spec: Rollout, state: RolloutState, silent: str | 
         cause=broken,
         paused_by=paused_by,
         guard=guard,
-        seen=guard is None and silent is None and _all_seen(standings, gating),
-        log_evidence=max(combining.log_sum(standings), -1e300),
+        seen=guard is None and silent is None and _all_seen(stand, gating),
+        log_evidence=max(combining.log_sum(stand), -1e300),
     )
 
 
@@ -105,8 +106,8 @@ def _together(
     return Verdict.PASSED
 
 
-def _all_seen(standings: list[Standing], gating: set[CheckName]) -> bool:
-    return all(one.units > 0 and one.fault is None for one in standings if one.check in gating)
+def _all_seen(stand: list[Standing], gating: set[CheckName]) -> bool:
+    return all(one.units > 0 and one.fault is None for one in stand if one.check in gating)
 
 
 def _guard(evidence: Evidence) -> str | None:
@@ -129,8 +130,8 @@ def _check(
     guard: str | None,
     silent: str | None,
 ) -> CheckJudgement:
-    weight = judging.weight_of(spec, check, state.accepted)
-    now = judging.standing_of(kept.process, kept.check, weight)
+    weight = standings.weight_of(spec, check, state.accepted)
+    now = standings.of(kept.process, kept.check, weight)
     fault = silent or now.fault or guard
     peak = msgspec.structs.replace(now, log_fail=max(kept.peak_fail, now.log_fail), fault=fault)
     verdict = combining.verdict_of(peak, spec.alpha_share, ALPHA_PASS, guard)
@@ -157,6 +158,7 @@ def _check(
         margin=figures.margin,
         more=more,
         more_s=more / per_s if more is not None and per_s > 0 else None,
+        towards=figures.forecast.towards if more is not None else None,
         fault=fault,
     )
 

@@ -27,7 +27,7 @@ TEMPORARY: Final = ".new-"
 _MAGIC: Final = b"SWSUM001"
 _NAME: Final = re.compile(r"(minute|hour|day)-(\d{1,12})-([0-9-]{1,60})\.sum\Z")
 _REVISION: Final = re.compile(r"(\d{1,9})-[0-9a-f]{1,64}\Z")
-_TRIES: Final = 5
+_TRIES: Final = 50
 
 
 class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -192,16 +192,20 @@ def series(where: Path, since_s: float, until_s: float) -> tuple[list[Window], l
 
     A window whose files are merged while this reads is found under its new name.
     """
+    loaded: dict[str, Window] = {}
     for attempt in range(_TRIES):
         listed = [one for one in files(where) if one.start_s < until_s and one.end_s > since_s]
         try:
-            return _load(where, listed, last=attempt == _TRIES - 1)
+            return _load(where, listed, loaded, last=attempt == _TRIES - 1)
         except FileNotFoundError:
             continue
     raise AssertionError("unreachable")
 
 
-def _load(where: Path, listed: list[WindowFile], *, last: bool) -> tuple[list[Window], list[str]]:
+def _load(
+    where: Path, listed: list[WindowFile], loaded: dict[str, Window], *, last: bool
+) -> tuple[list[Window], list[str]]:
+    """`loaded` are windows that an earlier try read, and is added to: each try gets further than a merger can."""
     found: list[Window] = []
     damaged: list[str] = []
     held: set[str] = set()
@@ -211,7 +215,7 @@ def _load(where: Path, listed: list[WindowFile], *, last: bool) -> tuple[list[Wi
         if one.name in held:
             continue
         try:
-            window = load(where / one.name)
+            window = loaded.get(one.name) or load(where / one.name)
         except FileNotFoundError:
             if not last:
                 raise
@@ -219,6 +223,7 @@ def _load(where: Path, listed: list[WindowFile], *, last: bool) -> tuple[list[Wi
         except Damaged:
             damaged.append(one.name)
         else:
+            loaded[one.name] = window
             found.append(window)
             held.update(window.sources)
     return sorted(found, key=lambda one: (one.start_s, one.span_s)), damaged
