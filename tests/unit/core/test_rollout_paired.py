@@ -56,6 +56,12 @@ def test_a_worse_candidate_fails_at_nothing_and_is_named() -> None:
     assert found.margin == 0.01 and found.low is not None and 0.01 <= found.low < 0.1
 
 
+def test_the_forecast_says_which_verdict_it_is_of() -> None:
+    worse, better = Paired(worse=0.10, better=0.0), Paired(worse=0.0, better=0.10)
+    assert (worse.run(5).towards, better.run(5).towards) == ("failed", "passed")
+    assert (worse.run(115).towards, better.run(115).towards) == (None, None)
+
+
 def test_a_better_candidate_passes_on_pairs_of_the_step_alone() -> None:
     paired = Paired(worse=0.0, better=0.10)
     assert paired.said.verdict is Verdict.INCONCLUSIVE
@@ -213,3 +219,11 @@ def test_other_checks_are_not_touched_by_pairs() -> None:
     before = world.evidence
     assert judging.paired(before, world.spec, PairLook(1.0, 5, 0, 0), 3, None) == before
     assert processes.begun(processes.begin(RolloutCheck("shadow_quality"), before.baseline, (), 0.0))
+
+
+def test_a_harm_that_turned_around_has_no_bounds_that_contradict_each_other() -> None:
+    found = pairs.begin(Labelled(), 0.0)
+    found = pairs.seen(found, PairLook(1.0, 300, 0, 0))
+    assert pairs.limits(found, 0.05, 0.05)[0] is not None
+    found = pairs.seen(pairs.next_step(found), PairLook(2.0, 0, 300, 0))
+    assert pairs.limits(found, 0.05, 0.05) == (None, None)
