@@ -156,7 +156,6 @@ def _units(figures: dict[str, Any]) -> list[list[str]]:
             f"{percent(one['every_request_failed_unnoticed'])}; first per user: tripped {percent(one['first_per_user_noticed'])} %",
         ]
         for one in figures["sticky_users"]
-        if "every_request_noticed" in one  # figures of before the guard have none
     ]
     body += [
         [f"shadow, {one['limit'] * 100:g} % tolerated, {one['worse'] * 100:g} % disagree", both(one)]

@@ -22,7 +22,7 @@ from rollout_server import Endless, RolloutServer, epoch_s
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.testing import load
 
-TRIALS: Final = 3
+TRIALS: Final = 6
 BUSY_PER_S: Final = 400.0
 QUIET_PER_S: Final = 20.0
 _PAST_S: Final = 10.0
