@@ -114,8 +114,8 @@ class Openings:
             and len(self._running) < MOST_WITH_ABANDONED
         ):
             bundle = min(
-                self._waiting, key=self._waiting.__getitem__
-            )  # the first of those that do not come last
+                self._waiting, key=lambda one: self._waiting[one]
+            )  # of equals the one that came first
             del self._waiting[bundle]
             opening = threading.Thread(target=self._open, args=(bundle,), name="seaway-opening", daemon=True)
             try:
