@@ -2,7 +2,8 @@
 
 The doors call `Mirrors.answered` once a live answer has left. The mirrored revision runs in a process of its own, at the lowest
 priority, whatever else of it is loaded here: what it crashes, blocks or eats there is never a live request's. What it
-cannot take is dropped and counted, so is all of an endpoint that waits for such a process; nothing of it is counted among the live answers of any revision.
+cannot take is dropped and counted, so is all of an endpoint that waits for such a process; nothing of it is counted among the
+live answers of any revision.
 """
 
 from __future__ import annotations
