@@ -99,7 +99,8 @@ def test_another_endpoint_is_rolled_back_while_a_large_bundle_is_opened(tmp_path
         found.deployments.rollback(OWNER, NAME, None)
         await _until(found, lambda: found.state.live == 1)
         assert [shares[1] for shares in found.shares] == [100.0, 100.0]
-        assert bundles.begun.is_set() and not bundles.may_open.is_set()
+        await _until(found, bundles.begun.is_set)
+        assert not bundles.may_open.is_set()
         costs = _state(found, "costs")
         assert (costs.phase, costs.live) == (Phase.PROGRESSING, None)
         assert found.effects.opening(NAME) == ()
@@ -152,7 +153,7 @@ def test_a_new_control_process_rolls_back_before_it_has_opened_what_is_live(tmp_
         running = asyncio.create_task(found.loop.run())
         found.deployments.rollback(OWNER, NAME, None)
         await _until(found, lambda: found.state.live == 1)
-        assert bundles.begun.is_set() and found.effects.busy
+        await _until(found, lambda: bundles.begun.is_set() and found.effects.busy)
         assert found.effects.opening(NAME) == ()  # nobody waits for what the workers serve already
         running.cancel()
 
@@ -228,8 +229,8 @@ def test_a_verb_without_a_server_waits_until_all_is_open(tmp_path: Path) -> None
             found.restart()
             _deploy(found, LARGE)
             settling = asyncio.create_task(found.loop.settle())
-            await _until(found, bundles.begun.is_set)
-            assert found.effects.busy and not settling.done()
+            await _until(found, lambda: bundles.begun.is_set() and found.effects.busy)
+            assert not settling.done()
             bundles.may_open.set()
             async with asyncio.timeout(5):
                 await settling
