@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -175,26 +175,38 @@ class Server:
             os.close(orphan.pidfd)
 
 
-class Prober(threading.Thread):
-    """Predicts without a pause, each time on a new connection, never again for a request that failed."""
+class Background(threading.Thread):
+    """What goes on beside a test for as long as its `with` lasts; `run` ends once `over` is set."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._server, self._over = server, threading.Event()
-        self.answers: list[float] = []
-        self.failures: list[str] = []
+        self.over = threading.Event()
 
-    def __enter__(self) -> Prober:
+    def __enter__(self) -> Self:
         self.start()
-        until(lambda: self.answers)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join(20)
+        self.over.set()
+        self.join(30)
+
+
+class Prober(Background):
+    """Predicts without a pause, each time on a new connection, never again for a request that failed."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self._server = server
+        self.answers: list[float] = []
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        until(lambda: self.answers)
+        return self
 
     def run(self) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             try:
                 self.answers.append(self._server.predict())
             except (OSError, AssertionError, http.client.HTTPException) as error:

@@ -7,13 +7,12 @@ import http.client
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from control_process import ENVIRONMENT, Server
+from control_process import ENVIRONMENT, Background, Server
 from onnx import TensorProto, helper
 from step_models import save
 
@@ -112,25 +111,17 @@ def holding(home: Path, needle: bytes) -> list[str]:
     return sorted(name for name, data in kept(home).items() if needle in data or needle in name.encode())
 
 
-class Traffic(threading.Thread):
+class Traffic(Background):
     """Asks as somebody else, so rarely that the recorder draws every request; `failures` got no answer of 200."""
 
     def __init__(self, server: Server) -> None:
-        super().__init__(daemon=True)
-        self._server, self._over = server, threading.Event()
+        super().__init__()
+        self._server = server
         self.asked = 0
         self.failures: list[tuple[float, object]] = []
 
-    def __enter__(self) -> Traffic:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join(30)
-
     def run(self) -> None:
-        while not self._over.wait(0.02):
+        while not self.over.wait(0.02):
             self.asked += 1
             marks = {"x_user_id": "somebody-else", "x_request_id": f"other-{self.asked}"}
             try:

@@ -7,13 +7,12 @@ import http.client
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from control_process import ENVIRONMENT, Server, until
+from control_process import ENVIRONMENT, Background, Server, until
 
 import rollout_models
 from seaway.control import endpoint_file, views
@@ -63,27 +62,19 @@ def deploy(server: Server, text: str, version: int) -> views.Accepted:
     return server.client.deploy("classes", views.DeployRequest(spec=spec, override="a test"))
 
 
-class Users(threading.Thread):
+class Users(Background):
     """Ask without a pause, and tell the truth about every request a moment later."""
 
     def __init__(self, server: Server) -> None:
-        super().__init__(daemon=True)
-        self._server, self._over = server, threading.Event()
+        super().__init__()
+        self._server = server
         self.revisions: list[str | None] = []
         self.failed: list[object] = []
-
-    def __enter__(self) -> Users:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join(30)
 
     def run(self) -> None:
         connection = http.client.HTTPConnection(*self._server.address, timeout=10)
         untold: list[dict[str, object]] = []
-        while not self._over.wait(0.004):
+        while not self.over.wait(0.004):
             number = len(self.revisions)
             value = float(VALUES[number % 1000])
             tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [value, 1.0]}

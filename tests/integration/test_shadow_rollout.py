@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from control_process import Server, make_home, until
+from control_process import Background, Server, make_home, until
 
 from seaway.control import endpoint_file, views
 from seaway.core.events import EventKind
@@ -55,27 +54,19 @@ def deploy(server: Server, text: str) -> None:
                 break
 
 
-class Traffic(threading.Thread):
+class Traffic(Background):
     """Asks without a pause; `odd` are answers that are not what revision 1 says while it is live."""
 
     def __init__(self, server: Server) -> None:
-        super().__init__(daemon=True)
-        self._server, self._over = server, threading.Event()
+        super().__init__()
+        self._server = server
         self.asked = 0
         self.failed: list[object] = []
         self.revisions: set[str | None] = set()
 
-    def __enter__(self) -> Traffic:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join(30)
-
     def run(self) -> None:
         connection = http.client.HTTPConnection(*self._server.address, timeout=10)
-        while not self._over.wait(0.002):
+        while not self.over.wait(0.002):
             self.asked += 1
             connection.request(
                 "POST",

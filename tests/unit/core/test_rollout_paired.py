@@ -143,7 +143,7 @@ def test_numbers_are_told_by_how_far_off_they_are() -> None:
     found = check(world.judge(), "shadow_quality")
     assert found.verdict is Verdict.FAILED
     assert found.words.startswith(
-        "on 6,000 labelled pairs the candidate's error is 10 % of the stable's largest usual one larger"
+        "on 6,000 labelled pairs the candidate's error is larger by 10 % of the stable's largest usual one"
     )
 
 

@@ -119,8 +119,8 @@ def of_pairs(
     harm = (worse - better) / count
     if numbers:
         seen = (
-            f"on {_count(count)} labelled pairs the candidate's error is {percent(abs(harm))} of the stable's largest "
-            f"usual one {'larger' if harm >= 0 else 'smaller'}"
+            f"on {_count(count)} labelled pairs the candidate's error is {'larger' if harm >= 0 else 'smaller'} by "
+            f"{percent(abs(harm))} of the stable's largest usual one"
         )
     else:
         seen = f"candidate alone wrong on {_count(worse)}, stable alone on {_count(better)} of {_count(count)} labelled pairs"
