@@ -49,14 +49,15 @@ def listen_tcp(host: str, port: int, count: int = 1) -> list[socket.socket]:
     """`count` listening sockets on one address, shared by SO_REUSEPORT; port 0 picks a free one.
 
     A first bind without SO_REUSEPORT finds out whether another program has the port: the kernel would let two
-    programs of one user share it, each getting a part of the requests. Raises `UserError("address_in_use")`.
+    programs of one user share it, each getting a part of the requests. One that the kernel picks nobody has.
+    Raises `UserError("address_in_use")`.
     """
-    family, port = _probe(host, port)
-    if count == 0:
-        return []
+    if port or count == 0:
+        _probe(host, port)
     sockets: list[socket.socket] = []
     for _ in range(count):
-        listener = _bind_shared(family, host, port)
+        listener = _bind_shared(host, port)
+        port = listener.getsockname()[1]
         listener.listen(2048)
         listener.setblocking(False)
         sockets.append(listener)
@@ -69,35 +70,45 @@ def reserve_tcp(host: str, port: int, *, shared: bool = False) -> socket.socket:
     The kernel gives it no connection. Port 0 picks a free one. `shared` says that the port is known to be ours already.
     Raises `UserError("address_in_use")`.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    if not shared:
-        family, port = _probe(host, port)
+    if port and not shared:
+        _probe(host, port)
     # Without SO_REUSEADDR: two that have it and do not listen may bind one port, and the second would not notice.
-    return _bind_shared(family, host, port, 0)
+    return _bind_shared(host, port, 0)
 
 
-def _probe(host: str, port: int) -> tuple[socket.AddressFamily, int]:
-    """The family and the number of a port that no program has. Raises `UserError("address_in_use")`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+def _probe(host: str, port: int) -> None:
+    """Raises `UserError("address_in_use")` where another program has the port."""
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                "address_in_use",
-                f"cannot bind {host}:{port}: {error.strerror}",
-                "stop what listens there or choose another port",
-            ) from error
-        return family, int(probe.getsockname()[1])
+        _bind(probe, host, port)
 
 
-def _bind_shared(family: socket.AddressFamily, host: str, port: int, reuse_address: int = 1) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
+def _bind_shared(host: str, port: int, reuse_address: int = 1) -> socket.socket:
+    """Port 0 is one that no program has, not even with SO_REUSEPORT: that holds for a port named by its number alone."""
+    bound = socket.socket(_family(host), socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse_address)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    bound.bind((host, port))
+    try:
+        _bind(bound, host, port)
+    except UserError:
+        bound.close()
+        raise
     return bound
+
+
+def _bind(chosen: socket.socket, host: str, port: int) -> None:
+    try:
+        chosen.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            "address_in_use",
+            f"cannot bind {host}:{port}: {error.strerror}",
+            "stop what listens there or choose another port",
+        ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 @contextlib.contextmanager

@@ -27,8 +27,14 @@ STATUS = {
 }
 BODY_LIMIT = 64 * 1024
 # As the defaults, only shorter, so that a test does not wait for seconds.
-LIMITS = TransportLimits(
+HURRIED = TransportLimits(
     head_s=0.6, body_idle_s=0.6, keep_alive_s=1.0, write_stall_s=0.6, linger_s=0.5, sweep_s=0.1
+)
+
+
+# For all rows that are not about them: a machine that stands still for a moment must not meet one.
+PATIENT = TransportLimits(
+    head_s=60.0, body_idle_s=60.0, keep_alive_s=60.0, write_stall_s=60.0, linger_s=60.0, sweep_s=0.1
 )
 
 
@@ -158,8 +164,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def run_seaway(loops: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Running]:
-    """Our transport, with short limits."""
+def run_seaway(loops: Callable[[], asyncio.AbstractEventLoop], limits: TransportLimits) -> Iterator[Running]:
+    """Our transport."""
     world = World()
     listener = listen()
     address = listener.getsockname()
@@ -170,7 +176,7 @@ def run_seaway(loops: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Runni
 
     async def serve() -> None:
         loop.set_exception_handler(lambda _, context: faults.append(context))
-        server = HttpServer(EchoApplication(world), LIMITS)
+        server = HttpServer(EchoApplication(world), limits)
         await server.start(listener)
         started.set()
         await stop.wait()
@@ -179,12 +185,12 @@ def run_seaway(loops: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[Runni
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     try:
-        yield Running(address, world, 5.0)
+        yield Running(address, world, 30.0)
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()
     assert not faults
 
@@ -210,5 +216,5 @@ def run_uvicorn(http: str) -> Iterator[Running]:
         yield Running(address, world, 1.5)
     finally:
         server.should_exit = server.force_exit = True
-        thread.join(10)
+        thread.join(60)
         listener.close()

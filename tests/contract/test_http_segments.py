@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from http_rows import ACCEPTED, REFUSED
-from http_servers import LIMITS, EchoApplication, World
+from http_servers import PATIENT, EchoApplication, World
 
 from seaway.transport.connection import HttpConnection
 from seaway.transport.server import HttpServer
@@ -56,7 +56,7 @@ def _serve(server: HttpServer, segments: tuple[bytes, ...]) -> tuple[bytes, bool
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_cut_at_any_byte_gets_the_same_answers(name: str) -> None:
     async def test() -> None:
-        server = HttpServer(EchoApplication(World()), LIMITS)
+        server = HttpServer(EchoApplication(World()), PATIENT)
         raw = ROWS[name]
         whole = _serve(server, (raw,))
         assert whole[0].startswith(b"HTTP/1.1 400 " if name in REFUSED else b"HTTP/1.1 200 ")

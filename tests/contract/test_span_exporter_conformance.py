@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ports import free_port
 from seaway.adapters.traces import otlp
 from seaway.core.spans import SpanExporter
 from seaway.testing.span_exporter import CASES, KeptSpans, make_span
-from server import free_port
 
 TAKEN: list[tuple[str, bytes]] = []
 

@@ -48,9 +48,9 @@ def postgres() -> Iterator[str]:
         **account,
     )
     try:
-        for _ in range(100):
+        for _ in range(1200):
             try:
-                psycopg.connect(f"host={directory} user=seaway dbname=postgres", connect_timeout=5).close()
+                psycopg.connect(f"host={directory} user=seaway dbname=postgres", connect_timeout=60).close()
                 break
             except psycopg.OperationalError:
                 if server.poll() is not None:
@@ -59,7 +59,7 @@ def postgres() -> Iterator[str]:
         yield str(directory)
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(60)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -128,6 +128,6 @@ def _end_claims(postgres: str) -> None:
     """End the sessions that hold a claim, as a lost connection would."""
     with psycopg.connect(f"host={postgres} user=seaway dbname=postgres", autocommit=True) as admin:
         query = (
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
         )
         assert admin.execute(query, (claims.CLAIM_KEY,)).fetchall() == [(True,)]

@@ -20,16 +20,20 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ports import keep_port
 from seaway.client.control import ControlClient
 from seaway.control import orphans, views
+from seaway.core.deployments import Backend, Deployment, LimitsSection
 from seaway.core.errors import SeawayError
 from seaway.core.events import EventKind
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("SEAWAY_")}
+UNHURRIED = LimitsSection(deadline="60s", queue="60s")
+"""For tests in which no request may fail: a machine that stands still for a moment is no fault of the server."""
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Poll until the condition holds; fail after `seconds`."""
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Poll until the condition holds; fail after `seconds`, which a machine under load never needs."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition never held"
@@ -93,14 +97,16 @@ class Server:
         os.close(writer)
         try:
             with os.fdopen(reader) as ready:
-                assert select.select([ready], [], [], 60)[0], self.log()
+                assert select.select([ready], [], [], 120)[0], self.log()
                 line = ready.readline().strip()
             assert line, self.log()
+            if not self.address[1]:
+                keep_port(int(line.rpartition(":")[2]))  # for the next `up`
             self.address = ("127.0.0.1", int(line.rpartition(":")[2]))
             if (
                 "control process does not answer yet" in self.log()
             ):  # a machine under load: the line came without it
-                until(self.control_answers, 60.0)
+                until(self.control_answers)
             assert self.control_answers(), self.log()  # the line promised it
         except BaseException:
             self.clean()  # nobody else will
@@ -127,9 +133,9 @@ class Server:
         return True
 
     def deploy(self, number: int) -> None:
-        """Deploy a version and wait until it is live."""
-        accepted = self.client.deploy("prices", views.DeployRequest(bundle=f"prices:v{number}"))
-        self.wait(accepted)
+        """Deploy a version, for requests in no hurry, and wait until it is live."""
+        spec = Deployment(1, "prices", Backend(bundle=f"prices:v{number}"), limits=UNHURRIED)
+        self.wait(self.client.deploy("prices", views.DeployRequest(spec=spec)))
 
     def rollback(self) -> None:
         self.wait(self.client.rollback("prices"))
@@ -141,12 +147,19 @@ class Server:
                 if event.kind is EventKind.REVISION_LIVE and event.revision == accepted.revision:
                     return
 
+    def all_ready(self, *others: int) -> bool:
+        """Of one reading: every worker that control knows has loaded all, as many as there should be, and none of the
+        processes `others` is among them."""
+        workers = self.client.status().workers
+        new = [worker.ready for worker in workers if worker.pid not in others]
+        return len(workers) == len(new) == self.workers and all(new)
+
     def live(self) -> int | None:
         (endpoint,) = self.client.status().endpoints
         return endpoint.live
 
     def predict(self) -> float:
-        connection = http.client.HTTPConnection(*self.address, timeout=10)
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
         with contextlib.closing(connection):
             connection.request(
                 "POST", "/predict/prices", b"[[1, 2, 3]]", {"content-type": "application/json"}
@@ -159,7 +172,7 @@ class Server:
     def down(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -188,7 +201,8 @@ class Background(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
-        self.join(30)
+        self.join(120)
+        assert not self.is_alive(), "what goes on beside the test does not end"
 
 
 class Prober(Background):

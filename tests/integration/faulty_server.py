@@ -17,13 +17,15 @@ from typing import Any
 import faulty_bundles
 import msgspec
 
+from ports import keep_port
+from seaway import sockets
 from seaway.control import orphans
 from seaway.core.bundles import OpenedBundle
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
-from seaway.wire import isolation
+from seaway.wire import isolation, worker_admin
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Poll until the condition holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
@@ -34,11 +36,16 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 class FaultyServer:
     """A supervisor and its workers, with one endpoint for each bundle."""
 
-    def __init__(self, run: Path, bundles: dict[str, OpenedBundle], deadline_s: float = 1.0) -> None:
+    def __init__(self, run: Path, bundles: dict[str, OpenedBundle], deadline_s: float = 60.0) -> None:
+        """`deadline_s` is that of every endpoint but `good`, which is in no hurry."""
         run.mkdir(parents=True, exist_ok=True)
         self.run = run
         routes = tuple(
-            Route(name, (RoutedRevision(1, b.digest, b.directory, b.ref, 100.0),), Limits(deadline_s))
+            Route(
+                name,
+                (RoutedRevision(1, b.digest, b.directory, b.ref, 100.0),),
+                Limits(60.0 if name == "good" else deadline_s, 60.0),
+            )
             for name, b in bundles.items()
         )
         (run / "table.json").write_bytes(msgspec.json.encode(RoutingTable(1, routes)))
@@ -63,20 +70,21 @@ class FaultyServer:
         os.close(writer)
         try:
             with os.fdopen(reader) as ready:
-                assert select.select([ready], [], [], 60)[0], self.log()
+                assert select.select([ready], [], [], 120)[0], self.log()
                 line = ready.readline().strip()
             assert line, self.log()
         except BaseException:
             self.down()  # nobody else will
             raise
-        self.port = int(line.rpartition(":")[2])
+        if not self.port:
+            self.port = keep_port(int(line.rpartition(":")[2]))  # for the next `up`
 
     def down(self) -> int:
         """SIGTERM, and its exit code; whatever it leaves behind is killed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -93,6 +101,22 @@ class FaultyServer:
         """The process of each slot."""
         return list(json.loads((self.run / "supervisor.json").read_text())["workers"])
 
+    def apart(self, endpoint: str) -> bool:
+        """Whether the endpoint's model is ready in a process of its own, in every worker."""
+        found = []
+        for slot, pid in enumerate(self.pids()):
+            try:
+                with sockets.connect_unix(worker_admin.socket_path(self.run, slot), 60.0) as connection:
+                    connection.sendall(msgspec.json.encode(worker_admin.Observe()) + b"\n")
+                    with connection.makefile("rb") as lines:
+                        observed = msgspec.json.decode(lines.readline(), type=worker_admin.Reply).observed
+            except (OSError, msgspec.DecodeError):
+                return False
+            if observed is None or observed.pid != pid:
+                return False
+            found += [one.ready and one.isolated for one in observed.loaded if one.endpoint == endpoint]
+        return bool(found) and all(found)
+
     def isolated(self) -> set[str]:
         """The endpoints whose models are on the list."""
         listed = isolation.read(self.run / isolation.FILE).models
@@ -100,7 +124,7 @@ class FaultyServer:
 
     def ask(self, endpoint: str, value: float) -> tuple[int, dict[str, str], Any]:
         """One prediction on a connection of its own: status, headers, body. Raises `OSError` where it is cut off."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(
                 "POST",

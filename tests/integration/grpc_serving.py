@@ -49,7 +49,7 @@ class Serving:
         self.address = f"127.0.0.1:{self.port}"
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     async def _retire(self) -> None:
         for handle in self._pool.handles():
@@ -62,9 +62,9 @@ class Serving:
         self.run(self._retire())
         for thread in set(threading.enumerate()) - self._others:
             if thread.name == "seaway-predict":
-                thread.join(20)
+                thread.join(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
 
@@ -75,14 +75,14 @@ class Client:
         self.channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
 
     def call(
-        self, method: str, request: Any, timeout: float | None = 10.0, metadata: Any = ()
+        self, method: str, request: Any, timeout: float | None = 60.0, metadata: Any = ()
     ) -> tuple[bytes, dict[str, str]]:
         """The answer's bytes and its trailing metadata; raises `grpc.RpcError`."""
         data = request if isinstance(request, bytes) else request.SerializeToString()
         answer, call = self._method(method).with_call(data, timeout=timeout, metadata=metadata)
         return answer, dict(call.trailing_metadata())
 
-    def future(self, method: str, request: Any, timeout: float | None = 10.0) -> Any:
+    def future(self, method: str, request: Any, timeout: float | None = 60.0) -> Any:
         return self._method(method).future(request.SerializeToString(), timeout=timeout)
 
     def _method(self, method: str) -> Any:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -17,6 +16,8 @@ from typing import Any
 import pytest
 from serve_process import until
 
+from ports import free_port
+
 NEEDED = ("prometheus", "promtool", "prometheus-alertmanager", "amtool")
 
 
@@ -24,13 +25,6 @@ def needs_prometheus() -> None:
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}: make components")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Daemon:
@@ -44,19 +38,19 @@ class Daemon:
             self.process = subprocess.Popen(
                 [*words, f"--web.listen-address=127.0.0.1:{self.port}"], cwd=directory, stdout=out, stderr=out
             )
-        until(self._ready, 30.0)
+        until(self._ready)
 
     def _ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=10) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
 
     def get(self, path: str, **query: str) -> Any:
         words = f"?{urllib.parse.urlencode(query)}" if query else ""
-        with urllib.request.urlopen(f"{self.url}{path}{words}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}{words}", timeout=60) as answer:
             return json.loads(answer.read())
 
     def query(self, expr: str) -> list[dict[str, Any]]:
@@ -68,7 +62,7 @@ class Daemon:
         if self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGTERM)
         try:
-            self.process.wait(15)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -22,6 +22,7 @@ ENDPOINT_FILE = b"""
 version: 1
 endpoint: people
 serve: {bundle: people:v1}
+limits: {deadline: 60s, queue: 60s}
 record:
   capture: 100%
   redact: [note, "text:email", "text:card"]
@@ -80,7 +81,7 @@ def ask(
     server: Server, data: bytes, path: str = "/v2/models/people/infer", **headers: str
 ) -> tuple[int, bytes]:
     """One request on a connection of its own; header names with `_` for `-`."""
-    connection = http.client.HTTPConnection(*server.address, timeout=10)
+    connection = http.client.HTTPConnection(*server.address, timeout=60)
     with contextlib.closing(connection):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("POST", path, data, {"content-type": "application/json", **named})

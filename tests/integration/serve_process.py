@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from ports import free_port
 from seaway import sockets
 from seaway.core.bundles import OpenedBundle
 from seaway.core.traffic import Limits, Route, RoutedRevision, RoutingTable
@@ -28,10 +29,10 @@ def revision(number: int, bundle: OpenedBundle, percent: float = 100.0) -> Route
 
 
 def route(name: str, *revisions: RoutedRevision, limits: Limits | None = None) -> Route:
-    return Route(name, revisions, limits or Limits(deadline_s=5.0))
+    return Route(name, revisions, limits or Limits(deadline_s=60.0, queue_s=60.0))
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Poll until the condition holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
@@ -77,9 +78,7 @@ class WorkerProcess:
         command = [sys.executable, "-m", "seaway.wiring.worker", "--run", str(run), "--slot", str(slot)]
         command += ["--fd", str(self.listener.fileno()), "--drain", str(drain_s)]
         if grpc:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.grpc_address = f"127.0.0.1:{probe.getsockname()[1]}"
+            self.grpc_address = f"127.0.0.1:{free_port()}"
             command += ["--grpc", self.grpc_address]
         if control is not None:
             command += ["--control", str(control)]
@@ -102,7 +101,7 @@ class WorkerProcess:
         return self.run / f"worker-{self.slot}.sock"
 
     def ask(self, request: worker_admin.Request) -> worker_admin.Reply:
-        with sockets.connect_unix(self.admin_path, 10.0) as connection:
+        with sockets.connect_unix(self.admin_path, 60.0) as connection:
             connection.sendall(msgspec.json.encode(request) + b"\n")
             with connection.makefile("rb") as lines:
                 return msgspec.json.decode(lines.readline(), type=worker_admin.Reply)
@@ -113,7 +112,7 @@ class WorkerProcess:
         return observed
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def call(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
@@ -130,6 +129,6 @@ class WorkerProcess:
     def stop(self) -> int:
         if self.process.poll() is None:
             os.kill(self.process.pid, signal.SIGTERM)
-        code = self.process.wait(15)
+        code = self.process.wait(60)
         self.listener.close()
         return code

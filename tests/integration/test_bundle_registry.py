@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
+from ports import free_port
 from seaway.adapters.converters.sklearn import SklearnConverter
 from seaway.adapters.runtimes.onnxruntime import OnnxRuntime
 from seaway.bundle import environment, frames, store
@@ -33,9 +33,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     """HOST:PORT of a docker-registry that is ready."""
     program = shutil.which("docker-registry")
     assert program is not None, "run tests/components/install.sh"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     config = tmp_path / "registry.yml"
     config.write_text(
         f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {tmp_path / 'registry'}\nhttp:\n  addr: {address}\n"
@@ -50,8 +48,8 @@ def registry(tmp_path: Path) -> Iterator[str]:
     drain.start()
     yield address
     process.terminate()
-    process.wait(10)
-    drain.join(10)
+    process.wait(60)
+    drain.join(60)
     process.stderr.close()
 
 
@@ -70,7 +68,7 @@ def packaged(home: Path, *, lock: bool) -> tuple[BundleStore, PackageResult]:
 
 
 def skopeo(*arguments: str) -> None:
-    done = subprocess.run(["skopeo", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["skopeo", *arguments], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -109,7 +107,7 @@ print(json.dumps(session.run(None, {"X": x})[0].ravel().tolist()))
 """
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_lock_rebuilds_the_environment_and_it_repeats_the_golden_predictions(tmp_path: Path) -> None:
     bundles, result = packaged(tmp_path / "home", lock=True)
     opened = bundles.open(result.version)

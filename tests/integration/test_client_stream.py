@@ -40,7 +40,7 @@ class Scripted:
     def _run(self) -> None:
         connection, _ = self._listener.accept()
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             while b"\r\n\r\n" not in self.received:
                 self.received += connection.recv(65536)
             head, _, body = self.received.partition(b"\r\n\r\n")
@@ -55,7 +55,7 @@ class Scripted:
             self._script(connection)
 
     def close(self) -> None:
-        self._thread.join(10)
+        self._thread.join(60)
         self._listener.close()
 
 
@@ -78,7 +78,7 @@ def test_each_reply_is_given_before_the_next_is_made(scripted) -> None:
     def script(connection: socket.socket) -> None:
         connection.sendall(HEAD + reply(1))
         for value in ([2, 3], None):
-            assert taken.acquire(timeout=10)
+            assert taken.acquire(timeout=60)
             connection.sendall(reply(value))
         connection.sendall(chunk(": still here\n\nevent: end\ndata: {}\n\n") + END)
 
@@ -140,4 +140,4 @@ def test_leaving_early_closes_the_connection(scripted) -> None:
     replies = seaway.Client(scripted(script).url).stream("m", {"x": 1})
     assert next(replies) == {"y": 1}
     replies.close()
-    assert gone.wait(10)
+    assert gone.wait(60)

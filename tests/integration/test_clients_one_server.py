@@ -71,7 +71,7 @@ def test_curl(server: WorkerProcess, tmp_path: Path) -> None:
             f"@{body}",
             *extra,
         ]
-        done = subprocess.run(words, capture_output=True, timeout=20)
+        done = subprocess.run(words, capture_output=True, timeout=120)
         assert json.loads(done.stdout)["predictions"] == RIGHT, (extra, done)
 
 
@@ -79,7 +79,7 @@ def test_curl(server: WorkerProcess, tmp_path: Path) -> None:
 def test_kserve_clients_over_rest_and_grpc(server: WorkerProcess) -> None:
     script = Path(__file__).parents[1] / "components" / "kserve_client.py"
     words = [str(KSERVE), str(script), f"127.0.0.1:{server.port}", server.grpc_address, "prices"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert [found[key] for key in ("live", "ready", "model_ready", "grpc live", "grpc model_ready")] == [
@@ -111,7 +111,7 @@ def test_h2load_over_http_1(server: WorkerProcess, tmp_path: Path) -> None:
         "content-type: application/json",
         url,
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     counts = re.search(r"requests: (\d+) total, .* (\d+) succeeded, (\d+) failed", done.stdout)
     assert counts is not None, done.stdout
     assert counts.groups() == ("2000", "2000", "0"), done.stdout

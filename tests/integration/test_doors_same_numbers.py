@@ -22,8 +22,8 @@ ROWS = np.random.default_rng(11).normal(size=(64, COLUMNS)).astype(np.float32)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     home = tmp_path_factory.mktemp("doors")
     bundle = tiny_models.mlp(home / "m", COLUMNS)
-    # Requests that come within 50 ms of each other share a batch, so that all doors can meet in one.
-    together = Limits(deadline_s=5.0, wait_s=0.05)
+    # Requests share a batch until it is full, so that all doors meet in one.
+    together = Limits(deadline_s=60.0, queue_s=60.0, max_rows=12, wait_s=5.0)
     table = RoutingTable(
         1, (route("alone", revision(1, bundle)), route("together", revision(1, bundle), limits=together))
     )

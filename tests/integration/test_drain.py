@@ -23,13 +23,13 @@ def test_f08_sigterm_under_fresh_connections_loses_no_request(workers: int, tmp_
     command = [SEAWAY, "serve", str(model), "--http", f"127.0.0.1:{server.port}", "--workers", str(workers)]
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=server.environment)
-    server.wait_until(lambda: _status(server) == 200, 30, "seaway serve did not become ready")
+    server.wait_until(lambda: _status(server) == 200, 120, "seaway serve did not become ready")
     answered, lost = [0], []
     enough = threading.Event()
 
     def call() -> None:
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
             try:
                 connection.connect()
             except OSError:
@@ -50,11 +50,11 @@ def test_f08_sigterm_under_fresh_connections_loses_no_request(workers: int, tmp_
     callers = [threading.Thread(target=call) for _ in range(8)]
     for caller in callers:
         caller.start()
-    assert enough.wait(60)
+    assert enough.wait(120)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
     for caller in callers:
-        caller.join(timeout=30)
+        caller.join(timeout=120)
     assert not lost, lost[:5]
 
 

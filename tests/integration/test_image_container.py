@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ports import free_port
 from seaway import settings
 from seaway.testing import load, tiny_models
 from seaway.testing.load import Load
@@ -128,9 +128,7 @@ def context(tmp_path_factory: pytest.TempPathFactory, podman: Podman, base_tar: 
 
 
 def test_f08_the_image_answers_as_here_and_a_signal_drains_it(context: Path, podman: Podman) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     name = f"seaway-{port}"
     podman(
         "run", "--detach", "--network=host", "--read-only", "--tmpfs=/tmp", f"--name={name}", IMAGE,
@@ -170,16 +168,16 @@ def opened(context: Path):  # type: ignore[no-untyped-def]
 
 
 def until_ready(port: int, logs: Callable[[], str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=2) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=10) as reply:
                 if reply.status == 200:
                     return
         except (OSError, urllib.error.URLError):
             pass
         time.sleep(0.1)
-    pytest.fail(f"not ready within 60 s: {logs()}")
+    pytest.fail(f"not ready within 240 s: {logs()}")
 
 
 def ask(port: int, body: object) -> dict[str, list[object]]:
@@ -188,7 +186,7 @@ def ask(port: int, body: object) -> dict[str, list[object]]:
         json.dumps(body).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         found: dict[str, list[object]] = json.load(reply)
         return found
 
@@ -205,18 +203,18 @@ def load_until_stopped(port: int, stop: Callable[[], str]) -> list[load.Outcome]
         "127.0.0.1",
         port,
         lambda index: load.post("/predict/tiny", "tiny", body),
-        count=2000,
-        rate_per_s=400,
+        count=800,
+        rate_per_s=100,
         connections=8,
         accept=lambda index, found: json.loads(found)["predictions"] in ([7.5], [[7.5]]),
     )
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         running = pool.submit(load.run, wanted)
         time.sleep(
-            1
+            3
         )  # let the load run for a while before the signal: the test is about what is in flight then
         pool.submit(stop).result()
         result = running.result()
     answered = [outcome for outcome in result.outcomes if outcome.status == 200]
-    assert len(answered) > 200
+    assert len(answered) > 100
     return [o for o in result.failed if o.failure is not load.Failure.CONNECT and o.status != 503]

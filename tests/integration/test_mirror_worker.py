@@ -13,14 +13,16 @@ from pathlib import Path
 import faulty_bundles
 import msgspec
 import pytest
-from serve_process import WorkerProcess, revision, until
+from control_process import gone
+from serve_process import JSON, WorkerProcess, revision, until
 
 from seaway.core.bundles import OpenedBundle
 from seaway.core.ledger import Page, PairCounts, merge_counts, merge_pairs
 from seaway.core.records import RecordRules
 from seaway.core.traffic import Limits, Mirror, Route, RoutingTable
+from seaway.core.user_keys import UserKey
 from seaway.testing import tiny_models
-from seaway.wire.worker_admin import Commit, Metrics, Seconds
+from seaway.wire.worker_admin import Commit, Metrics, Prepare, Seconds
 
 
 @pytest.fixture
@@ -31,15 +33,24 @@ def workers(tmp_path: Path) -> Iterator[list[WorkerProcess]]:
         worker.stop()
 
 
-def table(live: OpenedBundle, candidate: OpenedBundle, percent: float, generation: int = 1) -> RoutingTable:
+def table(
+    live: OpenedBundle,
+    candidate: OpenedBundle,
+    percent: float,
+    generation: int = 1,
+    *,
+    number: int = 2,
+    sticky: UserKey | None = None,
+) -> RoutingTable:
     """`candidate` takes no traffic, and is mirrored to."""
     route = Route(
         "e",
-        (revision(1, live), revision(2, candidate, 0.0)),
-        Limits(deadline_s=1.0),
-        RecordRules(judged=True, scope=2),
-        salt="e/2",
-        mirror=Mirror(2, percent) if percent else None,
+        (revision(1, live), revision(number, candidate, 0.0)),
+        Limits(deadline_s=10.0, queue_s=60.0),
+        RecordRules(judged=True, unit=sticky, scope=number),
+        salt=f"e/{number}",
+        sticky=sticky,
+        mirror=Mirror(number, percent) if percent else None,
     )
     return RoutingTable(generation, (route,))
 
@@ -54,9 +65,9 @@ def pages(worker: WorkerProcess) -> dict[int, Page]:
     return {page.revision: page for page in worker.ask(Seconds(after_s=0, endpoint="e")).pages or ()}
 
 
-def pairs(worker: WorkerProcess) -> PairCounts:
+def pairs(worker: WorkerProcess, number: int = 2) -> PairCounts:
     worker.ask(Metrics())  # the recorder settles
-    page = pages(worker).get(2)
+    page = pages(worker).get(number)
     return merge_pairs(s.pairs for s in page.seconds if s.pairs is not None) if page else PairCounts()
 
 
@@ -96,13 +107,15 @@ def test_pairs_are_exact_and_live_answers_are_the_same_bits(
     mirrored = start(workers, tmp_path / "mirrored", table(live, candidate, 100.0), slot=1)
     asked = mirroring(mirrored, [[1, 2, 3]])
     assert ask(mirrored, bodies) == without
-    until(lambda: total(pairs(mirrored)) == asked + 100)
-    found = pairs(mirrored)
+    asked += 100
+    until(lambda: total(pairs(mirrored)) == asked)
+    while (found := pairs(mirrored)).same <= 10:  # on a machine under load the others are dropped
+        asked += mirroring(mirrored, [[1, 2, 3]])
+        until(lambda asked=asked: total(pairs(mirrored)) == asked)  # type: ignore[misc]
     assert found.failed == 0
-    assert found.same > 10  # on a machine under load the others are dropped
     # Between -0.7 and -1.7 the sum is so near zero that a thousandth is more than a hundredth of it.
     assert found.differ <= 1
-    until(lambda: merge_counts(s.counts for s in pages(mirrored)[1].seconds).finished == asked + 100)
+    until(lambda: merge_counts(s.counts for s in pages(mirrored)[1].seconds).finished == asked)
     candidate_page = pages(mirrored)[2]
     assert merge_counts(s.counts for s in candidate_page.seconds).finished == 0
     assert merge_counts(s.counts for s in candidate_page.seconds).rows == 0
@@ -123,9 +136,12 @@ def test_a_candidate_that_answers_otherwise_differs_on_all(
     worker = start(workers, tmp_path / "run", table(live, candidate, 100.0))
     asked = mirroring(worker, [[1, 2, 3]])
     ask(worker, [[[n, 0, 0]] for n in range(40)])
-    until(lambda: total(pairs(worker)) == asked + 40)
-    found = pairs(worker)
-    assert found.same == 0 and found.failed == 0 and found.differ > 10
+    asked += 40
+    until(lambda: total(pairs(worker)) == asked)
+    while (found := pairs(worker)).differ <= 10:  # on a machine under load the others are dropped
+        asked += mirroring(worker, [[1, 2, 3]])
+        until(lambda asked=asked: total(pairs(worker)) == asked)  # type: ignore[misc]
+    assert found.same == 0 and found.failed == 0
 
 
 def test_grpc_calls_are_mirrored_too(tmp_path: Path, workers: list[WorkerProcess]) -> None:
@@ -141,9 +157,67 @@ def test_grpc_calls_are_mirrored_too(tmp_path: Path, workers: list[WorkerProcess
     with grpc.insecure_channel(worker.grpc_address) as channel:
         infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         for _ in range(20):
-            assert infer(request.SerializeToString(), timeout=10)
+            assert infer(request.SerializeToString(), timeout=60)
     until(lambda: total(pairs(worker)) == asked + 20)
     assert pairs(worker).differ == 0 and pairs(worker).same > 0
+
+
+def mirrored(worker: WorkerProcess, number: int) -> dict[str, float]:
+    """Of `seaway_mirrored_total`, by result."""
+    named = f'seaway_mirrored_total{{endpoint="e",revision="{number}",result="'
+    lines = (worker.ask(Metrics()).metrics or "").splitlines()
+    found = [line.removeprefix(named) for line in lines if line.startswith(named)]
+    return {line.split('"')[0]: float(line.rsplit(" ", 1)[1]) for line in found}
+
+
+def test_a_candidate_that_is_deployed_again_is_mirrored_to_as_the_revision_that_it_is_now(
+    tmp_path: Path, workers: list[WorkerProcess]
+) -> None:
+    """The same bundle under the next number, as where only settings changed in mid-rollout."""
+    live, candidate = tiny_models.linear(tmp_path / "a", 1.0), tiny_models.linear(tmp_path / "b", 1.0)
+    worker = start(workers, tmp_path / "run", table(live, candidate, 100.0))
+    mirroring(worker, [[1, 2, 3]])
+    (child,) = children(worker)
+    assert worker.ask(Prepare("e", revision(3, candidate, 0.0), Limits())).failure is None
+    assert worker.ask(Commit(table(live, candidate, 100.0, generation=2, number=3))).failure is None
+
+    def answered() -> bool:
+        assert worker.call("POST", "/predict/e", [[1, 2, 3]]).status == 200
+        return mirrored(worker, 3).get("same", 0) > 0
+
+    until(answered)
+    until(lambda: pairs(worker, 3).same > 0)  # the second is over
+    until(lambda: child not in children(worker))
+    assert len(children(worker)) == 1
+
+
+def test_where_arms_are_sticky_a_user_is_one_pair_and_who_has_no_key_none(
+    tmp_path: Path, workers: list[WorkerProcess]
+) -> None:
+    live, candidate = tiny_models.linear(tmp_path / "a", 1.0), tiny_models.linear(tmp_path / "b", 1.0)
+    sticky = UserKey(header="x-user")
+    worker = start(workers, tmp_path / "run", table(live, candidate, 100.0, sticky=sticky))
+    asked = 0
+
+    def ask_as(user: str | None) -> None:
+        nonlocal asked
+        asked += 1
+        headers = JSON if user is None else {**JSON, "x-user": user}
+        assert worker.call("POST", "/predict/e", [[1, 2, 3]], headers).status == 200
+
+    def began() -> bool:
+        ask_as(None)
+        return mirrored(worker, 2).get("same", 0) > 0
+
+    until(began)
+    for number in range(30):
+        ask_as(f"u{number % 3}" if number % 2 else None)
+    until(lambda: sum(mirrored(worker, 2).values()) == asked)
+    until(lambda: total(pairs(worker)) == 3)
+    ask_as("u0")
+    ask_as("u3")
+    until(lambda: total(pairs(worker)) == 4)
+    assert pairs(worker).differ == pairs(worker).failed == 0
 
 
 def test_a_mirror_that_goes_takes_its_process_with_it(tmp_path: Path, workers: list[WorkerProcess]) -> None:
@@ -172,7 +246,7 @@ def test_a_mirrors_process_that_is_killed_comes_back_and_none_outlives_the_worke
     assert {status for status, _, _ in found} == {200}
     (child,) = children(worker)
     assert worker.stop() == 0
-    until(lambda: not Path(f"/proc/{child}").exists())
+    until(lambda: gone(child))
 
 
 def children(worker: WorkerProcess) -> list[int]:
@@ -232,10 +306,10 @@ def test_whatever_a_mirrored_candidate_does_no_live_request_fails(
     found = ask(worker, [[float(act)]]) + ask(worker, [[0.25]] * 100)
     assert {status for status, _, _ in found} == {200}
     assert {number for _, _, number in found} == {"1"}
-    until(lambda: total(pairs(worker)) == asked + 101, 60.0)
+    until(lambda: total(pairs(worker)) == asked + 101)
     counted = pairs(worker)
     assert (counted.differ, counted.failed) == (0, 1)
-    until(lambda: answers_again(worker), 60.0)
+    until(lambda: answers_again(worker))
     assert worker.process.pid == pid and worker.process.poll() is None
     quarantined = worker.call("POST", "/v2/models/e/versions/2/infer", infer(0.25))
     assert quarantined.status == 200, "what it did in the mirror is held against nobody"

@@ -27,6 +27,14 @@ GOOD = f'seaway_requests_total{{{REQUEST},code="200"}}'
 READY = (
     'seaway_revision_ready{endpoint="prices",revision="1",digest="d",worker="0",job="seaway",instance="s"}'
 )
+ROLLOUT = 'endpoint="prices",revision="2",job="seaway",instance="s"'
+RUNNING = f'seaway_rollout_phase{{{ROLLOUT},phase="running"}}'
+PAUSED = f'seaway_rollout_phase{{{ROLLOUT},phase="paused"}}'
+BAKING = f'seaway_rollout_phase{{{ROLLOUT},phase="baking"}}'
+APPROVAL = f"seaway_rollout_waits_for_approval{{{ROLLOUT}}}"
+ERRORED = f'seaway_rollout_check_verdict{{{ROLLOUT},check="errors",verdict="errored"}}'
+ROLLED_BACK = 'seaway_rollouts_total{endpoint="prices",end="rolled_back",job="seaway",instance="s"}'
+CONTROL = 'seaway_control_processes{job="seaway",instance="s"}'
 HEALTHY = {
     'up{job="seaway",instance="s"}': "1+0x6000",
     'seaway_workers{job="seaway",instance="s"}': "2+0x6000",
@@ -40,6 +48,14 @@ HEALTHY = {
     'seaway_recorder_requests_total{sink="capture",outcome="dropped",worker="0",job="seaway",instance="s"}': "7+0x6000",
     'seaway_routing_generation{worker="0",job="seaway",instance="s"}': "4+0x6000",
     'seaway_routing_generation{worker="1",job="seaway",instance="s"}': "4+0x6000",
+    CONTROL: "1+0x6000",
+    RUNNING: "1+0x6000",
+    PAUSED: "0+0x6000",
+    BAKING: "0+0x6000",
+    APPROVAL: "0+0x6000",
+    ERRORED: "0+0x6000",
+    ROLLED_BACK: "3+0x6000",
+    ROLLED_BACK.replace("rolled_back", "promoted"): "0+1x6000",
 }
 """A sample each minute, for a hundred hours. 6,000 requests a minute, of which 1 fails (0.017 %) and 10 are slow."""
 
@@ -135,6 +151,25 @@ SCENARIOS: dict[str, tuple[dict[str, str | None], str, set[tuple[str, str]]]] = 
         "2h45m",
         {("SeawayNoTraffic", "info")},
     ),
+    "a rollout was taken back half an hour ago": (
+        {ROLLED_BACK: "3+0x90 4+0x100", RUNNING: "1+0x90 0+0x100"}, "2h", {("SeawayRolloutRolledBack", "ticket")}),
+    "a rollout was taken back long ago": ({ROLLED_BACK: "3+0x90 4+0x200", RUNNING: "1+0x90 0+0x200"}, "2h40m", set()),
+    "a rollout is paused, and a scrape in between failed": (
+        {RUNNING: "1+0x100 0+0x40", PAUSED: "0+0x100 1+0x5 stale stale 1+0x40"}, "1h53m", {("SeawayRolloutPaused", "ticket")}),
+    "a rollout has only just paused": ({RUNNING: "1+0x100 0+0x40", PAUSED: "0+0x100 1+0x40"}, "1h49m", set()),
+    "an approval is waited for": (
+        {APPROVAL: "0+0x60 1+0x100"}, "2h3m", {("SeawayRolloutWaitsForApproval", "ticket")}),
+    "an approval is waited for since half an hour": ({APPROVAL: "0+0x60 1+0x100"}, "1h30m", set()),
+    "a check is broken": ({ERRORED: "0+0x60 1+0x100"}, "1h20m", {("SeawayRolloutCheckErrored", "ticket")}),
+    "a check was broken for ten minutes": ({ERRORED: "0+0x60 1+0x9 0+0x100"}, "1h20m", set()),
+    "the check of the bake is broken": (
+        {RUNNING: "0+0x200", BAKING: "1+0x200", ERRORED: "0+0x60 1+0x100"},
+        "1h20m",
+        {("SeawayRolloutCheckErrored", "ticket")},
+    ),
+    "a check was broken when the rollout ended": ({RUNNING: "1+0x60 0+0x100", ERRORED: "0+0x60 1+0x100"}, "2h", set()),
+    "the control process is away": ({CONTROL: "1+0x60 stale"}, "1h5m", {("SeawayControlDown", "ticket")}),
+    "the control process starts again": ({CONTROL: "1+0x60 stale 1+0x100"}, "1h2m", set()),
 }  # fmt: skip
 
 

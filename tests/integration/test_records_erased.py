@@ -13,7 +13,7 @@ from recorded_server import Traffic, ask, body, holding, kept, recorded, run
 
 from seaway.monitor.provenance import files as provenance_files
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SUBJECT = "jane-4711"
 VALUE = 37.40625
 IDS = [f"visit-{number}" for number in range(20)]

@@ -11,7 +11,7 @@ from control_process import until
 from recorded_server import ask, body, holding, recorded
 from serve_process import Answer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 MAIL, CARD, NAME, TOKEN = "erika@example.com", "4111 1111 1111 1111", "Erika Mustermann", "hunter2-Geheim"
 PATH = "/v2/models/people/infer"
 
@@ -66,7 +66,7 @@ def _unexpected(home: Path, secret: str) -> list[str]:
 def _metrics(server: object) -> str:
     import http.client
 
-    connection = http.client.HTTPConnection(*server.address, timeout=10)  # type: ignore[attr-defined]
+    connection = http.client.HTTPConnection(*server.address, timeout=60)  # type: ignore[attr-defined]
     try:
         connection.request("GET", "/metrics")
         return Answer(connection.getresponse()).body.decode()

@@ -31,18 +31,21 @@ ENDPOINT_FILE = b"""
 version: 1
 endpoint: churn
 serve: {bundle: churn:v1}
+limits: {deadline: 60s, queue: 60s}
 record: {capture: 100%}
 """
 HIDDEN = b"""
 version: 1
 endpoint: hidden
 serve: {bundle: churn:v1}
+limits: {deadline: 60s, queue: 60s}
 record: {capture: 100%, redact: [usage]}
 """
 MASKED = b"""
 version: 1
 endpoint: masked
 serve: {bundle: churn:v1}
+limits: {deadline: 60s, queue: 60s}
 record: {capture: 100%, redact: ["text:email"]}
 """
 
@@ -107,7 +110,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def send(server: Server, endpoint: str, asked: pd.DataFrame) -> None:
-    connection = http.client.HTTPConnection(*server.address, timeout=10)
+    connection = http.client.HTTPConnection(*server.address, timeout=60)
     for n, row in enumerate(asked.to_dict("records")):
         headers = {"content-type": "application/json", "x-request-id": f"{endpoint}-{n}"}
         connection.request("POST", f"/predict/{endpoint}", json.dumps([row]), headers)

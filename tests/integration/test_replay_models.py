@@ -19,7 +19,7 @@ MEMORY = 4 * 2**30
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplayModel]:
     monkeypatch.setenv("PYTHONPATH", str(faulty_bundles.RUNTIME))
-    made = ReplayModel(faulty_bundles.write(tmp_path / "b", "b"), MEMORY, 0.3)
+    made = ReplayModel(faulty_bundles.write(tmp_path / "b", "b"), MEMORY, 5.0)
     yield made
     made.close()
 
@@ -54,7 +54,7 @@ def test_processor_time_is_that_of_the_model(model: ReplayModel) -> None:
     model.ask(x(0.5), 1)
     little = model.cpu_s
     model.ask(x(12.0), 1)  # computes for 50 ms
-    assert little < 0.02 < 0.045 < model.cpu_s < 0.2
+    assert little < 0.045 < model.cpu_s - little < 0.5
 
 
 def test_a_request_that_does_not_fit_is_refused_as_a_door_would(model: ReplayModel) -> None:
@@ -72,4 +72,4 @@ def test_a_model_that_ends_its_process_while_it_loads_is_named(
     monkeypatch.setenv("PYTHONPATH", str(faulty_bundles.RUNTIME))
     bundle = faulty_bundles.write(tmp_path / "b", "b", "crash-at-load")
     with pytest.raises(PermanentError, match="while it loaded the model"):
-        ReplayModel(bundle, MEMORY, 1.0)
+        ReplayModel(bundle, MEMORY, 60.0)

@@ -16,12 +16,13 @@ import pytest
 
 from server import Seaway, linear_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SPEC = """\
 version: 1
 endpoint: linear
 serve: {bundle: 'linear:v2', isolation: process}
+limits: {deadline: 10s, queue: 60s}
 rollout: {steps: [50%, 100%], hold: 5m, warmup: 0s, checks: [errors]}
 """
 
@@ -57,7 +58,7 @@ def test_a_killed_worker_does_not_take_back_a_candidate_that_starts_after_it(tmp
     with server.up(1):
         server.run("deploy", "linear:v1")
         server.run("deploy", "-f", str(tmp_path / "v2.yaml"))
-        server.wait_until(lambda: answered(server) == {"1", "2"}, 30, "the candidate takes no traffic")
+        server.wait_until(lambda: answered(server) == {"1", "2"}, 120, "the candidate takes no traffic")
         threads = [threading.Thread(target=send) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -69,7 +70,11 @@ def test_a_killed_worker_does_not_take_back_a_candidate_that_starts_after_it(tmp
                 found = rollout(server)["state"]
                 assert found["phase"] == "running", found["why"]
                 time.sleep(0.5)
-            assert answered(server) == {"1", "2"}
+            server.wait_until(
+                lambda: answered(server) == {"1", "2"}, 120, "the candidate takes no traffic any more"
+            )
+            found = rollout(server)["state"]
+            assert found["phase"] == "running", found["why"]
         finally:
             over.set()
             for thread in threads:

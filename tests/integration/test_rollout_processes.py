@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from control_process import Prober, Server, make_home, until
+from control_process import UNHURRIED, Prober, Server, make_home, until
 
 from seaway.control import views
 from seaway.control.rollouts import views as rollouts
@@ -37,12 +37,18 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def roll_out(server: Server, *steps: str, hold: str = "1s") -> views.Accepted:
     """Version 2 over version 1, by time alone."""
     rollout = Rollout(steps=steps, hold=hold, bake="1s", checks=())
-    spec = Deployment(1, "prices", Backend(bundle="prices:v2"), rollout=rollout)
+    spec = Deployment(1, "prices", Backend(bundle="prices:v2"), limits=UNHURRIED, rollout=rollout)
     return server.client.deploy("prices", views.DeployRequest(spec=spec))
 
 
 def state(server: Server) -> RolloutState:
     return server.client.rollout("prices").state
+
+
+def routed_by_first_step(server: Server) -> bool:
+    """Of one reading: the time of the preparation before it has a beginning too."""
+    found = state(server)
+    return found.step == 0 and found.since_s is not None
 
 
 def follow_to(server: Server, after: int, *kinds: EventKind) -> list[EventKind]:
@@ -58,6 +64,7 @@ def test_t1_a_rollout_goes_by_its_steps_and_loses_no_request(server: Server) -> 
     with Prober(server) as prober:
         accepted = roll_out(server, "20%", "100%", hold="2s")
         seen = follow_to(server, accepted.after, EventKind.ROLLOUT_PROMOTED, EventKind.ROLLOUT_ROLLED_BACK)
+        until(lambda: prober.answers[-1] == CANDIDATE)
     assert seen == [
         EventKind.DEPLOY_REQUESTED,
         EventKind.ROLLOUT_STARTED,
@@ -73,7 +80,7 @@ def test_t1_a_rollout_goes_by_its_steps_and_loses_no_request(server: Server) -> 
 
 def test_a_share_by_hand_stands_and_an_abort_takes_all_back(server: Server) -> None:
     roll_out(server, "1%", "100%", hold="1h")
-    until(lambda: state(server).step == 0)
+    until(lambda: routed_by_first_step(server))
     server.client.move("prices", rollouts.Traffic(40.0))
     until(lambda: state(server).since_s is not None)
     answers = [server.predict() for _ in range(400)]
@@ -87,8 +94,8 @@ def test_a_share_by_hand_stands_and_an_abort_takes_all_back(server: Server) -> N
 
 
 def test_kill_9_of_control_in_a_rollout_changes_no_share_and_it_goes_on(server: Server) -> None:
-    accepted = roll_out(server, "50%", "100%", hold="6s")
-    until(lambda: state(server).since_s is not None and state(server).step == 0)
+    accepted = roll_out(server, "50%", "100%", hold="10s")
+    until(lambda: routed_by_first_step(server))
     with Prober(server) as prober:
         os.kill(server.record()["control"], signal.SIGKILL)
         seen = {server.predict() for _ in range(60)}
@@ -102,9 +109,9 @@ def test_kill_9_of_control_in_a_rollout_changes_no_share_and_it_goes_on(server: 
 
 def test_a_killed_worker_comes_back_with_the_shares_of_the_rollout(server: Server) -> None:
     roll_out(server, "50%", "100%", hold="1h")
-    until(lambda: state(server).since_s is not None and state(server).step == 0)
+    until(lambda: routed_by_first_step(server))
     first, *_ = server.worker_pids()
     os.kill(first, signal.SIGKILL)
-    until(lambda: len(server.client.status().workers) == 2 and first not in server.worker_pids())
+    until(lambda: server.all_ready(first))
     assert {server.predict() for _ in range(60)} == {STABLE, CANDIDATE}
     assert (state(server).phase, state(server).percent) == (RolloutPhase.RUNNING, 50.0)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from serve_process import JSON, Answer, WorkerProcess, revision, route
+from serve_process import JSON, Answer, WorkerProcess, revision, route, until
 
 from seaway.core.traffic import Limits, RoutingTable
 from seaway.testing import tiny_models
@@ -34,7 +34,9 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
         (
             route("prices", revision(3, tiny_models.linear(home / "m", 10.0))),
             route("words", revision(1, tiny_models.lookup(home / "w"))),
-            route("small", revision(1, tiny_models.linear(home / "m", 10.0)), limits=Limits(5.0, 2.0, LIMIT)),
+            route(
+                "small", revision(1, tiny_models.linear(home / "m", 10.0)), limits=Limits(60.0, 60.0, LIMIT)
+            ),
             route("slow", revision(1, tiny_models.endless(home / "e")), limits=Limits(deadline_s=0.3)),
             route("broken", revision(1, broken)),
         ),
@@ -244,7 +246,7 @@ def test_r07_a_body_one_byte_too_large(worker: WorkerProcess) -> None:
 
 
 def test_r07_too_large_by_its_length_is_refused_before_a_byte_is_read(worker: WorkerProcess) -> None:
-    with socket.create_connection(("127.0.0.1", worker.port), 5) as connection:
+    with socket.create_connection(("127.0.0.1", worker.port), 60) as connection:
         head = f"POST /predict/small HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {10**12}\r\n\r\n"
         connection.sendall(head.encode())
         response = http.client.HTTPResponse(connection)
@@ -254,7 +256,7 @@ def test_r07_too_large_by_its_length_is_refused_before_a_byte_is_read(worker: Wo
 
 
 def test_r07_an_endless_chunked_body_is_cut_off(worker: WorkerProcess) -> None:
-    with socket.create_connection(("127.0.0.1", worker.port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", worker.port), 60) as connection:
         connection.sendall(
             b"POST /predict/small HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
         )
@@ -336,4 +338,5 @@ def test_a_failing_model_answers_plainly_and_logs_one_line(worker: WorkerProcess
 
 def test_a_model_that_does_not_end_is_stopped_at_the_deadline(worker: WorkerProcess) -> None:
     refused(worker.call("POST", "/predict/slow", [[1e9]]), 504, "deadline_exceeded", "0.3")
-    assert worker.call("POST", "/predict/slow", [[3]]).json == {"predictions": [6.0]}
+    # That is quick, but 0.3 s are not much on a machine under load.
+    until(lambda: worker.call("POST", "/predict/slow", [[3]]).json == {"predictions": [6.0]})

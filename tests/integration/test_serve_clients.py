@@ -100,7 +100,7 @@ def test_curl(worker: WorkerProcess) -> None:
     url = f"http://127.0.0.1:{worker.port}/predict/prices"
     command = ["curl", "-sS", "-i", url, "-H", "content-type: application/json", "-H", "x-request-id: abc"]
     found = subprocess.run(
-        [*command, "-d", '[{"a":1,"b":2,"c":3.5}]'], capture_output=True, text=True, timeout=10
+        [*command, "-d", '[{"a":1,"b":2,"c":3.5}]'], capture_output=True, text=True, timeout=60
     )
     head, _, body = found.stdout.replace("\r", "").partition("\n\n")
     assert head.startswith("HTTP/1.1 200")

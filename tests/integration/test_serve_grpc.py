@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -32,8 +31,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         (
             route("prices", revision(3, prices)),
             route("words", revision(1, tiny_models.lookup(home / "w"))),
-            route("small", revision(1, prices), limits=Limits(5.0, 2.0, LIMIT)),
-            route("slow", revision(1, tiny_models.endless(home / "e")), limits=Limits(deadline_s=3.0)),
+            route("small", revision(1, prices), limits=Limits(60.0, 60.0, LIMIT)),
+            route("slow", revision(1, tiny_models.endless(home / "e")), limits=Limits(deadline_s=15.0)),
         ),
     )
     server = Serving(table, max_message_bytes=1_000_000, max_calls=4)
@@ -111,7 +110,7 @@ def test_tritonclient(serving: Serving) -> None:
         assert [item["datatype"] for item in metadata["inputs"]] == ["INT64", "BYTES"]
         x = tritonclient.grpc.InferInput("x", [2, 3], "FP32")
         x.set_data_from_numpy(np.array([[1, 2, 3], [4, 5, 6]], np.float32))
-        result = triton.infer("prices", [x], request_id="7", client_timeout=5)
+        result = triton.infer("prices", [x], request_id="7", client_timeout=60)
         assert result.get_response().id == "7"
         np.testing.assert_array_equal(result.as_numpy("y"), np.array([[16], [25]], np.float32))
         index = tritonclient.grpc.InferInput("index", [1], "INT64")
@@ -229,7 +228,7 @@ def test_g02_binary_garbage_in_metadata_is_no_request_id(client: Client) -> None
     ids=["random", "http1", "bad-frames", "tls"],
 )
 def test_g03_other_bytes_on_the_port(serving: Serving, client: Client, data: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", serving.port), 5) as connection:
+    with socket.create_connection(("127.0.0.1", serving.port), 60) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         try:
@@ -263,29 +262,28 @@ def test_g05_deadlines(serving: Serving, client: Client, timeout: float) -> None
     with pytest.raises(grpc.RpcError) as caught:
         client.infer(slow(1e9), timeout=timeout)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    started = time.monotonic()
-    until(lambda: in_flight(serving, "slow") == 0, 2.0)
-    assert time.monotonic() - started < 2.0  # not the endpoint's 3 s
+    until(lambda: in_flight(serving, "slow") == 0, 12.0)  # not the endpoint's 15 s
 
 
 def test_g05_a_cancelled_call_leaves_the_model(serving: Serving, client: Client) -> None:
     future = client.future("ModelInfer", slow(1e9))
     until(lambda: in_flight(serving, "slow") == 1)
     future.cancel()
-    until(lambda: in_flight(serving, "slow") == 0, 2.0)
+    until(lambda: in_flight(serving, "slow") == 0, 12.0)
 
 
 def test_g06_a_thousand_calls_with_a_limit_of_four(client: Client) -> None:
-    futures = [client.future("ModelInfer", slow(1e9), timeout=1.0) for _ in range(1000)]
-    codes: dict[str, int] = {}
-    for future in futures:
-        error = future.exception(20)
-        name = "OK" if error is None else error.code().name
-        codes[name] = codes.get(name, 0) + 1
-    assert 0 < codes.pop("DEADLINE_EXCEEDED") <= 8
+    futures = [client.future("ModelInfer", slow(1e9), timeout=50.0) for _ in range(1000)]
+    until(lambda: sum(future.done() for future in futures) >= 996)
+    running = [future for future in futures if not future.done()]
+    codes = Counter(future.code().name for future in futures if future.done())
+    # Four at a time: a slow machine may be at it still when the first four meet the endpoint's deadline.
+    assert 0 < codes.pop("DEADLINE_EXCEEDED", 0) + len(running) <= 8
     # UNAVAILABLE is what the client makes of a stream that was refused before it was a call.
     assert codes.pop("RESOURCE_EXHAUSTED") + codes.pop("UNAVAILABLE", 0) >= 990
     assert not codes
+    for future in running:
+        future.cancel()
 
 
 def test_reflection_is_not_served(client: Client) -> None:

@@ -82,7 +82,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
         assert process.stop() == 0, process.log.read_text()
     finally:
         control.terminate()
-        assert control.wait(20) == 0
+        assert control.wait(60) == 0
 
 
 @pytest.mark.parametrize(

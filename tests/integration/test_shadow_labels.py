@@ -19,7 +19,7 @@ from seaway.control import endpoint_file, views
 from seaway.core.events import EventKind
 from seaway.monitor.provenance import files as provenance_files
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RIGHT, WORSE = 1, 2
 """Versions: the truth, and a model that is wrong for a tenth of the requests."""
@@ -27,11 +27,13 @@ LIVE = """
 version: 1
 endpoint: classes
 serve: {bundle: classes:vVERSION}
+limits: {deadline: 10s, queue: 60s}
 """
 SHADOWED = """
 version: 1
 endpoint: classes
 serve: {bundle: classes:vVERSION}
+limits: {deadline: 10s, queue: 60s}
 rollout:
   steps: [{to: 0%, hold: 1s}, 100%]
   shadow: 100%
@@ -72,7 +74,7 @@ class Users(Background):
         self.failed: list[object] = []
 
     def run(self) -> None:
-        connection = http.client.HTTPConnection(*self._server.address, timeout=10)
+        connection = http.client.HTTPConnection(*self._server.address, timeout=60)
         untold: list[dict[str, object]] = []
         while not self.over.wait(0.004):
             number = len(self.revisions)
@@ -112,7 +114,7 @@ def test_a_silently_worse_candidate_is_taken_back_before_anybody_sees_it(server:
     server.wait(deploy(server, LIVE, RIGHT))
     with Users(server) as users:
         deploy(server, SHADOWED, WORSE)
-        until(lambda: EventKind.ROLLOUT_ROLLED_BACK in kinds(server), 150.0)
+        until(lambda: EventKind.ROLLOUT_ROLLED_BACK in kinds(server), 400.0)
     assert users.failed == [] and set(users.revisions) == {"1"}
     found = check(server)
     assert (found["check"], found["verdict"]) == ("shadow_quality", "failed")
@@ -129,7 +131,7 @@ def test_a_better_candidate_goes_on(server: Server) -> None:
     server.wait(deploy(server, LIVE, WORSE))
     with Users(server) as users:
         deploy(server, SHADOWED, RIGHT)
-        until(lambda: "2" in users.revisions, 150.0)
+        until(lambda: "2" in users.revisions, 400.0)
         until(lambda: live(server) == 2)
     assert users.failed == []
     found = check(server)

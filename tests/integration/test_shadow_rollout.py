@@ -14,17 +14,19 @@ from seaway.control import endpoint_file, views
 from seaway.core.events import EventKind
 from seaway.core.ledger import merge_pairs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LIVE = """
 version: 1
 endpoint: prices
 serve: {bundle: prices:v1}
+limits: {deadline: 10s, queue: 60s}
 """
 SHADOWED = """
 version: 1
 endpoint: prices
 serve: {bundle: prices:vCANDIDATE}
+limits: {deadline: 10s, queue: 60s}
 labels: {try: one}
 rollout:
   steps: [{to: 0%, hold: 1s, checks: [agreement]}, 100%]
@@ -65,7 +67,7 @@ class Traffic(Background):
         self.revisions: set[str | None] = set()
 
     def run(self) -> None:
-        connection = http.client.HTTPConnection(*self._server.address, timeout=10)
+        connection = http.client.HTTPConnection(*self._server.address, timeout=60)
         while not self.over.wait(0.002):
             self.asked += 1
             connection.request(
@@ -89,7 +91,7 @@ def kinds(server: Server) -> list[str]:
 def test_a_silently_worse_candidate_is_caught_before_it_answers_anybody(server: Server) -> None:
     with Traffic(server) as traffic:
         deploy(server, SHADOWED.replace("CANDIDATE", "2"))
-        until(lambda: EventKind.ROLLOUT_ROLLED_BACK in kinds(server), 40.0)
+        until(lambda: EventKind.ROLLOUT_ROLLED_BACK in kinds(server), 300.0)
         pages = server.client.seconds("prices").pages
     pairs = merge_pairs(s.pairs for page in pages for s in page.seconds if s.pairs is not None)
     assert pairs.differ > 0 and pairs.same == 0
@@ -102,5 +104,5 @@ def test_a_candidate_that_agrees_is_let_through(server: Server) -> None:
     """The same model as another revision: the check passes on pairs alone."""
     with Traffic(server) as traffic:
         deploy(server, SHADOWED.replace("CANDIDATE", "1"))
-        until(lambda: "2" in traffic.revisions, 40.0)
+        until(lambda: "2" in traffic.revisions, 300.0)
     assert traffic.failed == []

@@ -19,7 +19,8 @@ import grpc_serving
 import pytest
 from serve_process import until
 
-from server import free_port, linear_model
+from ports import free_port
+from server import linear_model
 
 oteltap = pytest.importorskip("oteltap")
 pytest.importorskip("opentelemetry.sdk")
@@ -47,11 +48,11 @@ def addresses(tmp_path: Path) -> Iterator[tuple[int, int, int]]:
             return probe.connect_ex(("127.0.0.1", port)) == 0 and ask(port, "00") == 200
 
     try:
-        until(answers, 30.0)
+        until(answers)
         yield port, grpc_port, collector
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
 
 
 told: dict[str, str | None] = {}
@@ -59,7 +60,7 @@ told: dict[str, str | None] = {}
 
 
 def ask(port: int, flags: str, body: str = "[[1, 2]]") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {
         "content-type": "application/json",
         "x-request-id": f"r-{flags}",
@@ -111,7 +112,7 @@ def received(collector: int, *asking: Callable[[], object]) -> list:
             await asyncio.sleep(0)
             for one in asking:
                 await asyncio.to_thread(one)
-            await asyncio.wait_for(collecting, 20)
+            await asyncio.wait_for(collecting, 60)
             return found
 
     return asyncio.run(receive())

@@ -107,9 +107,9 @@ def traffic(text: str) -> float:
 @pytest.mark.parametrize("how", ["q", "ctrl-c", "terminated"])
 def test_it_shows_the_traffic_and_gives_the_terminal_back(server: Server, how: str) -> None:
     with Prober(server), Terminal(server.home, "--interval", "300ms") as terminal:
-        text = terminal.read(traffic)
+        # Of a server that has just started, or that was away a moment ago, the first pictures tell less.
+        text = terminal.read(lambda text: traffic(text) and "2 workers ready" in text)
         assert "prices  live  revision 1  prices:v1" in text
-        assert "2 workers ready" in text
         assert "REVISIONS" in text and "1 live" in text
         if how == "terminated":
             terminal.process.send_signal(signal.SIGTERM)
@@ -146,7 +146,7 @@ def test_a_new_size_is_taken_at_once(server: Server) -> None:
 
 def run(home: Path, *more: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "seaway", "watch", *more, "--home", str(home)]
-    return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
 
 
 def test_in_a_pipe_it_prints_one_picture_and_ends(server: Server) -> None:
@@ -167,7 +167,7 @@ def test_what_it_shows_is_what_was_answered(server: Server) -> None:
             document: dict[str, Any] = json.loads(done.stdout)
             if document["through_s"] >= asked_s:
                 return document
-            assert time.time() < asked_s + 30
+            assert time.time() < asked_s + 60
 
     before = complete()
     for _ in range(25):

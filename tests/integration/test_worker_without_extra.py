@@ -29,7 +29,7 @@ def test_a_worker_without_an_extra_ends_with_one_line(
             pass_fds=[listener.fileno()],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
     assert ended.returncode == 2, ended.stderr

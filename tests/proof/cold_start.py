@@ -39,11 +39,11 @@ def _start() -> float:
         with (home / "up.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=seaway.environment)
         try:
-            seaway.wait_until(lambda: _answers(seaway), 60, "no first answer")
+            seaway.wait_until(lambda: _answers(seaway), 300, "no first answer")
             return time.monotonic() - began
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
+            process.wait(timeout=300)
 
 
 def _answers(seaway: Seaway) -> bool:

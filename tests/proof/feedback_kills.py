@@ -46,11 +46,11 @@ class Control:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0, self.log.read_text()
+        assert self.process.wait(300) == 0, self.log.read_text()
 
     def send(self, body: bytes) -> FeedbackAnswer:
         """Until it is acknowledged."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while True:
             try:
                 return self.client.feedback(body, LINES)
@@ -92,7 +92,7 @@ class Killed:
             doubled = 0
             for _ in range(self.kills):
                 before = len(self.acknowledged)
-                end = time.monotonic() + 60
+                end = time.monotonic() + 300
                 while len(self.acknowledged) < before + 20:
                     assert time.monotonic() < end, control.log.read_text()
                     time.sleep(0.005)
@@ -101,7 +101,7 @@ class Killed:
                 doubled += self.check_after_kill(control)
             self.stopping.set()
             for client in clients:
-                client.join(90)
+                client.join(600)
                 assert not client.is_alive()
             total = self.recount()
         return {

@@ -31,7 +31,7 @@ from seaway import sockets
 from seaway.client.control import ControlClient
 from seaway.core.deployments import Phase, Revision
 from seaway.core.errors import SeawayError
-from server import Seaway, linear_model
+from server import PATIENT, Seaway, linear_model
 
 KILLS = 200
 PHASES = 10
@@ -46,6 +46,7 @@ def measure(scale: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="seaway-kills-") as work:
         home = Path(work)
         trial = Trial(home, chance)
+        trial.seaway.limits = PATIENT if scale < 1 else {}
         trial.prepare()
         try:
             for victim in VICTIMS:
@@ -63,7 +64,7 @@ def _kill(pid: int) -> None:
     descriptor = os.pidfd_open(pid)
     try:
         os.kill(pid, signal.SIGKILL)
-        assert select.select([descriptor], [], [], 30)[0], f"process {pid} outlives SIGKILL"
+        assert select.select([descriptor], [], [], 100)[0], f"process {pid} outlives SIGKILL"
     finally:
         os.close(descriptor)
 
@@ -119,7 +120,7 @@ class Trial:
         digests = [version["digest"] for version in self.seaway.json("versions", "linear")]
         self.answers = dict(zip(digests, ([4.0], [6.0]), strict=True))
         self.seaway.launch(workers=2)
-        self.seaway.run("deploy", "linear:v1")
+        self.seaway.deploy_first("linear", "linear:v1")
         for words in (self._switch_words, self._switch_words, self._package_words) * 3:
             self._timed(words())
         self.prober = Prober(self.seaway, self.answers)
@@ -184,7 +185,7 @@ class Trial:
             assert self.seaway.process is not None
             self.seaway.process.wait()
             self.seaway.launch(workers=2)
-        code = process.wait(timeout=120)
+        code = process.wait(timeout=600)
         self._recover(victim)
         if hit:
             self.recovery_s.setdefault(victim, []).append(time.monotonic() - killed)
@@ -211,7 +212,7 @@ class Trial:
 
     def _recover(self, victim: str) -> None:
         """Until all processes answer and no endpoint is on its way."""
-        self.seaway.wait_until(self._settled, 60, f"not settled after the kill of the {victim}")
+        self.seaway.wait_until(self._settled, 300, f"not settled after the kill of the {victim}")
 
     def _settled(self) -> bool:
         if not self.seaway.alive() or not self._own_control():
@@ -250,7 +251,7 @@ class Trial:
             self.lost.append(f"{words} was acknowledged, but {live} is live")
         right = {"seaway-revision": str(live.number), "seaway-digest": live.digest}
         answer = self.answers[live.digest]
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while True:
             status, headers, body = self.seaway.predict("linear", [[1.0, 1.0]])
             given = {key: headers.get(key) for key in right}

@@ -120,7 +120,7 @@ class Pinned(Seaway):
                     command, stdout=log, stderr=log, env=self.environment, start_new_session=True
                 )
             os.sched_setaffinity(0, set(others) or cores)
-            self.wait_until(self._answers, 60, "the server did not start")
+            self.wait_until(self._answers, 300, "the server did not start")
             for pid in (os.getpid(), self.process.pid):
                 with contextlib.suppress(OSError):
                     Path(f"/proc/{pid}/autogroup").write_text("-20")
@@ -128,7 +128,7 @@ class Pinned(Seaway):
         finally:
             if self.process is not None and self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
-                self.process.wait(timeout=60)
+                self.process.wait(timeout=300)
             os.sched_setaffinity(0, cores)
 
     def memory_bytes(self) -> int:

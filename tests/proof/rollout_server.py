@@ -43,6 +43,7 @@ class RolloutServer(Seaway):
             "endpoint": endpoint,
             "serve": {"bundle": ref},
             "rollout": dict(rollout or {}),
+            "limits": self.limits,
             **more,
         }
         spec = msgspec.convert(document, Deployment)
@@ -55,7 +56,7 @@ class RolloutServer(Seaway):
         """The endpoint's last rollout."""
         return self.state(endpoint).rollout
 
-    def live(self, endpoint: str, number: int | None, seconds: float = 60) -> None:
+    def live(self, endpoint: str, number: int | None, seconds: float = 300) -> None:
         """Wait until this revision is live and nothing is on its way."""
 
         def there() -> bool:
@@ -81,8 +82,8 @@ class RolloutServer(Seaway):
         """The newest such event of a revision."""
         return [e for e in self.control.history(endpoint) if e.kind == kind and e.revision == revision][-1]
 
-    def judgement(self, endpoint: str) -> dict[str, Any]:
-        """What all checks say now."""
+    def judgement(self, endpoint: str) -> dict[str, Any] | None:
+        """What all checks say now; None before the first look."""
         found: dict[str, Any] = json.loads(self.run("rollout", endpoint, "--json"))
         return found["judgement"]
 

@@ -62,7 +62,7 @@ class GrpcCalls(threading.Thread):
         tensor.set_data_from_numpy(np.array([[value, 1.0]], np.float32))
         for attempt in range(2):
             try:
-                answer = client.infer("linear", [tensor], client_timeout=10)
+                answer = client.infer("linear", [tensor], client_timeout=100)
                 break
             except InferenceServerException as error:
                 # The worker was killed: a call that may be repeated is sent again, once.

@@ -22,6 +22,7 @@ from rollout_server import RolloutServer, Sender
 from seaway.core.errors import SeawayError
 from seaway.core.rollouts.state import RolloutPhase
 from seaway.testing import load
+from server import PATIENT
 
 REQUESTS: Final = 110_000
 TRANSITIONS: Final = 210
@@ -42,6 +43,7 @@ def measure(scale: float) -> dict[str, Any]:
     requests, transitions = max(2_000, round(REQUESTS * scale)), max(8, round(TRANSITIONS * scale))
     with tempfile.TemporaryDirectory(prefix="seaway-transitions-") as work:
         server = RolloutServer(Path(work))
+        server.limits = PATIENT if scale < 1 else {}
         for ref, factor in _FACTORS.items():
             name = ref.partition(":")[0]
             server.package(rollout_models.work(Path(work) / f"{name}.onnx", factor, 1), name)
@@ -71,6 +73,7 @@ class _Run:
                 requests,
                 PER_S,
                 connections=24,
+                timeout_s=100,
                 seed=20261122,
                 accept=self._accept,
                 resends=1,
@@ -140,7 +143,13 @@ class _Run:
         """The same version with another limit."""
         self.turn += 1
         self.server.deploy(
-            "linear", self._ref(), {"bake": "30s"}, limits={"deadline": f"{5 + self.turn % 5}s"}
+            "linear",
+            self._ref(),
+            {"bake": "30s"},
+            limits={
+                **self.server.limits,
+                "deadline": f"{(55 if self.server.limits else 5) + self.turn % 5}s",
+            },
         )
         self._back()
         self.done["change of settings"] += 1
@@ -151,7 +160,7 @@ class _Run:
         self._wait_for(lambda: self._state(number).percent >= 5.0, f"{number} took no step")
         record = json.loads((self.server.home / "run" / "supervisor.json").read_text())
         os.kill(self.chance.choice(record["workers"]), 9)
-        self.server.wait_until(lambda: self._state(number).phase is not RolloutPhase.RUNNING, 60, "no end")
+        self.server.wait_until(lambda: self._state(number).phase is not RolloutPhase.RUNNING, 300, "no end")
         self._back()
         self.done["worker killed"] += 1
         self.done["step"] += 1
@@ -168,7 +177,7 @@ class _Run:
                 and s.candidate == number
                 and s.phase not in (RolloutPhase.WAITING, RolloutPhase.RUNNING)
             ),
-            60,
+            300,
             "the streaming model has no end of its rollout",
         )
         self.done["step of a stream"] += 3
@@ -200,10 +209,10 @@ class _Run:
             except SeawayError:
                 return False
 
-        self.server.wait_until(there, 60, what)
+        self.server.wait_until(there, 300, what)
 
     def _back(self) -> None:
-        self.server.wait_until(lambda: self.server.state("linear").phase == "live", 60, "nothing is live")
+        self.server.wait_until(lambda: self.server.state("linear").phase == "live", 300, "nothing is live")
 
     def _accept(self, index: int, body: bytes) -> bool:
         answer = json.loads(body)

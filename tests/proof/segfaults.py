@@ -82,6 +82,7 @@ def _under_load(server: FaultyServer, act: Callable[[], None]) -> LoadResult:
         count=round(RATE_PER_S * LOAD_S),
         rate_per_s=RATE_PER_S,
         connections=CONNECTIONS,
+        timeout_s=100,
         accept=lambda _, answer: msgspec.json.decode(answer)["outputs"][0]["data"] == [0.5],
     )
     results: list[LoadResult] = []

@@ -19,7 +19,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from ports import free_port as free_port
+
 SEAWAY = str(Path(sys.executable).with_name("seaway"))
+PATIENT = {"deadline": "60s", "queue": "60s"}
+"""Limits for small proofs, whose machine may stand still for seconds: no request is refused for that."""
+JUDGED = {"deadline": "10s", "queue": "10s"}
+"""The same where checks judge: they count nothing of a step before its requests' deadline is over."""
 
 
 def linear_model(path: Path, factor: float) -> Path:
@@ -38,25 +44,21 @@ def linear_model(path: Path, factor: float) -> Path:
     return path
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Seaway:
     """One home and the commands on it."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.port = free_port()
+        self.limits: dict[str, str] = {}
+        """Of its endpoints; the defaults are those of a proof at full size."""
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SEAWAY_")}
-        return {**kept, "SEAWAY_HOME": str(self.home), "COLUMNS": "160"}
+        patience = {"SEAWAY_HANG_S": "60"} if self.limits else {}
+        return {**kept, **patience, "SEAWAY_HOME": str(self.home), "COLUMNS": "160"}
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a command and do not wait for it."""
@@ -66,11 +68,18 @@ class Seaway:
     def run(self, *words: str, expect: int | None = 0) -> str:
         """Run a command to its end; `expect` is its exit code (None: any)."""
         done = subprocess.run(
-            [SEAWAY, *words], capture_output=True, text=True, env=self.environment, timeout=120
+            [SEAWAY, *words], capture_output=True, text=True, env=self.environment, timeout=600
         )
         if expect is not None and done.returncode != expect:
             raise AssertionError(f"seaway {words}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def deploy_first(self, endpoint: str, ref: str) -> None:
+        """Deploy the first version of an endpoint, with `limits` that later deploys keep."""
+        path = self.home / f"{endpoint}.json"
+        document = {"version": 1, "endpoint": endpoint, "serve": {"bundle": ref}, "limits": self.limits}
+        path.write_text(json.dumps(document))
+        self.run("deploy", "-f", str(path))
 
     def json(self, *words: str) -> Any:
         """A command's answer as a value."""
@@ -90,13 +99,13 @@ class Seaway:
         with (self.home / "up.log").open("ab") as log:
             command = [SEAWAY, "up", "--http", f"127.0.0.1:{self.port}", "--workers", str(workers), *words]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
-        self.wait_until(self.alive, 60, "the server did not start")
+        self.wait_until(self.alive, 300, "the server did not start")
 
     def stop(self) -> None:
         """SIGTERM, and the end of the process."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(timeout=60)
+            self.process.wait(timeout=300)
         self.process = None
 
     def alive(self) -> bool:
@@ -118,7 +127,7 @@ class Seaway:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """One GET on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -128,7 +137,7 @@ class Seaway:
 
     def predict(self, endpoint: str, rows: list[list[float]]) -> tuple[int, dict[str, str], bytes]:
         """One POST /predict on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=100)
         try:
             connection.request(
                 "POST",

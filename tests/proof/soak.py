@@ -42,7 +42,7 @@ def measure(scale: float) -> dict[str, Any]:
     figures: dict[str, Any] = {"requests_each": count}
     with tempfile.TemporaryDirectory(prefix="seaway-soak-") as work:
         bundles = {name: faulty_bundles.write(Path(work) / name, name) for name in ("sound", "leaking")}
-        server = FaultyServer(Path(work) / "run", bundles, deadline_s=10.0)
+        server = FaultyServer(Path(work) / "run", bundles, deadline_s=60.0)
         for name, value in (("sound", FINE), ("leaking", LEAK)):
             try:
                 server.up("--worker-memory", "16000000000")
@@ -66,7 +66,7 @@ def _soak(server: FaultyServer, endpoint: str, value: float, pid: int, count: in
     samples: list[Usage] = []
     per_round = PIPELINED * CONNECTIONS
     for number in range(-1, SAMPLES):
-        connections = [socket.create_connection(("127.0.0.1", server.port), 30) for _ in range(CONNECTIONS)]
+        connections = [socket.create_connection(("127.0.0.1", server.port), 300) for _ in range(CONNECTIONS)]
         files = [connection.makefile("rb") for connection in connections]
         for _ in range(FILLING // per_round if number < 0 else rounds):
             for connection in connections:

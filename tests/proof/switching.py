@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seaway.testing import load
-from server import Seaway, linear_model
+from server import PATIENT, Seaway, linear_model
 
 REQUESTS = 20_000
 SWITCHES = 50
@@ -27,11 +27,12 @@ def measure(scale: float) -> dict[str, Any]:
     requests, switches = max(300, round(REQUESTS * scale)), max(4, round(SWITCHES * scale))
     with tempfile.TemporaryDirectory(prefix="seaway-switching-") as work:
         server = Seaway(Path(work))
+        server.limits = PATIENT if scale < 1 else {}
         for ref, factor in FACTORS.items():
             model = linear_model(Path(work) / f"{ref[-2:]}.onnx", factor)
             server.run("package", str(model), "--name", "linear", "--no-lock")
         with server.up(workers=2):
-            server.run("deploy", "linear:v1")
+            server.deploy_first("linear", "linear:v1")
             return _drive(server, requests, switches)
 
 
@@ -50,6 +51,7 @@ def _drive(server: Seaway, requests: int, switches: int) -> dict[str, Any]:
         count=requests,
         rate_per_s=RATE_PER_S,
         connections=16,
+        timeout_s=100,
         seed=20261122,
         accept=accept,
     )

@@ -8,7 +8,7 @@ import pytest
 
 SCALE = 0.02
 
-pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ def z_scores(traffic: Traffic) -> Floats:
     return np.where((n_c >= 30) & (n_s >= 30) & (e_c + e_s > 0), score, 0.0)
 
 
-def z_rules(traffic: Traffic) -> dict[str, npt.NDArray[np.int64]]:
-    """`naive`: 5 % at every second; `peek`: every minute, Bonferroni over 60; `end`: once."""
+def z_rules(traffic: Traffic, every: int = MINUTE) -> dict[str, npt.NDArray[np.int64]]:
+    """`naive`: 5 % at every look; `peek`: every so many looks, Bonferroni over 60; `end`: once."""
     scores = z_scores(traffic)
     minutes = np.zeros(scores.shape[1], dtype=bool)
-    minutes[MINUTE - 1 :: MINUTE] = True
+    minutes[every - 1 :: every] = True
     last = np.zeros_like(minutes)
     last[-1] = True
     return {

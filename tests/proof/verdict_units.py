@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from seaway.core.evidence import arms, pairs, streams, wealth
+from seaway.core.evidence import arms, detectors, pairs, streams, wealth
 from seaway.core.evidence.arms import Rule
-from seaway.core.evidence.pairs import Disagreement, Labelled
-from seaway.core.evidence.streams import STRICT, Look
+from seaway.core.evidence.detectors import ODDS, Bake
+from seaway.core.evidence.pairs import Disagreement, Labelled, odds_gains
+from seaway.core.evidence.streams import STRICT, Look, Margin
 from seaway.core.evidence.wealth import FAIL_ODDS
 from seaway.core.ledger import Counts, SliceCounts
+from seaway.core.rollouts import baking
 from seaway.core.rollouts import users as users_
-from verdict_runs import ALPHA, KEPT, NEVER, Floats, Traffic, first_looks, share_of
+from verdict_runs import ALPHA, KEPT, NEVER, Floats, Traffic, first_looks, gathered, share_of
 
 REQUESTS_PER_S, SECONDS = 200, 1800
 BAR = -math.log(ALPHA)
@@ -46,6 +48,25 @@ def sticky(draw: np.random.Generator, runs: int, users: int) -> dict[str, Any]:
         failed, noticed = np.array(guarded[name]).T
         found[f"{name}_noticed"] = share_of(noticed != NEVER)
         found[f"{name}_failed_unnoticed"] = share_of(failed < noticed)
+    return found
+
+
+def sticky_worse(draw: np.random.Generator, runs: int, users: int) -> dict[str, Any]:
+    """The same users, the first request of each a unit: a healthy candidate, and one with three times the errors."""
+    weights = np.cumsum(1 / np.arange(1, users + 1))
+    rows: dict[str, list[tuple[Floats, ...]]] = {"healthy": [], "worse": []}
+    for _ in range(runs):
+        who = np.searchsorted(weights / weights[-1], draw.random(REQUESTS_PER_S * SECONDS))
+        who, places = np.unique(who, return_index=True)
+        canary, second = draw.random(len(who)) < 0.05, places // REQUESTS_PER_S
+        rate, point = np.where(draw.random(len(who)) < 0.1, 0.1, 0.001), draw.random(len(who))
+        rows["healthy"].append(_looks(second, canary, point < rate))
+        rows["worse"].append(_looks(second, canary, point < np.where(canary, 3.0, 1.0) * rate))
+    found: dict[str, Any] = {"users": users}
+    for name, looks in rows.items():
+        traffic = gathered(Traffic(*(np.stack(arrays) for arrays in zip(*looks, strict=True))))
+        firsts = first_looks(traffic, STRICT, True, rate=0.011)
+        found[name] = {"share": share_of(firsts != NEVER), "median_s": _median(firsts, 1)}
     return found
 
 
@@ -119,6 +140,63 @@ def answers(draw: np.random.Generator, runs: int, moved: float, margin: float = 
         name: {"share": share_of(found != NEVER), "median": _median(found, 10)}
         for name, found in zip(("failed", "passed"), firsts, strict=True)
     }
+
+
+def bake(draw: np.random.Generator, runs: int) -> dict[str, Any]:
+    """The alarms after promotion, at 200 requests a second of 1 % errors: against that very rate, and as a rollout sets the
+    limit by an hour of it. Judged is the mean number of looks between false alarms."""
+    asked, looks = 3600, 20_000
+    alarms = int(_alarms(draw, (runs, looks), 0.01, Bake(0.01, asked)).sum())
+    expected = runs * looks / asked
+    assert alarms <= expected + 4 * math.sqrt(expected), f"{alarms} alarms of the bake, at most {expected}"
+    limited = baking.begin(720_000, 7_200, Margin(), 1.0).found
+    assert limited is not None
+    healthy = _alarms(draw, (runs, 600), 0.01, limited).any(axis=1)
+    return {
+        "asked_looks": asked,
+        "looks_between_alarms": round(runs * looks / alarms) if alarms else None,
+        "limit": limited.limit,
+        "healthy_alarmed": share_of(healthy),
+        "risen": [
+            {
+                "times": times,
+                "at_the_rate": _risen(draw, runs, times, Bake(0.01, 86_400)),
+                "in_a_rollout": _risen(draw, runs, times, limited),
+            }
+            for times in (1.5, 2.0, 5.0)
+        ],
+    }
+
+
+def same_bake(draw: np.random.Generator) -> None:
+    """The arrays give the alarms of `detectors.seen`."""
+    state = draw.bit_generator.state
+    first = int(_alarms(draw, (1, 600), 0.02, Bake(0.01, 3600))[0].argmax())
+    draw.bit_generator.state = state
+    found = Bake(0.01, 3600)
+    for _ in range(600):
+        found = detectors.seen(found, REQUESTS_PER_S, int(draw.binomial(REQUESTS_PER_S, 0.02, 1)[0]))
+    assert found.alarmed_at_look == first + 1, f"{found.alarmed_at_look} and {first + 1}"
+
+
+def _risen(draw: np.random.Generator, runs: int, times: float, begun: Bake) -> dict[str, float | None]:
+    """Ten minutes of health, then ten of so many times the errors: how many are found, and after how many seconds."""
+    rates = np.where(np.arange(1200) < 600, 0.01, 0.01 * times)
+    later = _alarms(draw, (runs, 1200), rates, begun)[:, 600:]
+    firsts = np.where(later.any(axis=1), later.argmax(axis=1), NEVER)
+    return {"share": share_of(firsts != NEVER), "median_s": _median(firsts, 1)}
+
+
+def _alarms(draw: np.random.Generator, shape: tuple[int, int], rate: float | Floats, begun: Bake) -> Floats:
+    """Where `detectors.seen` alarms, look by look; it begins anew after each alarm."""
+    logs, alarms = np.zeros((shape[0], len(ODDS))), np.zeros(shape, dtype=bool)
+    bad_gain, good_gain = (odds_gains(begun.limit, ODDS, *event) for event in ((1, 0), (0, 1)))
+    for look, now in enumerate(np.broadcast_to(rate, shape[1])):
+        bad = draw.binomial(REQUESTS_PER_S, now, shape[0])[:, None]
+        logs = np.maximum(logs, 0.0) + bad * bad_gain + (REQUESTS_PER_S - bad) * good_gain
+        alarms[:, look] = wealth.log_mean_exp(logs) >= math.log(begun.looks_between)
+        logs[alarms[:, look]] = 0.0
+    return alarms
 
 
 def _median(firsts: Floats, per_look: int) -> float | None:

@@ -6,28 +6,39 @@ A canary of 5 % of 200 requests a second, one look a second, one hour. The e-pro
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+import verdict_amounts
+import verdict_dependence
+import verdict_labels
 import verdict_peers as peers
 import verdict_units
 from seaway.core.evidence import arms, dispersion
 from seaway.core.evidence.pairs import Disagreement, Labelled
 from seaway.core.evidence.streams import STRICT, Look, Margin
-from verdict_runs import ALPHA, NEVER, Floats, Traffic, divisors_by_blocks, drawn, first_looks, share_of
+from verdict_runs import (
+    ALPHA,
+    LOOKS,
+    NEVER,
+    Traffic,
+    divisors_by_blocks,
+    drawn,
+    first_looks,
+    gathered,
+    holds,
+    judged,
+    said,
+    share_of,
+    steady,
+)
 
 MARGIN = Margin()
-LOOKS, CANARY, STABLE = 3600, 10.0, 190.0
 NULL_RUNS, HARM_RUNS, FEWEST = 2000, 500, 40
 BASES, TIMES = (0.001, 0.01, 0.05), (1.0, 1.5, 2.0, 5.0)
 SEED = 20_261_122
-Firsts = npt.NDArray[np.int64]
-
-
-STALL_LOOKS = {"stalls of 1 s": 1, "stalls of 3 s": 3, "stalls of 5 s": 5}
-DEPENDENT = ("batches of 8", *STALL_LOOKS, "fast swings", "slow swings")
 
 
 def measure(scale: float) -> dict[str, Any]:
@@ -35,6 +46,9 @@ def measure(scale: float) -> dict[str, Any]:
     draw = np.random.default_rng(SEED)
     runs = max(FEWEST, round(NULL_RUNS * scale)), max(FEWEST, round(HARM_RUNS * scale))
     _same_as_the_core(draw)
+    verdict_labels.same_as_the_core(draw)
+    verdict_amounts.same_as_the_core(draw)
+    verdict_units.same_bake(draw)
     figures: dict[str, Any] = {
         "table": [
             _row(draw, base, times, runs[0] if times == 1 else runs[1]) for base in BASES for times in TIMES
@@ -43,15 +57,22 @@ def measure(scale: float) -> dict[str, Any]:
         "late_starts": _late_starts(draw, runs),
         "ramps": [_ramp(draw, runs[0], rates) for rates in ((0.04, 0.01), (0.01, 0.04))],
         "bursts": _bursts(draw, runs[0]),
-        "dependence": [_dependent(draw, runs[1], kind) for kind in DEPENDENT],
-        "common_swings": _common_swings(draw, runs[1]),
+        "dependence": [verdict_dependence.one_arm(draw, runs[1], kind) for kind in verdict_dependence.KINDS],
+        "common_swings": verdict_dependence.both_arms(draw, runs[1]),
         "within_looks": [
             _within_looks(draw, size, alpha) for size in (10, 20, 40) for alpha in (ALPHA, ALPHA / 6)
         ],
-        "latency": [_latency(draw, runs[1], slower) for slower in (1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 5.0)],
+        "latency": [
+            _latency(draw, runs[1], (0.99, 1.2), slower) for slower in (1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 5.0)
+        ],
+        "median_latency": [_latency(draw, runs[1], (0.5, 1.1), slower) for slower in (1.0, 1.1, 1.2, 1.5)],
+        "shares": [_share(draw, runs[0], share) for share in (0.01, 0.5, 0.95, 0.99)],
         "cold_candidate": _cold(draw, runs[1]),
         "sticky_users": [
-            verdict_units.sticky(draw, max(10, runs[1] // 4), users) for users in (1_000, 10_000)
+            verdict_units.sticky(draw, max(4, runs[1] // 4), users) for users in (1_000, 10_000)
+        ],
+        "sticky_worse": [
+            verdict_units.sticky_worse(draw, max(4, runs[1] // 4), users) for users in (10_000, 100_000)
         ],
         "shadow": [
             _pairs(draw, runs[1], Disagreement(0.02), (p, 0.0)) for p in (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
@@ -68,13 +89,18 @@ def measure(scale: float) -> dict[str, Any]:
             )
         ],
         "answers": [_answers(draw, runs[1], moved) for moved in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)],
+        "accuracy": verdict_labels.accuracy(draw, runs[1]),
+        "labels": verdict_labels.by_rate(draw, runs[1]),
+        "kpi": verdict_amounts.kpis(draw, runs[1]),
+        "cost": verdict_amounts.costs(draw, runs[1]),
+        "bake": verdict_units.bake(draw, runs[1]),
     }
     figures["null_runs"], figures["harm_runs"] = runs
     return figures
 
 
 def _row(draw: np.random.Generator, base: float, times: float, runs: int) -> dict[str, Any]:
-    traffic = _steady(draw, runs, base * times, base)
+    traffic = steady(draw, runs, base * times, base)
     strict = first_looks(traffic, STRICT, True, rate=base)
     failed, passed = (first_looks(traffic, MARGIN, fail, rate=base) for fail in (True, False))
     first = np.minimum(failed, passed)
@@ -82,35 +108,35 @@ def _row(draw: np.random.Generator, base: float, times: float, runs: int) -> dic
         "base": base,
         "times": times,
         "runs": runs,
-        "strict_failed": _said(strict, traffic),
+        "strict_failed": said(strict, traffic),
         "margin_failed": share_of(failed < passed),
         "margin_passed": share_of(passed < failed),
-        "margin_median": _median(first, traffic),
+        "margin_median": said(first, traffic)["median"],
     }
-    row |= {name: _said(found, traffic) for name, found in peers.z_rules(traffic).items()}
+    row |= {name: said(found, traffic) for name, found in peers.z_rules(traffic).items()}
     for name, rule in (("flagger", peers.flagger), ("argo", peers.argo)):
         back, on = rule(traffic)
-        row[name] = {"rolled_back": _said(back, traffic), "promoted": share_of(on != NEVER)}
+        row[name] = {"rolled_back": said(back, traffic), "promoted": share_of(on != NEVER)}
     if times == 1:
-        _holds(strict, f"healthy at {base}, strict")
-        _holds(failed, f"healthy at {base}")
+        holds(strict, f"healthy at {base}, strict")
+        holds(failed, f"healthy at {base}")
     return row
 
 
 def _on_the_margin(draw: np.random.Generator, base: float, runs: int) -> dict[str, Any]:
-    traffic = _steady(draw, runs, MARGIN.ratio * base + MARGIN.extra, base)
+    traffic = steady(draw, runs, MARGIN.ratio * base + MARGIN.extra, base)
     failed, passed = (first_looks(traffic, MARGIN, fail, rate=base) for fail in (True, False))
-    _holds(failed, f"on the margin at {base}, failed")
-    _holds(passed, f"on the margin at {base}, passed")
+    holds(failed, f"on the margin at {base}, failed")
+    holds(passed, f"on the margin at {base}, passed")
     return {"base": base, "failed": share_of(failed != NEVER), "passed": share_of(passed != NEVER)}
 
 
 def _late_starts(draw: np.random.Generator, runs: tuple[int, int]) -> dict[str, Any]:
     """From the start, and a fault of five times after half an hour."""
-    healthy = first_looks(_steady(draw, runs[0], 0.01, 0.01), STRICT, True, rate=0.01, late=True)
-    _holds(healthy, "late starts")
+    healthy = first_looks(steady(draw, runs[0], 0.01, 0.01), STRICT, True, rate=0.01, late=True)
+    holds(healthy, "late starts")
     rates = np.where(np.arange(LOOKS) < LOOKS // 2, 0.01, 0.05)
-    fault = _steady(draw, runs[1], rates, 0.01)
+    fault = steady(draw, runs[1], rates, 0.01)
     found: dict[str, Any] = {"healthy_failed": share_of(healthy != NEVER)}
     for name, late in (("late", True), ("single", False)):
         firsts = first_looks(fault, STRICT, True, rate=0.01, late=late)
@@ -125,7 +151,7 @@ def _ramp(draw: np.random.Generator, runs: int, rates: tuple[float, float]) -> d
     rate = np.linspace(*rates, LOOKS)
     traffic = drawn(draw, (runs, LOOKS), (200 * share, 200 * (1 - share)), (rate, rate))
     firsts = first_looks(traffic, STRICT, True, rate=rates[0])
-    _holds(firsts, f"a ramp while errors go {rates}")
+    holds(firsts, f"a ramp while errors go {rates}")
     return {
         "errors": rates,
         "strict_failed": share_of(firsts != NEVER),
@@ -136,80 +162,13 @@ def _ramp(draw: np.random.Generator, runs: int, rates: tuple[float, float]) -> d
 def _bursts(draw: np.random.Generator, runs: int) -> dict[str, Any]:
     """30 % errors in both arms in 2 % of the seconds."""
     rate = np.where(draw.random((runs, LOOKS)) < 0.02, 0.3, 0.01)
-    traffic = _steady(draw, runs, rate, rate)
+    traffic = steady(draw, runs, rate, rate)
     firsts = first_looks(traffic, STRICT, True, rate=0.01)
-    _holds(firsts, "bursts of both arms")
+    holds(firsts, "bursts of both arms")
     others = peers.z_rules(traffic)
     return {"strict_failed": share_of(firsts != NEVER)} | {
         name: share_of(others[name] != NEVER) for name in ("naive", "peek")
     }
-
-
-def _dependent(draw: np.random.Generator, runs: int, kind: str) -> dict[str, Any]:
-    """Requests that go wrong together, raw and divided; phi is simulated, not proved, so it is not judged."""
-    traffic, past = (_together(draw, runs, looks, kind) for looks in (LOOKS // 2, 600))
-    rate = float(past.e_s.sum() / past.n_s.sum())
-    phi = first_looks(traffic, STRICT, True, rate=rate, divisors=divisors_by_blocks(traffic, past))
-    found: dict[str, Any] = {
-        "kind": kind,
-        "raw_failed": share_of(first_looks(traffic, STRICT, True, rate=rate) != NEVER),
-        "phi_failed": share_of(phi != NEVER),
-    }
-    if kind == "batches of 8":
-        known = first_looks(traffic, STRICT, True, rate=rate, divisors=np.asarray(8.0))
-        _holds(known, "batches of 8, divided by 8")
-        found["known_failed"] = share_of(known != NEVER)
-    return found
-
-
-def _together(draw: np.random.Generator, runs: int, looks: int, kind: str) -> Traffic:
-    shape = runs, looks
-    if kind == "batches of 8":
-        traffic = drawn(
-            draw, shape, (np.asarray(CANARY / 8), np.asarray(STABLE / 8)), (np.asarray(0.01),) * 2
-        )
-        return Traffic(*(8 * array for array in (traffic.n_c, traffic.e_c, traffic.n_s, traffic.e_s)))
-    if kind in STALL_LOOKS:
-        # So long half of one arm is slow, each arm by itself, for 1 % of the time.
-        rates = [_stalled(draw, shape, STALL_LOOKS[kind]) for _ in range(2)]
-    else:
-        # Each arm's rate wanders by itself around 5 %: latency over a threshold is such.
-        memory = 0.13 if kind == "fast swings" else 0.9
-        rates = [0.05 * np.exp(_wander(draw, shape, memory, 0.6) - 0.18) for _ in range(2)]
-    return _steady(draw, runs, np.minimum(rates[0], 1), np.minimum(rates[1], 1), looks)
-
-
-def _stalled(draw: np.random.Generator, shape: tuple[int, int], length: int) -> Floats:
-    begun = draw.random(shape) < 0.01 / length
-    stalled = np.zeros(shape, bool)
-    for later in range(length):
-        stalled[:, later:] |= begun[:, : shape[1] - later]
-    return np.where(stalled, 0.5, 0.01)
-
-
-def _common_swings(draw: np.random.Generator, runs: int) -> dict[str, Any]:
-    """Both arms wander together around 30 %, with a memory of 10 seconds; half as much again in the candidate, or not."""
-    past_looks, looks = 600, 600
-    swings = np.minimum(0.3 * np.exp(_wander(draw, (runs, past_looks + looks), 0.9, 0.5)), 0.6)
-    past = _steady(draw, runs, swings[:, :past_looks], swings[:, :past_looks], past_looks)
-    now = swings[:, past_looks:]
-    rate = float(past.e_s.sum() / past.n_s.sum())
-    found: dict[str, Any] = {}
-    for name, times in (("healthy", 1.0), ("worse", 1.5)):
-        traffic = _steady(draw, runs, times * now, now, looks)
-        divisors = divisors_by_blocks(traffic, past)
-        firsts = first_looks(traffic, STRICT, True, rate=rate, divisors=divisors)
-        phi = [round(float(np.median(divisors[:, look])), 1) for look in (0, looks - 1)]
-        found[name] = {**_said(firsts, traffic), "phi_first_and_last": phi}
-    return found
-
-
-def _wander(draw: np.random.Generator, shape: tuple[int, int], memory: float, size: float) -> Floats:
-    state, path = np.zeros(shape[0]), np.empty(shape)
-    for look in range(shape[1]):
-        state = memory * state + math.sqrt(1 - memory**2) * size * draw.standard_normal(shape[0])
-        path[:, look] = state
-    return path
 
 
 def _within_looks(draw: np.random.Generator, size: int, alpha: float) -> dict[str, Any]:
@@ -223,29 +182,41 @@ def _within_looks(draw: np.random.Generator, size: int, alpha: float) -> dict[st
     }
 
 
-def _latency(draw: np.random.Generator, runs: int, slower: float) -> dict[str, Any]:
-    """The p99 rule at 1.2 on log-normal times (sigma 0.5) that are so many times slower."""
-    beyond = 0.5 * math.erfc((2.3263 + math.log(1.2 / slower) / 0.5) / math.sqrt(2))
-    traffic = _steady(draw, runs, beyond, 0.01)
-    failed, passed = (first_looks(traffic, STRICT, fail, rate=0.01) for fail in (True, False))
-    if slower <= 1.2:
-        _holds(failed, f"latency x {slower}")
-    if slower >= 1.2:
-        _holds(passed, f"latency x {slower}, passed")
-    return {
-        "slower": slower,
-        "failed": _said(failed, traffic),
-        "passed": _said(passed, traffic),
-    }
+def _latency(
+    draw: np.random.Generator, runs: int, rule: tuple[float, float], slower: float
+) -> dict[str, Any]:
+    """The rule of a quantile and a tolerated factor on log-normal times (sigma 0.5) that are so many times slower."""
+    quantile, factor = rule
+    place = NormalDist().inv_cdf(quantile)
+    beyond, rate = 1 - NormalDist().cdf(place + math.log(factor / slower) / 0.5), 1 - quantile
+    traffic = steady(draw, runs, beyond, rate)
+    failed, passed = (first_looks(traffic, STRICT, fail, rate=rate) for fail in (True, False))
+    found = {"slower": slower, "failed": said(failed, traffic), "passed": said(passed, traffic)}
+    return judged(found, slower, factor, runs)
+
+
+def _share(draw: np.random.Generator, runs: int, share: float) -> dict[str, Any]:
+    """Such a share of the requests, for 20 minutes at 1 % errors: healthy, and exactly on the margin."""
+    sizes = np.asarray(200 * share), np.asarray(200 * (1 - share))
+    found: dict[str, Any] = {"share": share}
+    for name, rate in (("healthy", 0.01), ("on_the_margin", MARGIN.ratio * 0.01 + MARGIN.extra)):
+        traffic = gathered(drawn(draw, (runs, LOOKS // 3), sizes, (np.asarray(rate), np.asarray(0.01))))
+        sides = (STRICT, True), (MARGIN, True), (MARGIN, False)
+        strict, failed, passed = (first_looks(traffic, *side, rate=0.01) for side in sides)
+        holds(failed, f"share {share}, {name}")
+        holds(strict if name == "healthy" else passed, f"share {share}, {name}, strict or passed")
+        cells = {"strict_failed": strict, "failed": failed, "passed": passed}
+        found[name] = {cell: said(firsts, traffic) for cell, firsts in cells.items()}
+    return found
 
 
 def _cold(draw: np.random.Generator, runs: int) -> dict[str, Any]:
     """A healthy candidate with 5 % errors in its first 30 s: with them, and dropped for both arms as declared."""
     rates = np.where(np.arange(LOOKS // 2) < 30, 0.05, 0.01)
-    traffic = _steady(draw, runs, rates, 0.01, LOOKS // 2)
+    traffic = steady(draw, runs, rates, 0.01, LOOKS // 2)
     warm = Traffic(*(a[:, 30:] for a in (traffic.n_c, traffic.e_c, traffic.n_s, traffic.e_s)))
     dropped = first_looks(warm, MARGIN, True, rate=0.01)
-    _holds(dropped, "a cold candidate without its first 30 s")
+    holds(dropped, "a cold candidate without its first 30 s")
     with_them = first_looks(traffic, MARGIN, True, rate=0.01)
     return {
         "failed_with_the_cold_start": share_of(with_them != NEVER),
@@ -258,23 +229,16 @@ def _pairs(
 ) -> dict[str, Any]:
     found = verdict_units.of_pairs(draw, runs, rule, rates)
     limit = rule.tolerance if isinstance(rule, Disagreement) else rule.margin
-    return {"limit": limit} | _judged(found, rates[0] - rates[1], limit, runs)
+    return {"limit": limit} | judged(found, rates[0] - rates[1], limit, runs)
 
 
 def _answers(draw: np.random.Generator, runs: int, moved: float) -> dict[str, Any]:
-    return _judged(verdict_units.answers(draw, runs, moved), moved, 0.1, runs)
-
-
-def _judged(found: dict[str, Any], harm: float, limit: float, runs: int) -> dict[str, Any]:
-    wrong = ["failed"] * (harm <= limit + 1e-9) + ["passed"] * (harm >= limit - 1e-9)
-    for name in wrong:
-        assert found[name]["share"] <= _allowed(runs), f"{found}: wrongly {name}"
-    return found
+    return judged(verdict_units.answers(draw, runs, moved), moved, 0.1, runs)
 
 
 def _same_as_the_core(draw: np.random.Generator) -> None:
     """What is simulated is what decides: the arrays give the very looks of `arms.seen`, with phi and late starts."""
-    traffic, past = (_steady(draw, 3, 0.03, 0.01, looks) for looks in (600, 600))
+    traffic, past = (steady(draw, 3, 0.03, 0.01, looks) for looks in (600, 600))
     divisors = divisors_by_blocks(traffic, past)
     firsts = first_looks(traffic, MARGIN, True, rate=0.01, divisors=divisors, late=True)
     for run in range(3):
@@ -291,36 +255,3 @@ def _same_as_the_core(draw: np.random.Generator) -> None:
             if following % 10 and following < 600:
                 assert math.isclose(found.divisor(True), divisors[run, following]), f"phi at {following}"
         assert crossed == firsts[run], f"run {run}: {crossed} and {firsts[run]}"
-
-
-def _steady(
-    draw: np.random.Generator,
-    runs: int,
-    candidate: float | Floats,
-    stable: float | Floats,
-    looks: int = LOOKS,
-) -> Traffic:
-    sizes = np.asarray(CANARY), np.asarray(STABLE)
-    return drawn(draw, (runs, looks), sizes, (np.asarray(candidate), np.asarray(stable)))
-
-
-def _holds(firsts: Firsts, what: str) -> None:
-    """At most alpha, but for what chance allows once in many thousands of proofs (four standard errors)."""
-    found = float((firsts != NEVER).mean())
-    assert found <= _allowed(len(firsts)), f"{what}: {found:.1%} of {len(firsts)} wrong verdicts"
-
-
-def _allowed(runs: int) -> float:
-    return ALPHA + 4 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
-
-
-def _said(firsts: Firsts, traffic: Traffic) -> dict[str, float | None]:
-    return {"share": share_of(firsts != NEVER), "median": _median(firsts, traffic)}
-
-
-def _median(firsts: Firsts, traffic: Traffic) -> float | None:
-    """Candidate requests until the verdict, of those that came to one."""
-    some = firsts != NEVER
-    if not some.any():
-        return None
-    return float(np.median(traffic.units_until(np.where(some, firsts, 0))[some]))

@@ -22,7 +22,7 @@ import msgspec
 from seaway.control import answers
 from seaway.testing import load
 from seaway.testing.load import Load, LoadResult
-from server import Seaway, linear_model
+from server import PATIENT, Seaway, linear_model
 
 KILLS = 50
 RATE_PER_S = 300.0
@@ -37,10 +37,11 @@ def measure(scale: float) -> dict[str, Any]:
     failed, back_s, asked, stalls_s = [], [], 0, []
     with tempfile.TemporaryDirectory(prefix="seaway-worker-kills-") as work:
         seaway = Seaway(Path(work))
+        seaway.limits = PATIENT if scale < 1 else {}
         model = linear_model(seaway.home / "linear.onnx", 2.0)
         seaway.run("package", str(model), "--name", "linear", "--no-lock")
         with seaway.up(workers=2):
-            seaway.run("deploy", "linear:v1")
+            seaway.deploy_first("linear", "linear:v1")
             for number in range(kills):
                 slot = number % 2
                 result, killed, gone, took_s = _round(seaway, slot, chance.uniform(0.3, 1.0))
@@ -72,40 +73,44 @@ def _round(seaway: Seaway, slot: int, wait_s: float) -> tuple[LoadResult, float,
     """One load with one kill: the result, the kill and the process's end in its time, and how long it was away."""
     body = msgspec.json.encode({"instances": [[1.0, 2.0]]})
     host = f"127.0.0.1:{seaway.port}"
+    began = threading.Event()
+    first_sent: list[float] = []
+
+    def request(_index: int) -> bytes:
+        if not first_sent:
+            first_sent.append(time.monotonic())
+            began.set()
+        return load.post("/predict/linear", host, body)
+
     offered = Load(
         host="127.0.0.1",
         port=seaway.port,
-        request=lambda _: load.post("/predict/linear", host, body),
+        request=request,
         count=round(RATE_PER_S * LOAD_S),
         rate_per_s=RATE_PER_S,
         connections=16,
+        timeout_s=100,
         accept=lambda _, answer: msgspec.json.decode(answer)["predictions"] == [6.0],
     )
     results: list[LoadResult] = []
-    began = threading.Event()
-
-    def offer() -> None:
-        began.set()
-        results.append(load.run(offered))
-
-    thread = threading.Thread(target=offer)
+    thread = threading.Thread(target=lambda: results.append(load.run(offered)))
+    before = time.monotonic()
     thread.start()
     began.wait()
-    started = time.monotonic()
     time.sleep(wait_s)
     pid = _workers(seaway)[slot]
     assert pid is not None
     descriptor = os.pidfd_open(pid)
     killed = time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    assert select.select([descriptor], [], [], 10)[0]
+    assert select.select([descriptor], [], [], 100)[0]
     gone = time.monotonic()
     os.close(descriptor)
-    seaway.wait_until(lambda: _serves(seaway, slot, pid), 30, "the worker did not come back")
+    seaway.wait_until(lambda: _serves(seaway, slot, pid), 300, "the worker did not come back")
     took_s = time.monotonic() - killed
     thread.join()
-    # The load's clock starts a moment after `started`: by so much the window is widened.
-    return results[0], killed - started - 0.1, gone - started + 0.1, took_s
+    # The load's clock starts at some time from `before` until it first sends: by so much the window is widened.
+    return results[0], killed - first_sent[0], gone - before, took_s
 
 
 def _workers(seaway: Seaway) -> list[int | None]:

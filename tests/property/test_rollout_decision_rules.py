@@ -113,3 +113,30 @@ def test_a_pause_and_a_settlement_change_what_they_say(moment: Snapshot) -> None
         assert moment.state.phase in (RolloutPhase.WAITING, RolloutPhase.RUNNING)
     if isinstance(action, Settle):
         assert moment.state.since_s is None
+
+
+@given(moments())
+@settings(max_examples=300, deadline=None)
+def test_the_grounds_of_a_step_are_what_allowed_it(moment: Snapshot) -> None:
+    """Nothing is said to have passed that did not, and what is still undecided is never hidden."""
+    action = next_action(moment)
+    if not isinstance(action, TakeStep):
+        return
+    state, spec, judged, told = moment.state, moment.spec, moment.judgement, action.grounds
+    wanted = [check.check for check in spec.gating(state.step) if check.check not in state.accepted]
+    assert [one.check for one in told.checks] == wanted
+    passed = {one.check for one in told.checks if one.verdict is Verdict.PASSED}
+    found = {} if judged is None or judged.step != state.step else {one.check: one for one in judged.checks}
+    assert all(found[name].verdict is Verdict.PASSED for name in passed)
+    match told.rule:
+        case "ready":
+            assert state.step < 0
+        case "time":
+            assert not wanted and state.step >= 0
+        case "passed":
+            assert wanted and passed == {*wanted}
+        case "undecided":
+            assert spec.inconclusive.then == "promote" and passed != {*wanted}
+            assert NOW_S - (state.since_s or math.inf) >= spec.inconclusive.after_s
+        case _:
+            raise AssertionError("a person did not do it")

@@ -18,7 +18,7 @@ from seaway.core import reconciliation, routing
 from seaway.core.errors import SeawayError
 from seaway.core.rollouts import decision
 from seaway.core.rollouts.decision import Finish, RollBack, Settle, Snapshot, TakeStep
-from seaway.core.rollouts.state import RolloutPhase, RolloutState
+from seaway.core.rollouts.state import Grounds, RolloutPhase, RolloutState
 
 ROLL_OUTS = tuple(op for op in ROLLOUT_OPS if op.startswith("roll_out_"))
 ONE_ROLLOUT = (
@@ -71,9 +71,9 @@ def _always_promote(snapshot: Snapshot) -> decision.RolloutAction | None:
         return Finish()
     if snapshot.settled and state.since_s is None:
         return Settle()
-    return (
-        TakeStep(state.step + 1) if snapshot.settled and state.step + 1 < len(snapshot.spec.steps) else None
-    )
+    if not snapshot.settled or state.step + 1 == len(snapshot.spec.steps):
+        return None
+    return TakeStep(state.step + 1, Grounds("time"))
 
 
 def _forget_the_latch(snapshot: Snapshot) -> decision.RolloutAction | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from seaway.cli import endpoints_view, history_view, output
-from seaway.cli.options import COMMON, Common, Flag
+from seaway.cli.options import COMMON, Common, Flag, Reason, given
 from seaway.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _finish(
     if wait:
         tell = progress if common.json else _note
         now_s = SystemClock().monotonic_s
-        endpoints_view.follow(control, accepted, progress, now_s, tell=tell, to_end=to_end)
+        accepted = endpoints_view.follow(control, accepted, progress, now_s, tell=tell, to_end=to_end)
     rollout = _rollout(control, accepted)
     if common.json:
         more = {} if rollout is None else {"rollout": rollout}
@@ -239,6 +239,7 @@ def rollback(
     /,
     *,
     to: Annotated[int | None, Parameter(help="The revision to go back to; else the last good one.")] = None,
+    reason: Reason = None,
     wait: Wait = True,
     common: Common = COMMON,
 ) -> int:
@@ -250,7 +251,7 @@ def rollback(
         control_access.open_control(Home(common.configuration())) as control,
         output.progress(common.json) as progress,
     ):
-        return _finish(control, control.rollback(endpoint, to), wait, common, progress)
+        return _finish(control, control.rollback(endpoint, to, given(reason)), wait, common, progress)
 
 
 def history(

@@ -9,7 +9,7 @@ import msgspec
 
 from seaway.cli import history_view, output, rollouts_view, serving_view
 from seaway.cli.patience import Patience
-from seaway.cli.rollouts_follow import Rolling, events, superseded
+from seaway.cli.rollouts_follow import Rolling, events, superseded, under_way
 from seaway.core.checks import Verdict
 from seaway.core.deployments import Phase
 from seaway.core.errors import TemporaryError, UserError
@@ -39,18 +39,26 @@ def follow(
     tell: Progress = lambda _text: None,
     to_end: bool = False,
 ) -> views.Accepted:
-    """Wait for the event that ends this change; of a rollout for its first step, or with `to_end` for its end.
+    """Wait for the event that ends this change; of a rollout for its first step, or with `to_end` for its end. Where the
+    change found itself under way already, `to_end` waits for that, and what is answered says how it ended.
 
     `tell` gets what happens on the way there. Raises `revision_failed`, `rollout_rolled_back`, `generation_conflict` where
     a later change of the endpoint took its place, or that the control process went away, or that no worker is there to
     take it (`cli.patience`).
     """
-    if accepted.deferred or not accepted.changed:
+    if accepted.deferred or not (accepted.changed or to_end):
         return accepted
+    begun = None
+    if not accepted.changed:
+        begun = under_way(control, accepted)
+        if begun is None:
+            return accepted
+        tell(f"{accepted.endpoint}: {accepted.ref} is on its way already; this follows it")
+        accepted = msgspec.structs.replace(accepted, message=f"{accepted.ref} is live")
     progress(f"{accepted.endpoint}: loading and warming {accepted.ref or ''}")
-    asked = False
+    asked = begun is not None
     patience = Patience(control, accepted, progress, now_s)
-    rolling = Rolling(control, accepted, tell, to_end)
+    rolling = Rolling(control, accepted, tell, to_end, begun=begun == "rollout")
     for event in events(control, accepted.after, patience.look, now_s, again=to_end):
         if event.endpoint != accepted.endpoint:
             continue

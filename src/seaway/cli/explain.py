@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from seaway.core.provenance import Explanation
 
 _OUTCOMES: Final = 10
+_BY_A_ROLLOUT: Final = (Chosen.SPLIT, Chosen.SLICE, Chosen.FLAG, Chosen.FALLBACK)
+_SPLIT: Final = "the split of {rollout} sent it there"
 _WHY: Final = {
     Chosen.ONLY: "it had all the traffic",
-    Chosen.SPLIT: "the split of a rollout sent it there",
-    Chosen.SLICE: "the split of a rollout sent it there (its user is in the slice that is compared with the stable's others)",
+    Chosen.SPLIT: _SPLIT,
+    Chosen.SLICE: f"{_SPLIT} (its user is in the slice that is compared with the stable's others)",
     Chosen.NAMED: "the client asked for this revision",
-    Chosen.FLAG: "a flag of the rollout sent it there",
+    Chosen.FLAG: "a flag of {rollout} sent it there",
     Chosen.FALLBACK: "another revision could not answer it",
 }
 
@@ -60,13 +62,16 @@ def _rollout(endpoint: str, number: int, common: Common) -> int:
 
 
 def _request(request_id: str, common: Common) -> int:
-    from seaway import settings
     from seaway.monitor.feedback import reading as outcomes_read
     from seaway.monitor.provenance import explanations
+    from seaway.wiring import control_access
+    from seaway.wiring.home import Home
 
-    records = settings.HomePaths(common.configuration().home).records
-    outcomes = functools.partial(outcomes_read.outcomes_of, records)
-    found = explanations.explain(records, request_id, outcomes)
+    home = Home(common.configuration())
+    outcomes = functools.partial(outcomes_read.outcomes_of, home.paths.records)
+    found = explanations.explain(home.paths.records, request_id, outcomes)
+    if any(one.chosen in _BY_A_ROLLOUT for one in found.requests):
+        found = control_access.with_rollouts(home, found)
     if common.json:
         output.print_json(found)
         return 0
@@ -98,7 +103,7 @@ def _print(found: Explanation) -> None:
 def _facts(found: Explanation) -> Iterator[tuple[str, object]]:
     by = found.by
     yield "endpoint", f"{by.endpoint}, revision {by.revision}" + (f" ({by.ref})" if by.ref else "")
-    yield "chosen", None if found.chosen is None else _WHY[found.chosen]
+    yield "chosen", None if found.chosen is None else _why(found, found.chosen)
     yield "digest", by.digest
     yield "answered", f"{found.code} over {found.door}, to {found.caller}"
     yield "worker", f"slot {found.slot}, process {found.pid}"
@@ -113,6 +118,25 @@ def _facts(found: Explanation) -> Iterator[tuple[str, object]]:
     yield "recorded", "all requests" if found.rate >= 1.0 else f"{found.rate:.2%} of the requests"
     if not found.outcomes:
         yield "outcome", "not known"
+
+
+def _why(found: Explanation, chosen: Chosen) -> str:
+    """Why this revision got the request."""
+    then = found.rollout
+    if then is None:
+        return _WHY[chosen].format(rollout="a rollout")
+    name, share = (
+        f"{found.by.endpoint}/{then.candidate}",
+        f"revision {then.candidate} had {then.percent:g} % then",
+    )
+    if chosen is Chosen.FALLBACK:
+        return f"revision {then.candidate}, the candidate of the rollout {name}, could not answer it; {share}"
+    said = _WHY[chosen].format(rollout=f"the rollout {name}")
+    if chosen is not Chosen.FLAG:
+        return f"{said}; {share}"
+    if not then.flags:
+        return said
+    return f"{said} ({'one of: ' if len(then.flags) > 1 else ''}{'; '.join(then.flags)})"
 
 
 def _answers(found: Explanation, slices: int) -> Iterator[tuple[object, ...]]:

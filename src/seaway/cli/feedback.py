@@ -113,7 +113,9 @@ def _print_quality(found: Quality) -> None:
     if not classes and not numbers:
         output.say("no outcome of that time: send them to POST /feedback, or: seaway feedback import FILE")
     if any(group.label_share is None for group in classes + numbers):
-        output.note("share is - where answered rows are not counted: by slice, or before the counts begin")
+        output.note(
+            "share is - where answered rows are not counted: by slice, more than two days ago, in the last seconds"
+        )
     _print_unknown(classes)
     for note in found.notes:
         output.note(output.plain(note))
@@ -132,7 +134,7 @@ def _print_quality(found: Quality) -> None:
 
 
 def _print_unknown(groups: list[GroupQuality]) -> None:
-    """Outcomes that name a class which no answer was: a rare class, or one that the model does not have."""
+    """Outcomes of a class that none of the labelled answers was: a rare class or selection, or one that the model does not have."""
     support, answered = Counter[str](), Counter[str]()
     for group in groups:
         assert group.classes is not None
@@ -145,7 +147,8 @@ def _print_unknown(groups: list[GroupQuality]) -> None:
         more = f" and {len(never) - _MOST_NAMED} more" if len(never) > _MOST_NAMED else ""
         shown = ", ".join(output.plain(name) for name in never[:_MOST_NAMED])
         total = sum(support[name] for name in never)
-        output.note(f"{total} outcomes name classes that the model never answered: {shown}{more}")
+        noun = "outcome names" if total == 1 else "outcomes name"
+        output.note(f"{total} {noun} what none of the labelled answers of this selection was: {shown}{more}")
 
 
 def _print_classes(group: GroupQuality) -> None:

@@ -89,7 +89,9 @@ def _details(event: Event) -> str:
             return event.message
         case EventKind.ROLLOUT_STARTED:
             return f"against {details.get('stable', '')}: {details.get('steps', '')}"
-        case EventKind.ROLLOUT_PROMOTED | EventKind.ROLLOUT_SUPERSEDED:
+        case EventKind.ROLLOUT_PROMOTED:
+            return details.get("why", "")
+        case EventKind.ROLLOUT_SUPERSEDED:
             return ""
         case kind if kind in _MOVES:
             why = details.get("cause") or details.get("why") or details.get("reason")

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from seaway import settings
+from seaway.core.errors import UserError
 
 
 @Parameter(name="*")
@@ -28,3 +29,11 @@ class Common:
 COMMON = Common()
 Many = Parameter(negative="", show_default=False)
 Flag = Parameter(negative="")
+Reason = Annotated[str | None, Parameter(help="Why; it is recorded.")]
+
+
+def given(reason: str | None) -> str | None:
+    """A `Reason` as it is recorded. Raises `UserError("invalid_request")` for an empty one."""
+    if reason is not None and not reason.strip():
+        raise UserError("invalid_request", "the reason is empty; it is recorded", "--reason 'WHY'")
+    return reason

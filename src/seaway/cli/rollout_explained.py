@@ -19,6 +19,8 @@ ROLLOUT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([1-9][0-9]{0,8})\Z")
 MOST_LOOKS: Final = 12
 """Of each check, where its verdicts change less often than that."""
 _DAY_S: Final = 86_400
+_SHARES: Final = (EventKind.ROLLOUT_STEPPED, EventKind.TRAFFIC_SET)
+"""Events that give the candidate another share."""
 _ENDS: Final = {
     EventKind.ROLLOUT_PROMOTED: "promoted",
     EventKind.ROLLOUT_ROLLED_BACK: "rolled back",
@@ -39,8 +41,11 @@ def print_record(found: views.RolloutRecord) -> None:
     why = None if end is None else end.details.get("why") or end.message
     if why:
         output.say(f"why: {output.plain(why)}")
+    for line in _gate(found.events):
+        output.say(output.plain(line))
     output.say("")
     output.table(None, ("when (UTC)", "who", "what"), [_event(event) for event in found.events])
+    _print_evidence(found.events)
     if not found.looks:
         output.say("\nno look at its evidence is kept")
         return
@@ -51,6 +56,41 @@ def print_record(found: views.RolloutRecord) -> None:
     )
     for check in dict.fromkeys(one.check for look in found.looks for one in look.checks):
         _print_check(found, check)
+
+
+def _gate(events: Sequence[Event]) -> Iterator[str]:
+    """That a person deployed it although its gate had not passed, and why."""
+    for event in events:
+        reason = event.details.get("override")
+        if event.kind is EventKind.DEPLOY_REQUESTED and reason is not None:
+            failed = event.details.get("failed_checks")
+            what = f" ({failed})" if failed else ""
+            verdict = event.details.get("gate", Verdict.FAILED)
+            yield f"gate: {verdict}{what}; {event.principal} deployed it all the same: {reason}"
+
+
+def _print_evidence(events: Sequence[Event]) -> None:
+    """What the checks said at each change of the share."""
+    for event in events:
+        said = _evidence(event)
+        if event.kind not in _SHARES or not said:
+            continue
+        share = event.details.get("percent", "")
+        output.say(f"\n[bold]Why it took {share} %[/]  {history_view.moment(event.at)}")
+        for line in said:
+            output.say(f"  {output.plain(line)}")
+
+
+def _evidence(event: Event) -> list[str]:
+    """The sentence of each check at an event; of one that has none its name stands in the event's message."""
+    passed = event.details.get("passed", "").split(", ")
+    found = []
+    for key, words in event.details.items():
+        check = key.removeprefix("evidence.")
+        if check != key:
+            said = words.removeprefix(f"{check}: ")
+            found.append(f"{check} {'passed' if check in passed else 'had not passed'}: {said}")
+    return found
 
 
 def _standing(found: views.RolloutRecord) -> str:
@@ -98,8 +138,12 @@ def _print_check(found: views.RolloutRecord, check: str) -> None:
     looks = thinned(found.looks, check)
     rows = list(_rows(found, looks, check))
     output.say(f"\n[bold]{check}[/]")
-    columns = ("  at (UTC)", "share", "verdict", "candidate", "stable", "harm", "margin")
-    output.table(None, columns, [row for row, _ in rows])
+    columns = ["  at (UTC)", "share", "verdict", "of", "candidate", "stable", "harm", "margin"]
+    shown = [
+        place for place, name in enumerate(columns) if name != "of" or any(row[place] for row, _ in rows)
+    ]
+    table = [[row[place] for place in shown] for row, _ in rows]
+    output.table(None, [columns[place] for place in shown], table)
     for row, words in rows:
         if words:
             output.say(f"{row[0]}  {output.plain(words)}")
@@ -122,5 +166,7 @@ def _rows(
         margin = "-" if one.margin is None else rollouts_view.points(one.margin)
         at = history_view.moment(timestamp(look.through_s))
         share = _share(found.events, look)
-        row = (f"  {at[11:] if whole else at[5:]}", share, one.verdict.value, *rollouts_view.rates(one))
+        baking = look.step == len(found.spec.steps) - 1
+        said = rollouts_view.verdict(one, baking=baking)
+        row = (f"  {at[11:] if whole else at[5:]}", share, said, one.part, *rollouts_view.rates(one))
         yield (*row, rollouts_view.harm(one), margin), one.words

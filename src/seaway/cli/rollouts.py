@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from seaway.cli import output
-from seaway.cli.options import COMMON, Common, Flag
+from seaway.cli.options import COMMON, Common, Flag, Reason, given
 from seaway.core.errors import UserError
 
 if TYPE_CHECKING:
     from seaway.control.rollouts import views
 
 _Endpoint = Annotated[str, Parameter(help="The endpoint.")]
-_Reason = Annotated[str | None, Parameter(help="Why; it is recorded.")]
 _Wait = Annotated[bool, Parameter(negative="--no-wait", help="Wait until it took effect.")]
 
 
@@ -38,44 +37,44 @@ def promote(
     /,
     *,
     full: Annotated[bool, Flag, Parameter(help="All the traffic at once, not the next step.")] = False,
-    reason: _Reason = None,
+    reason: Reason = None,
     wait: _Wait = True,
     common: Common = COMMON,
 ) -> int:
     """Take the rollout's next step now, whatever its hold and its checks say; --full gives it all traffic."""
     from seaway.control.rollouts import views
 
-    return _move(endpoint, views.Promote(full, _given(reason)), common, wait=wait)
+    return _move(endpoint, views.Promote(full, given(reason)), common, wait=wait)
 
 
-def pause(endpoint: _Endpoint, /, *, reason: _Reason = None, common: Common = COMMON) -> int:
+def pause(endpoint: _Endpoint, /, *, reason: Reason = None, common: Common = COMMON) -> int:
     """Keep the rollout at its share until `resume`; a check that fails still takes it back."""
     from seaway.control.rollouts import views
 
-    return _move(endpoint, views.Pause(_given(reason)), common)
+    return _move(endpoint, views.Pause(given(reason)), common)
 
 
-def resume(endpoint: _Endpoint, /, *, reason: _Reason = None, common: Common = COMMON) -> int:
+def resume(endpoint: _Endpoint, /, *, reason: Reason = None, common: Common = COMMON) -> int:
     """Let a paused rollout go on; where a failed check paused it, that failure is accepted."""
     from seaway.control.rollouts import views
 
-    return _move(endpoint, views.Resume(_given(reason)), common)
+    return _move(endpoint, views.Resume(given(reason)), common)
 
 
 def abort(
-    endpoint: _Endpoint, /, *, reason: _Reason = None, wait: _Wait = True, common: Common = COMMON
+    endpoint: _Endpoint, /, *, reason: Reason = None, wait: _Wait = True, common: Common = COMMON
 ) -> int:
     """End the rollout: all traffic goes back to the stable revision."""
     from seaway.control.rollouts import views
 
-    return _move(endpoint, views.Abort(_given(reason)), common, wait=wait)
+    return _move(endpoint, views.Abort(given(reason)), common, wait=wait)
 
 
-def approve(endpoint: _Endpoint, /, *, reason: _Reason = None, common: Common = COMMON) -> int:
+def approve(endpoint: _Endpoint, /, *, reason: Reason = None, common: Common = COMMON) -> int:
     """Approve the step that waits for a person; it is left once its checks have passed."""
     from seaway.control.rollouts import views
 
-    return _move(endpoint, views.Approve(_given(reason)), common)
+    return _move(endpoint, views.Approve(given(reason)), common)
 
 
 def traffic(
@@ -83,13 +82,13 @@ def traffic(
     share: Annotated[str, Parameter(help="The candidate's share of the traffic, such as 30%.")],
     /,
     *,
-    reason: _Reason = None,
+    reason: Reason = None,
     common: Common = COMMON,
 ) -> int:
     """Give the candidate of a rollout this share by hand; the rollout pauses there."""
     from seaway.control.rollouts import views
 
-    return _move(endpoint, views.Traffic(_percent(share), _given(reason)), common)
+    return _move(endpoint, views.Traffic(_percent(share), given(reason)), common)
 
 
 def _move(endpoint: str, move: views.Move, common: Common, *, wait: bool = False) -> int:
@@ -111,12 +110,6 @@ def _move(endpoint: str, move: views.Move, common: Common, *, wait: bool = False
     else:
         rollouts_view.print_moved(accepted, found)
     return 0
-
-
-def _given(reason: str | None) -> str | None:
-    if reason is not None and not reason.strip():
-        raise UserError("invalid_request", "the reason is empty; it is recorded", "--reason 'WHY'")
-    return reason
 
 
 def _percent(text: str) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from seaway.cli import history_view
 from seaway.cli.patience import Patience
+from seaway.core.deployments import Phase
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import ROLLOUT_ENDS, Event, EventKind
 
@@ -49,13 +50,20 @@ class Rolling:
     """Judges the events of one candidate's rollout as `deploy` waits: until its first step, or `to_end`."""
 
     def __init__(
-        self, control: Control, accepted: Accepted, tell: Callable[[str], None], to_end: bool
+        self,
+        control: Control,
+        accepted: Accepted,
+        tell: Callable[[str], None],
+        to_end: bool,
+        *,
+        begun: bool = False,
     ) -> None:
+        """`begun` says that the rollout's first event is behind it."""
         self._control = control
         self._accepted = accepted
         self._tell = tell
         self._to_end = to_end
-        self._begun = False
+        self._begun = begun
 
     def over(self, event: Event) -> bool:
         """Whether the verb is done with this event. Raises `UserError("rollout_rolled_back")`."""
@@ -78,6 +86,27 @@ class Rolling:
         """Whether its first step has to wait for a time that is not now."""
         found = self._control.rollout(self._accepted.endpoint)
         return found.state.candidate == self._accepted.revision and found.waiting.next_s is not None
+
+
+def under_way(control: Control, accepted: Accepted) -> Literal["rollout", "switch"] | None:
+    """What a deploy that had nothing to do can wait for: the end of the rollout that its revision is in, or that it is live.
+
+    None where it is live, and where no server runs. Raises `UserError("rollout_rolled_back")` where it was taken back just now.
+    """
+    if not control.running:
+        return None
+    found = next((e for e in control.status().endpoints if e.endpoint == accepted.endpoint), None)
+    if found is None:
+        return None
+    rollout = found.rollout
+    if rollout is not None and rollout.candidate == accepted.revision:
+        if rollout.judged:
+            return "rollout"
+        ends = [e for e in control.history(accepted.endpoint) if e.kind in TAKEN_BACK]
+        if ends and ends[-1].revision == accepted.revision and found.desired != accepted.revision:
+            raise taken_back(ends[-1])
+    waits = found.phase is Phase.PROGRESSING and found.desired == accepted.revision
+    return "switch" if waits else None
 
 
 def taken_back(event: Event) -> UserError:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from seaway.cli import output
 from seaway.cli.watch_figures import count
 from seaway.core import times
+from seaway.core.checks import Verdict
+from seaway.core.rollouts import grounds
 from seaway.core.rollouts.state import RolloutPhase
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 _DISTRIBUTIONS = ("predictions", "confidence")
 """Checks that compare how answers are distributed: none of them is bad by itself."""
+_FEW = 10
+"""So many bad units are a share; fewer are counted."""
 _COLOURS = {
     RolloutPhase.PAUSED: "yellow",
     RolloutPhase.PROMOTED: "green",
@@ -39,6 +43,8 @@ def print_rollout(found: views.RolloutStatus, *, running: bool) -> None:
     if found.judgement is not None and found.judgement.checks and (found.looks or state.judged):
         output.say("")
         print_checks(found.judgement, baking=in_bake(found, found.judgement))
+    if state.phase in (RolloutPhase.BAKING, RolloutPhase.PROMOTED):
+        print_decided(state)
     if (verbs := _verbs(found)) is not None:
         output.say(f"\n{verbs}")
 
@@ -65,6 +71,23 @@ def print_checks(judgement: Judgement, *, baking: bool) -> None:
             output.say(f"  {output.plain(named(check))}")
     if judgement.guard is not None:
         output.say(f"[yellow]not judged[/]: {output.plain(judgement.guard)}")
+
+
+def print_decided(state: RolloutState) -> None:
+    """What each check said last on the way, and at which share: by that it was decided."""
+    decided = grounds.last_of_each(state.taken)
+    if decided:
+        output.say("\n[bold]What was decided on[/]")
+    for percent, ground in decided:
+        output.say(
+            f"  at {percent:g} %  {output.plain(sentence(ground.check, ground.verdict, ground.words))}"
+        )
+
+
+def sentence(check: str, verdict: Verdict, words: str) -> str:
+    """A check, its verdict and what it said."""
+    said = words.removeprefix(f"{check}: ")
+    return f"{check} {verdict.value}" + (f": {said}" if said else "")
 
 
 def print_moved(accepted: Accepted, found: views.RolloutStatus) -> None:
@@ -128,10 +151,30 @@ def named(check: CheckJudgement) -> str:
     return check.words if check.words.startswith(name) else name + check.words
 
 
+def verdict(check: CheckJudgement, *, baking: bool) -> str:
+    """A verdict in a word or two. A bake has none that passes, only alarms."""
+    if check.verdict is Verdict.INCONCLUSIVE and baking:
+        return "no alarm"
+    return "nothing seen yet" if unseen(check) else check.verdict.value
+
+
+def unseen(check: CheckJudgement) -> bool:
+    """Whether neither arm has had anything for it, and nothing is wrong with that."""
+    return check.verdict is Verdict.INCONCLUSIVE and check.candidate + check.stable == 0
+
+
+def title(check: CheckJudgement) -> str:
+    """Its name, and which of its parts the figures are of, such as `latency p99`."""
+    return f"{check.check} {check.part}" if check.part else check.check
+
+
 def rates(check: CheckJudgement) -> tuple[str, str]:
     """What a check saw of the candidate and of the stable revision; `-` where it saw nothing."""
     if check.check in _DISTRIBUTIONS:
         return _units(check.candidate), _units(check.stable)
+    if check.means is not None:
+        ours, theirs = check.means
+        return _mean(check, ours, check.candidate), _mean(check, theirs, check.stable)
     return _rate(check.candidate, check.candidate_bad), _rate(check.stable, check.stable_bad)
 
 
@@ -152,9 +195,18 @@ def _units(units: float) -> str:
     return count(round(units)) if units > 0 else "-"
 
 
+def _mean(check: CheckJudgement, mean: float, units: float) -> str:
+    if units <= 0:
+        return "-"
+    said = times.brief(mean) if check.check == "cost" else f"{mean:.4g}"
+    return f"{said} of {_units(units)}"
+
+
 def _rate(units: float, bad: float) -> str:
     if units <= 0:
         return "-"
+    if 0 < bad < _FEW and bad == round(bad):
+        return f"{bad:.0f} of {round(units):,}"
     number = count(round(units))
     return f"{100 * bad / units:.3g} % of {number}"
 
@@ -162,8 +214,8 @@ def _rate(units: float, bad: float) -> str:
 def _row(check: CheckJudgement, baking: bool) -> tuple[object, ...]:
     decides = "" if check.gating or baking else "no" if check.weight == 0 else "not in this step"
     margin = None if check.margin is None else points(check.margin)
-    verdict = check.verdict.value
-    return check.check, verdict, *rates(check), harm(check), margin, decides or check.on_failure
+    said = verdict(check, baking=baking)
+    return title(check), said, *rates(check), harm(check), margin, decides or check.on_failure
 
 
 def _facts(found: views.RolloutStatus) -> Iterator[tuple[str, str]]:
@@ -185,6 +237,9 @@ def _facts(found: views.RolloutStatus) -> Iterator[tuple[str, str]]:
             yield "next", f"{found.waiting.next_percent:g} %{when}"
     if found.frozen:
         yield "freeze", "no share rises now; a rollback always acts"
+    for taken in state.taken:
+        when = times.clock(taken.at_s, now_s)
+        yield f"{taken.percent:g} %", f"{when}: {grounds.in_words(taken.grounds, taken.by)}"
     if state.why:
         by = f" (by {state.by})" if state.by else ""
         yield "why", f"{state.why}{by}"

@@ -155,9 +155,11 @@ def _checks(checks: list[CheckJudgement], found: RolloutStatus, width: int) -> l
         style = _STYLES[check.verdict]
         mark = "!" if check.verdict in (Verdict.FAILED, Verdict.ERRORED) else " "
         advisory = not check.weight and not baking
-        verdict = Text(check.verdict.value + (" (advisory)" if advisory else ""), style)
-        name = Text(f"{mark} {check.check}", style)
-        rows.append([name, verdict, *rollouts_view.rates(check), _left(found, check)])
+        said = rollouts_view.verdict(check, baking=baking)
+        verdict = Text(said + (" (advisory)" if advisory else ""), style)
+        name = Text(f"{mark} {rollouts_view.title(check)}", style)
+        seen = ("", "") if rollouts_view.unseen(check) else rollouts_view.rates(check)
+        rows.append([name, verdict, *seen, _left(found, check)])
     lines = figure.columns(("",) * 5, rows, left=2)[1:]
     room = min(_MOST_BAR, width - max(line.cell_len for line in lines) - 2)
     wide = max(line.cell_len for line in lines)
@@ -174,7 +176,7 @@ def _bar(check: CheckJudgement, alpha: float, room: int) -> Text:
         return Text(figure.short(check.fault or check.words, room), style)
     if check.margin is not None and (check.low is not None or check.high is not None):
         return Text(interval(check, room), style)
-    if check.weight == 0 and check.log_pass <= 0:
+    if rollouts_view.unseen(check) or (check.weight == 0 and check.log_pass <= 0):
         return Text()
     bar, word = evidence(check, alpha, room - len("of passed "))
     return Text.assemble((f"of {word} ", "dim"), (bar, style))

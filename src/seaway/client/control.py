@@ -30,8 +30,8 @@ class ControlClient:
     def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted:
         return _accepted(self._ask("PUT", _path(endpoint), request))
 
-    def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted:
-        return _accepted(self._ask("POST", _path(endpoint, "rollback"), views.RollbackRequest(to)))
+    def rollback(self, endpoint: str, to: int | None = None, reason: str | None = None) -> views.Accepted:
+        return _accepted(self._ask("POST", _path(endpoint, "rollback"), views.RollbackRequest(to, reason)))
 
     def delete(self, endpoint: str) -> views.Accepted:
         return _accepted(self._ask("DELETE", _path(endpoint)))

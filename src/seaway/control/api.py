@@ -4,6 +4,7 @@
 |---|---|---|
 | GET /healthz | | `{"status": "ok"}` |
 | GET /status | | `views.Status` |
+| GET /metrics | | Prometheus text: `rollouts.metrics` |
 | GET /endpoints/NAME | | `views.EndpointStatus` |
 | PUT /endpoints/NAME | `views.DeployRequest` | `views.Accepted` |
 | POST /endpoints/NAME/rollback | `views.RollbackRequest` | `views.Accepted` |
@@ -77,7 +78,8 @@ async def _deploy(parts: Parts, principal: Principal, request: Request) -> Respo
 async def _rollback(parts: Parts, principal: Principal, request: Request) -> Response:
     body = await change_body(parts, principal, Action.ROLLBACK, request, views.RollbackRequest)
     name, key = request.path_params["name"], request.headers.get("idempotency-key")
-    return _accepted(await asyncio.to_thread(parts.deployments.rollback, principal, name, body.to, key))
+    rollback = functools.partial(parts.deployments.rollback, principal, name, body.to, key, body.reason)
+    return _accepted(await asyncio.to_thread(rollback))
 
 
 async def _delete(parts: Parts, principal: Principal, request: Request) -> Response:

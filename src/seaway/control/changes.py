@@ -140,21 +140,28 @@ def rollback_target(state: DeploymentState, revisions: Sequence[Revision], to: i
 
 
 def rollback(
-    state: DeploymentState, revision: Revision, live: Revision | None, by: auth.Principal, at_s: float
+    state: DeploymentState,
+    revision: Revision,
+    live: Revision | None,
+    by: auth.Principal,
+    at_s: float,
+    reason: str | None = None,
 ) -> Plan:
     """An earlier revision, wanted again; the rollback is a stored fact from here on. `live` is the one now live.
 
-    It ends a rollout that is not over.
+    It ends a rollout that is not over. `reason` is what a person gave, None for nothing.
     """
     if revision.number == state.desired:
         return Plan(state, f"revision {revision.number} is the desired one already", revision)
     message = f"back to revision {revision.number} ({revision.ref})"
     warnings = () if live is None else tuple(_recorded_otherwise(live.spec, revision.spec))
-    details = {"warnings": "; ".join(warnings)} if warnings else None
+    details = {} if reason is None else {"reason": reason}
+    if warnings:
+        details["warnings"] = "; ".join(warnings)
     events = [about(EventKind.ROLLBACK_REQUESTED, revision, by.name, at_s, message, details)]
     rollout = state.rollout
     if rollout is not None and rollout.judged:
-        why = f"{by.name} went back to revision {revision.number}"
+        why = reason or f"{by.name} went back to revision {revision.number}"
         events.append(_ended(state, EventKind.ROLLOUT_ROLLED_BACK, by.name, at_s, why))
         rollout = ended(rollout, RolloutPhase.ROLLED_BACK, by.name, at_s, why)
     new = msgspec.structs.replace(wanted(state, revision.number), rollback=True, rollout=rollout)

@@ -114,14 +114,19 @@ class Deployments:
             return self._commits.commit(endpoint, promise, plan_deploy)
 
     def rollback(
-        self, principal: auth.Principal, endpoint: str, to: int | None = None, key: str | None = None
+        self,
+        principal: auth.Principal,
+        endpoint: str,
+        to: int | None = None,
+        key: str | None = None,
+        reason: str | None = None,
     ) -> views.Accepted:
         """Record that an earlier revision shall answer again; which one, says `changes.rollback_target`.
 
-        Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `nothing_to_roll_back`).
+        `key` makes the call idempotent, `reason` is recorded. Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `nothing_to_roll_back`).
         """
         with self._commits.refusals(principal, auth.Action.ROLLBACK, endpoint):
-            promise = changes.promise(principal, key, ["rollback", endpoint, to])
+            promise = changes.promise(principal, key, ["rollback", endpoint, to, reason])
             if (done := self._commits.done(promise)) is not None:
                 return done
 
@@ -133,7 +138,7 @@ class Deployments:
                 if revision is None:
                     raise UserError("revision_not_found", f"{endpoint} has no revision {number}")
                 live = None if state.live is None else self._store.revision(endpoint, state.live)
-                return changes.rollback(state, revision, live, principal, self._clock.now_s())
+                return changes.rollback(state, revision, live, principal, self._clock.now_s(), reason)
 
             return self._commits.commit(endpoint, promise, plan_rollback)
 

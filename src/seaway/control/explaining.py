@@ -11,7 +11,9 @@ from starlette.responses import Response
 
 from seaway.control import auth
 from seaway.control.auth import Action, Principal
+from seaway.control.rollouts import shares
 from seaway.control.routes import ControlRoute, Parts, json_response
+from seaway.core.provenance import Explained
 from seaway.monitor.feedback import reading as outcomes_read
 from seaway.monitor.provenance import explanations
 
@@ -20,9 +22,16 @@ RESOURCE: Final = "requests"
 
 async def _explain(parts: Parts, principal: Principal, request: Request) -> Response:
     auth.authorize(principal, Action.READ, RESOURCE)
+    return json_response(await asyncio.to_thread(_explained, parts, principal, request.path_params["id"]))
+
+
+def _explained(parts: Parts, principal: Principal, request_id: str) -> Explained:
     outcomes = functools.partial(outcomes_read.outcomes_of, parts.records)
-    return json_response(
-        await asyncio.to_thread(explanations.explain, parts.records, request.path_params["id"], outcomes)
+    found = explanations.explain(parts.records, request_id, outcomes)
+    return shares.with_rollouts(
+        found,
+        functools.partial(parts.deployments.history, principal),
+        lambda endpoint, number: parts.rollouts.record(principal, endpoint, number).spec,
     )
 
 

@@ -36,7 +36,7 @@ class Feedback:
         writer: OutcomeWriter,
         records: Path,
         clock: Clock,
-        answered: quality.AnsweredPages | None = None,
+        answered: quality.RowsAnswered | None = None,
     ) -> None:
         """`answered` tells how many rows were answered; without it label shares are not known."""
         self._writer = writer

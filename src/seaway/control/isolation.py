@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from pathlib import Path
 
 import msgspec
@@ -21,13 +21,22 @@ class Isolation:
         self.unwritten = False
         """Whether the list on disk is older than the one in memory."""
 
-    def add(self, suspects: Collection[Digest], now_s: float) -> None:
-        """Count one more end of a worker against all that ran in it then; `write` is to follow."""
+    def add(
+        self, ran: Collection[Digest], now_s: float, on_trial: Set[Digest] = frozenset()
+    ) -> Collection[Digest]:
+        """Count one more end of a worker against those of all that ran in it then whom it may be of; `write` is to follow.
+
+        Where a rollout's candidate ran in the shared worker, it is of the candidates: what has served for long stays where it is,
+        and its endpoint answers on, until a worker ends without them. Returns those who are suspected.
+        """
+        new = [digest for digest in ran if digest in on_trial and digest not in self._models]
+        suspects = new or ran
         for digest in suspects:
             known = self._models.get(digest, Isolated(0, now_s))
-            alone = known.alone + (len(suspects) == 1)
+            alone = known.alone + (len(ran) == 1)
             self._models[digest] = Isolated(known.crashes + 1, now_s, alone)
         self.unwritten = True
+        return suspects
 
     def write(self) -> None:
         """Write the list, whole or not at all. Raises `OSError` where that cannot be done; it may be tried again."""

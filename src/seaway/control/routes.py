@@ -20,6 +20,7 @@ from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
 from seaway.control.erasing import Erasing
 from seaway.control.feedback import Feedback
+from seaway.control.rollouts.metrics import RolloutMetrics
 from seaway.control.rollouts.requests import Rollouts
 from seaway.control.webhooks import Webhooks
 from seaway.core.errors import SeawayError, TemporaryError, UserError
@@ -44,6 +45,7 @@ class Parts(NamedTuple):
     records: Path
     """HOME/records: what the workers and this process keep of answered requests."""
     clock: Clock
+    metrics: RolloutMetrics
     feedback: Feedback | None = None
     """None where nothing keeps outcomes: then nothing is taken."""
     erasing: Erasing | None = None

@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from seaway import sockets
-from seaway.control import answers, locks, orphans
+from seaway.control import answers, locks, orphans, table_file
 from seaway.control.children import Child, say
 from seaway.control.isolation import Isolation
 from seaway.control.orphans import Orphan
@@ -193,11 +193,11 @@ class Supervisor:
 
     def _isolate(self, blamed: Sequence[Sequence[Digest]]) -> None:
         """Have these models leave every shared worker: written before the next one starts, told to those that run."""
-        for suspects in blamed:
-            did = "ended a worker" if len(suspects) == 1 else "ran with others when a worker ended"
-            for digest in suspects:
+        on_trial = table_file.read(self._plan.run / table_file.NAME).on_trial()
+        for ran in blamed:
+            did = "ended a worker" if len(ran) == 1 else "ran with others when a worker ended"
+            for digest in self._isolation.add(ran, self._clock.now_s(), on_trial):
                 say(f"model {digest[:19]}… {did}; from now on it runs in a process of its own")
-            self._isolation.add(suspects, self._clock.now_s())
         self._tell_isolated(first=True)
 
     def _tell_isolated(self, *, first: bool = False) -> None:
@@ -222,9 +222,9 @@ class Supervisor:
         path = self._plan.control_socket
         late = now_s - self._ready_s >= _CONTROL_LATE_S
         if path is None or self._control is None or late or answers.control(path, self._control.pid):
-            self._announce()
             if late:
                 say("the control process does not answer yet; the endpoints are served meanwhile")
+            self._announce()
 
     def _announce(self) -> None:
         self._announced = True

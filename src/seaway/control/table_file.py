@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from seaway.core.errors import PermanentError, TemporaryError
 from seaway.core.traffic import RoutingTable
+
+NAME: Final = "table.json"
+"""In the run directory."""
 
 
 def read(path: Path) -> RoutingTable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from seaway.control.rollouts.views import RolloutStatus
+from seaway.control.rollouts.views import Reason, RolloutStatus
 from seaway.core.answers import AnswerKind
 from seaway.core.deployments import Deployment, Phase, Revision
 from seaway.core.ledger import Page
@@ -29,6 +29,7 @@ class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a rollback; without `to` it goes to the newest earlier revision that was live."""
 
     to: int | None = None
+    reason: Reason | None = None
 
 
 class Superseded(msgspec.Struct, frozen=True):

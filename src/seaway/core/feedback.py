@@ -15,6 +15,7 @@ from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from seaway.core.provenance import Joined
+from seaway.core.sections import FIGURE_NAME
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 MAX_ROWS: Final = 100_000
@@ -24,7 +25,7 @@ MAX_KPIS: Final = 16
 _MOST: Final = 1e150
 """Numbers beyond are refused: the square of an error must stay a number."""
 _TRUTHS: Final = {"true": "1", "false": "0"}
-NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_.:-]{0,63}\Z"
+NAME_PATTERN: Final = FIGURE_NAME + r"\Z"
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9._:/+=@-]{1,128}\Z"
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z")
 

@@ -49,6 +49,18 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_s: float
 
 
+class RolloutThen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rollout that sent a request to its revision: the candidate's number, and its share in percent at that time.
+
+    `flags` are, of a request that a flag sent, those that lead to the same revision.
+    """
+
+    candidate: int
+    stable: int
+    percent: float
+    flags: tuple[str, ...] = ()
+
+
 class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of one request.
 
@@ -56,7 +68,7 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     it, `cpu_s` is its rows' share of the batch's processor time. `rate` is the share of requests that was drawn when it
     was (those that failed with 5xx are all kept). `rows_kept` of its `rows` have their answers kept; `answers` are the
     first of these. `outcomes` are those that feedback told. `chosen` says why the revision of `by` got the request; None
-    where that was not kept yet.
+    where that was not kept yet. `rollout` is the one that chose it, where the history still tells.
     """
 
     request_id: str
@@ -76,6 +88,7 @@ class Explanation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     took_s: float
     rate: float
     chosen: Chosen | None = None
+    rollout: RolloutThen | None = None
     rows_kept: int = 0
     answers: tuple[AnsweredRow, ...] = ()
     outcomes: tuple[Outcome, ...] = ()

@@ -90,8 +90,9 @@ class KpiQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class GroupQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of one revision; with `window_at`, of predictions of the hour that begins then; with `slice`, of that slice's value.
 
-    `labelled` counts outcomes; `answered` the rows answered in the same time (None where that is not counted, as for
-    slices). Without outcomes of its kind, `classes` or `numbers` is None.
+    `labelled` counts outcomes. `answered` counts the rows answered from `Quality.counted_since` until before `counted_until`
+    (None where that is not counted, as for slices), and `answered_labelled` the outcomes of that time. Without outcomes
+    of its kind, `classes` or `numbers` is None.
     """
 
     revision: int
@@ -103,10 +104,13 @@ class GroupQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     numbers: NumberQuality | None = None
     kpis: tuple[KpiQuality, ...] = ()
     kpis_left_out: int = 0
+    answered_labelled: int | None = None
 
     @property
     def label_share(self) -> float | None:
-        return self.labelled / self.answered if self.answered else None
+        if not self.answered or self.answered_labelled is None:
+            return None
+        return self.answered_labelled / self.answered
 
 
 class FeedbackState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,8 +129,9 @@ class FeedbackState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The live quality of an endpoint for predictions answered from `since` until before `until`.
 
-    `groups_left_out` are those beyond the most that are told (the ones with the fewest outcomes). `notes` say why
-    there may be no group: a revision or a slice of which no outcome is.
+    Answered rows are counted for `counted_since` to `counted_until` of that time: for two days, and some seconds after they
+    were answered; None where for none of it. `groups_left_out` are those beyond the most that are told (the ones with the fewest
+    outcomes). `notes` say what the figures leave open: a revision or a slice of which no outcome is, a time without counts.
     """
 
     endpoint: str
@@ -137,3 +142,5 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: FeedbackState
     groups_left_out: int = 0
     notes: tuple[str, ...] = ()
+    counted_since: str | None = None
+    counted_until: str | None = None

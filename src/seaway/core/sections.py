@@ -41,6 +41,9 @@ Percent = Annotated[
     msgspec.Meta(pattern=r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", description="a percent from 0% to 100%"),
 ]
 HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]+$", max_length=100)]
+FIGURE_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_.:-]{0,63}"
+FigureName = Annotated[str, msgspec.Meta(pattern=FIGURE_NAME + "$")]
+"""What a business figure or a slice of feedback is called."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 

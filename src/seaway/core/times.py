@@ -28,6 +28,14 @@ def about(seconds: float) -> str:
     raise AssertionError("unreachable")
 
 
+def brief(seconds: float) -> str:
+    """Three digits that matter: 24 ms, 1.25 s, 340 µs."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
 def clock(at_s: float, now_s: float) -> str:
     """A moment (seconds since 1970) in UTC; with its date where that is not today's."""
     at, now = (datetime.datetime.fromtimestamp(one, datetime.UTC) for one in (at_s, now_s))

@@ -94,6 +94,16 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def route(self, endpoint: str) -> Route | None:
         return next((r for r in self.routes if r.endpoint == endpoint), None)
 
+    def on_trial(self) -> frozenset[Digest]:
+        """Versions that another one stands in for, and that stand in for none: candidates of rollouts."""
+        trusted = {
+            r.digest
+            for route in self.routes
+            for r in route.revisions
+            if route.fallback is None or r.number == route.fallback
+        }
+        return frozenset(r.digest for route in self.routes for r in route.revisions) - trusted
+
 
 def until_loaded(route: Route, loading: Set[int]) -> Route:
     """What a worker that serves already routes by while it still loads the revisions `loading`: their shares are the

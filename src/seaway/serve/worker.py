@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -108,11 +108,12 @@ async def run(
     make_recorder: Callable[[Callable[[str], RecordRules]], Recorder],
     open_grpc: Callable[[DataPlane, tuple[Path, Path] | None], GrpcDoor] | None = None,
     forward: Forward | None = None,
+    control_metrics: Callable[[], Awaitable[str]] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when the last request is answered or the drain is over.
 
     `isolate` loads a model in a process of its own, `shadow` in one of the lowest priority. `make_recorder` gets what tells the rules of an endpoint, and makes what is told of every answer; `forward` is the way
-    to the control process for feedback, where there is one.
+    to the control process for feedback, where there is one, and `control_metrics` what it tells Prometheus ("" where it gives no answer).
     """
     table = load_table(place.run / "table.json")
     box = BlackBox(worker_admin.box_path(place.run, place.slot))
@@ -125,8 +126,10 @@ async def run(
     load_all(pool, [one for one in routed if one not in apart])
 
     async def metrics() -> str:
-        own, others = await asyncio.gather(admin.metrics(), admins.metrics_of_siblings(place.run, place.slot))
-        return await asyncio.to_thread(prometheus.merge, [own, *others])
+        own, others, control = await asyncio.gather(
+            admin.metrics(), admins.metrics_of_siblings(place.run, place.slot), _metrics_of(control_metrics)
+        )
+        return await asyncio.to_thread(prometheus.merge, [own, *others, control])
 
     absent = _absent(apart, listed - suspects)
     router = Router(pool, without(table, absent))
@@ -170,6 +173,10 @@ async def run(
         later.cancel()
         admin.close()
         recorder.close()
+
+
+async def _metrics_of(control: Callable[[], Awaitable[str]] | None) -> str:
+    return "" if control is None else await control()
 
 
 async def _keep_paths(admin: Admin, door: SocketDoor) -> None:

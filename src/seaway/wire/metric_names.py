@@ -16,6 +16,8 @@ REQUEST_BUCKETS_S: Final = (
 
 REVISION: Final = ("endpoint", "revision", "worker")
 _REQUEST: Final = ("door", "endpoint", "revision", "code", "worker")
+_CONTROL: Final = "where a control process runs"
+_ROLLED: Final = "where an endpoint has had a rollout"
 Kind = Literal["counter", "gauge", "histogram"]
 
 
@@ -188,6 +190,56 @@ SPANS: Final = Metric(
     only="where otlp is set",
 )
 
+CONTROL_PROCESSES: Final = Metric(
+    "seaway_control_processes",
+    "gauge",
+    "processes",
+    (),
+    "Control processes that answered this scrape.",
+    only=_CONTROL,
+)
+_ROLLOUT: Final = ("endpoint", "revision")
+ROLLOUT_PHASE: Final = Metric(
+    "seaway_rollout_phase",
+    "gauge",
+    "0 or 1",
+    (*_ROLLOUT, "phase"),
+    "Whether the endpoint's last rollout is in this phase; the revision is its candidate.",
+    only=_ROLLED,
+)
+ROLLOUT_SHARE: Final = Metric(
+    "seaway_rollout_share",
+    "gauge",
+    "share",
+    _ROLLOUT,
+    "Share of the traffic that the candidate of the last rollout is to have.",
+    only=_ROLLED,
+)
+ROLLOUT_APPROVAL: Final = Metric(
+    "seaway_rollout_waits_for_approval",
+    "gauge",
+    "0 or 1",
+    _ROLLOUT,
+    "Whether a person's approval is all that the rollout's step waits for.",
+    only=_ROLLED,
+)
+CHECK_VERDICT: Final = Metric(
+    "seaway_rollout_check_verdict",
+    "gauge",
+    "0 or 1",
+    (*_ROLLOUT, "check", "verdict"),
+    "Whether this is the newest verdict of a check of the endpoint's last rollout.",
+    only=_ROLLED,
+)
+ROLLOUTS: Final = Metric(
+    "seaway_rollouts_total",
+    "counter",
+    "rollouts",
+    ("endpoint", "end"),
+    "Rollouts that are over, by how they ended.",
+    only=_CONTROL,
+)
+
 METRICS: Final[dict[str, Metric]] = {
     metric.name: metric
     for metric in (
@@ -218,6 +270,12 @@ METRICS: Final[dict[str, Metric]] = {
         FALLBACKS,
         MIRRORED,
         SPANS,
+        CONTROL_PROCESSES,
+        ROLLOUT_PHASE,
+        ROLLOUT_SHARE,
+        ROLLOUT_APPROVAL,
+        CHECK_VERDICT,
+        ROLLOUTS,
     )
 }
 """By name, in the order in which a page about them shows them."""

@@ -22,6 +22,7 @@ from seaway import settings, sockets
 from seaway.control import api, doors, locks, peers, routes, server
 from seaway.control.bell import Bell
 from seaway.control.rollouts.analysis import Analysis
+from seaway.control.rollouts.metrics import RolloutMetrics
 from seaway.control.upkeep import Upkeep
 from seaway.control.webhooks import Webhooks, receivers
 from seaway.core.errors import SeawayError
@@ -79,6 +80,7 @@ async def _run(home: Home, address: str | None, allow_open: bool) -> None:
             deploying=deploying,
             records=records,
             clock=home.clock,
+            metrics=RolloutMetrics(store, home.paths.rollouts, home.clock),
             feedback=feedback,
             erasing=erasing,
             webhooks=webhooks,

@@ -12,12 +12,14 @@ import msgspec
 from seaway import sockets
 from seaway.client.control import ControlClient
 from seaway.control import endpoint_file, supervisor, views
+from seaway.control.rollouts import shares
 from seaway.control.rollouts import views as rollouts
 from seaway.core.bundles import ModelRef, Version
 from seaway.core.deployments import Deployment
-from seaway.core.errors import TemporaryError, UserError
+from seaway.core.errors import SeawayError, TemporaryError, UserError
 from seaway.core.events import Event, LiveAt
 from seaway.core.feedback import FeedbackAnswer
+from seaway.core.provenance import Explained
 from seaway.core.quality import Quality
 from seaway.wiring.home import Home
 
@@ -34,7 +36,7 @@ class Control(Protocol):
         """Whether a server runs, so that a change takes effect now."""
 
     def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted: ...
-    def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted: ...
+    def rollback(self, endpoint: str, to: int | None = None, reason: str | None = None) -> views.Accepted: ...
     def delete(self, endpoint: str) -> views.Accepted: ...
     def move(self, endpoint: str, move: rollouts.Move) -> views.Accepted: ...
     def rollout(self, endpoint: str) -> rollouts.RolloutStatus: ...
@@ -133,6 +135,21 @@ def rollout_record(home: Home, endpoint: str, number: int) -> rollouts.RolloutRe
         raise UserError("endpoint_not_found", f"there is no endpoint {endpoint!r}", "this home has none yet")
     with open_control(home) as control:
         return control.rollout_record(endpoint, number)
+
+
+def with_rollouts(home: Home, found: Explained) -> Explained:
+    """Explained requests with the rollouts that sent them to their revisions; as they are where no control plane answers."""
+    if not _has_state(home):
+        return found
+    try:
+        with open_control(home) as control:
+            return shares.with_rollouts(
+                found,
+                control.history,
+                lambda endpoint, number: control.rollout_record(endpoint, number).spec,
+            )
+    except SeawayError:
+        return found  # what is kept of the request itself stands
 
 
 def _has_state(home: Home) -> bool:

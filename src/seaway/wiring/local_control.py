@@ -47,8 +47,8 @@ class LocalControl:
     def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted:
         return self._settle(self._deployments.deploy(self._principal, endpoint, request))
 
-    def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted:
-        return self._settle(self._deployments.rollback(self._principal, endpoint, to))
+    def rollback(self, endpoint: str, to: int | None = None, reason: str | None = None) -> views.Accepted:
+        return self._settle(self._deployments.rollback(self._principal, endpoint, to, reason=reason))
 
     def delete(self, endpoint: str) -> views.Accepted:
         return self._settle(self._deployments.delete(self._principal, endpoint))

@@ -9,13 +9,15 @@ import msgspec
 
 from seaway.control import changes as deploys
 from seaway.control import views
-from seaway.control.rollouts import planning
+from seaway.control.rollouts import planning, sample_sizes
 from seaway.control.rollouts.planning import RolloutPlan
+from seaway.control.rollouts.sample_sizes import PastLabels
 from seaway.core.bundles import ModelRef, Version
 from seaway.core.checks import GateReport, Verdict
 from seaway.core.deployments import Deployment, deployment_of, unavailable
-from seaway.core.errors import UserError
+from seaway.core.errors import SeawayError, UserError
 from seaway.core.ledger import Counts, merge_counts
+from seaway.core.rollouts.spec import CheckName, Rollout
 from seaway.monitor.recording import seconds
 from seaway.validate import plan as changes
 from seaway.validate.plan import ChangeReport
@@ -66,7 +68,8 @@ def make(home: Home, endpoint: str, request: views.DeployRequest, progress: Call
     nothing = wished is not None and deploys.same(wished, spec, new)
     if old is not None and not (refused or nothing) and request.force is None and spec.rollout.gradual:
         now_s = home.clock.now_s()
-        rollout = planning.plan(spec.rollout, *_last_hour(home, status, now_s), now_s)
+        known = _labels(home, status, spec.rollout, now_s)
+        rollout = planning.plan(spec.rollout, *_last_hour(home, status, now_s), now_s, known)
         warnings += rollout.warnings
     if not (refused or nothing):
         warnings += tuple(_superseded(status))
@@ -100,6 +103,18 @@ def _last_hour(home: Home, status: views.EndpointStatus | None, now_s: float) ->
         return Counts(), _HOUR_S
     first_s = min(second.at_s for second in found)
     return merge_counts(second.counts for second in found), max(1.0, now_s - first_s)
+
+
+def _labels(
+    home: Home, status: views.EndpointStatus | None, rollout: Rollout, now_s: float
+) -> dict[CheckName, PastLabels]:
+    """What is known of the live revision's labels; nothing where they cannot be read now, which the plan must not fail for."""
+    if status is None or status.live is None:
+        return {}
+    try:
+        return sample_sizes.past(home.paths.records, status.endpoint, status.live, now_s, rollout.all_checks)
+    except SeawayError:
+        return {}
 
 
 def _spec(

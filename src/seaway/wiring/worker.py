@@ -35,7 +35,7 @@ from seaway.serve.plane import DataPlane, GrpcDoor, Recorder
 from seaway.wire import status
 from seaway.wiring import adapters, engines, lifeline, recorders, struct_types
 from seaway.wiring.clock import SystemClock
-from seaway.wiring.feedback_forward import ControlForward
+from seaway.wiring.control_exchange import ControlForward, ControlMetrics
 
 _WARM_ROWS = 8
 _NO_LIMIT = 1 << 63
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument(
         "--records", type=Path, help="what is kept of answered requests; else in the run directory"
     )
-    parser.add_argument("--control", type=Path, help="the control process's socket, for feedback")
+    parser.add_argument("--control", type=Path, help="the control process's socket, for feedback and metrics")
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     parser.add_argument("--parent", type=int, help="the supervisor: this process ends with it")
     arguments = parser.parse_args()
@@ -96,9 +96,10 @@ def main() -> None:
         try:
             open_grpc = None if place.grpc is None else grpc_door()
             forward = None if arguments.control is None else ControlForward(arguments.control)
+            told = None if arguments.control is None else ControlMetrics(arguments.control)
             version = seaway.__version__
             runner.run(
-                worker.run(place, sources, isolate, shadow, clock, version, record, open_grpc, forward)
+                worker.run(place, sources, isolate, shadow, clock, version, record, open_grpc, forward, told)
             )
         except SeawayError as error:
             hint = "" if error.hint is None else f" ({error.hint})"

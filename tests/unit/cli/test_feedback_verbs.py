@@ -169,7 +169,7 @@ def test_classes_that_no_answer_was_are_named(capsys: pytest.CaptureFixture[str]
     verbs._print_quality(quality(*groups))
     told = capsys.readouterr()
     shown = " ".join((told.out + told.err).split())
-    assert "3 outcomes name classes that the model never answered: banana, [b]" in shown
+    assert "3 outcomes name what none of the labelled answers of this selection was: banana, [b]" in shown
     assert "share is - where answered rows are not counted" in shown
 
 

@@ -18,7 +18,7 @@ from seaway.core.checks import Verdict
 from seaway.core.events import EventKind
 from seaway.core.rollouts.judgement import Judgement
 from seaway.core.rollouts.spec import Step
-from seaway.core.rollouts.state import RolloutPhase
+from seaway.core.rollouts.state import Ground, Grounds, RolloutPhase, Taken
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_rollout_shows_where_it_is_what_it_waits_for_and_each_check(printed: P
     assert "its hold, 19 s more, and latency (about 8 min at today's traffic)" in text
     (row,) = [line for line in text.splitlines() if line.startswith("errors")]
     assert row.split()[:2] == ["errors", "passed"]
-    assert "0.129 % of 3,100" in row and "0.102 % of 58.9k" in row and "-0.1 % to +0.11 %" in row
+    assert "4 of 3,100" in row and "0.102 % of 58.9k" in row and "-0.1 % to +0.11 %" in row
     assert "+0.2 %" in row and "rollback" in row
     assert "  latency: latency: so and so" not in text and "latency: so and so" in text
     assert "looks      41, alpha 5%" in text
@@ -60,6 +60,98 @@ def test_one_that_is_over_says_where_its_story_is_and_shows_no_empty_table(print
     assert "seaway explain prices/4" in text and "verdict" not in text
     text = printed(lambda: rollouts_view.print_rollout(r.status(nothing), running=True))
     assert "seaway explain" not in text and "verdict" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"candidate": 10_460, "candidate_bad": 1}, "1 of 10,460"),
+        ({"candidate": 10_460, "candidate_bad": 10}, "0.0956 % of 10.5k"),
+        ({"candidate": 52}, "0 % of 52"),
+        ({"candidate": 52, "candidate_bad": 0.5}, "0.962 % of 52"),
+        ({"candidate": 150, "means": (62.3e-6, 70e-6)}, "62.3 of 150"),
+        ({"candidate": 0, "means": (0.0, 0.0)}, "-"),
+    ],
+    ids=str,
+)
+def test_what_was_seen_of_an_arm(more: dict[str, object], said: str) -> None:
+    if said == "62.3 of 150":
+        assert rollouts_view.rates(r.check("cost", **more, stable=1400)) == (
+            "62.3 µs of 150",
+            "70 µs of 1,400",
+        )
+    else:
+        assert rollouts_view.rates(r.check("errors", **more))[0] == said
+
+
+def test_the_quantile_and_what_was_never_seen_are_named(printed: Printed) -> None:
+    checks = (r.check("latency", part="p99", candidate=10, stable=90), r.check("errors"))
+    text = printed(lambda: rollouts_view.print_checks(r.judgement(checks=checks), baking=False))
+    assert "latency p99  inconclusive" in text
+    assert "errors       nothing seen yet" in text
+    record_ = record(
+        r.judgement(1, 0, checks), r.judgement(2, 0, (r.check("latency", part="p50", candidate=20),))
+    )
+    told = printed(lambda: rollout_explained.print_record(record_))
+    rows = [line.split() for line in told.splitlines() if "inconclusive" in line]
+    assert [row[3] if row[3].startswith("p") else row[4] for row in rows] == ["p99", "p50"]
+
+
+WAY = (
+    Taken(1.0, 0.0, v.NOW_S - 290, "seaway", Grounds("ready")),
+    Taken(
+        100.0,
+        1.0,
+        v.NOW_S - 200,
+        "seaway",
+        Grounds(
+            "passed",
+            (Ground("errors", Verdict.PASSED, "errors: 0 % against 0 % on 900 and 90,000 requests"),),
+        ),
+    ),
+)
+
+
+def test_a_promoted_rollout_shows_why_and_what_it_was_decided_on(printed: Printed) -> None:
+    bake = r.judgement(300, 3, (r.check("errors", gating=False, weight=0.0, candidate=500),))
+    over = r.status(
+        bake,
+        phase=RolloutPhase.PROMOTED,
+        step=3,
+        percent=100.0,
+        ended_s=v.NOW_S,
+        taken=WAY,
+        why="at 1 % errors passed; no alarm came in its bake of 10m",
+    )
+    text = printed(lambda: rollouts_view.print_rollout(over, running=True))
+    told = " ".join(text.split())
+    assert "why at 1 % errors passed; no alarm came in its bake of 10m" in told
+    assert "every worker had it ready" in told and "errors passed" in told
+    assert "errors passed: 0 % against 0 % on 900 and 90,000 requests" in told
+    (row,) = [line for line in text.splitlines() if line.startswith("errors")]
+    assert "no alarm" in row and "inconclusive" not in row
+
+
+def test_an_explanation_tells_the_evidence_of_each_step_and_an_overridden_gate(printed: Printed) -> None:
+    deploy = r.event(11, EventKind.DEPLOY_REQUESTED, "revision 4 of prices is prices:v4", 300, by="ada")
+    gate = {"gate": "failed", "override": "the golden set is old", "failed_checks": "golden, latency"}
+    step = r.event(14, EventKind.ROLLOUT_STEPPED, "revision 4 takes 100 % (step 4 of 4): errors passed", 200)
+    told = {
+        "percent": "100",
+        "passed": "errors",
+        "not_passed": "latency",
+        "evidence.errors": "errors: 0 % of 900",
+    }
+    told["evidence.latency"] = "p99: 2 % of 900"
+    events = (
+        msgspec.structs.replace(deploy, details=gate),
+        *EVENTS[1:3],
+        msgspec.structs.replace(step, details=told),
+    )
+    text = printed(lambda: rollout_explained.print_record(record(events=events)))
+    assert "gate: failed (golden, latency); ada deployed it all the same: the golden set is old" in text
+    assert "Why it took 100 %" in text and "Why it took 1 %" not in text
+    assert "  errors passed: 0 % of 900" in text and "  latency had not passed: p99: 2 % of 900" in text
 
 
 def test_who_is_waited_for_reads_what_to_type(printed: Printed) -> None:

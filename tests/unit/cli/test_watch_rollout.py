@@ -18,11 +18,11 @@ from seaway.core.rollouts.state import RolloutPhase
 AT_100_BY_34 = """\
 ROLLOUT  revision 4 against 3 · running · step 3 of 4 · held 41 s of 1 min
   candidate  25 % wanted, 25.0 % came, next 100 %  ████████████
-  errors       passed        0.129 % of 3,100  0.102 % of 58.9k          ····━━━━━━━━━━····┃········
-  latency      inconclusive      1 % of 3,100  0.985 % of 58.9k  ~8 min  ━━━━━━━━━━━━━┃━━━━━━━━━━━··
-  predictions  inconclusive             3,100             58.9k   ~70 s  of passed ████████▋
-! agreement    errored                      -                 -          no pair for 3 looks
-  waits for its hold, 19 s more, and latency (about 8 min at today's traffic) and predictions (abou…"""
+  errors       passed          4 of 3,100  0.102 % of 58.9k          ·····━━━━━━━━━━━━···┃··········
+  latency      inconclusive  1 % of 3,100  0.985 % of 58.9k  ~8 min  ━━━━━━━━━━━━━━━┃━━━━━━━━━━━━···
+  predictions  inconclusive         3,100             58.9k   ~70 s  of passed ██████████▋
+! agreement    errored                  -                 -          no pair for 3 looks
+  waits for its hold, 19 s more, and latency (about 8 min at today's traffic), predictions (about 7…"""
 
 
 def traffic(requests: int) -> object:
@@ -117,6 +117,14 @@ def test_the_end_is_told_whole_and_once_and_nothing_is_awaited_any_more() -> Non
     assert "~8 min" not in text
     other = v.drawn(render(msgspec.structs.replace(view, failed=2), 100, None), 100)
     assert any(line.startswith("! revision 2 failed") for line in other)
+
+
+def test_before_data_and_in_the_bake_no_verdict_is_shown_that_is_none() -> None:
+    unseen = section(drawn(r.status(r.judgement(checks=(r.check("errors"),))), 100, 40))
+    assert unseen[2] == "  errors  nothing seen yet"
+    bake = r.judgement(step=3, checks=(r.check("errors", weight=0.0, gating=False, candidate=500),))
+    lines = section(drawn(r.status(bake, phase=RolloutPhase.BAKING, step=3, percent=100.0), 100, 40))
+    assert lines[2].split()[:3] == ["errors", "no", "alarm"]
 
 
 def test_what_ended_long_ago_is_not_shown() -> None:

@@ -51,7 +51,7 @@ class FakeControl:
     def deploy(self, endpoint: str, request: views.DeployRequest) -> views.Accepted:
         raise NotImplementedError
 
-    def rollback(self, endpoint: str, to: int | None = None) -> views.Accepted:
+    def rollback(self, endpoint: str, to: int | None = None, reason: str | None = None) -> views.Accepted:
         raise NotImplementedError
 
     def delete(self, endpoint: str) -> views.Accepted:

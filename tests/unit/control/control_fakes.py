@@ -16,6 +16,7 @@ from seaway.control import api, auth, doors, routes
 from seaway.control.bell import Bell
 from seaway.control.deployments import Deployments
 from seaway.control.effects import Effects
+from seaway.control.rollouts.metrics import RolloutMetrics
 from seaway.control.rollouts.requests import Rollouts
 from seaway.control.workers import Workers
 from seaway.core.bundles import Digest, Manifest, ModelRef, OpenedBundle, Source, Task, Version
@@ -24,6 +25,7 @@ from seaway.core.errors import PermanentError, UserError
 from seaway.core.tensors import Signature
 from seaway.testing.clock import VirtualClock
 from seaway.testing.state_store import MemoryStateStore
+from seaway.wire import worker_admin
 
 OWNER = auth.Principal("ada", auth.Role.OWNER)
 STRANGER = auth.Principal("eve", auth.Role.STRANGER)
@@ -59,12 +61,19 @@ class DiskBundles(FakeBundles):
 
     def open(self, version: Version) -> OpenedBundle:
         self.opens += 1
-        self.may_open.wait(5)
+        assert self.may_open.wait(60)
         if self.broken:
             raise PermanentError("digest_mismatch", "a blob is damaged")
         directory = self.root / version.digest
         directory.mkdir(parents=True, exist_ok=True)
         return msgspec.structs.replace(super().open(version), directory=str(directory))
+
+
+class PatientWorkers(Workers):
+    """Nobody counts as absent since the machine stood still for a second or two."""
+
+    async def ask(self, slot: int, request: worker_admin.Request, timeout_s: float) -> worker_admin.Reply:
+        return await super().ask(slot, request, max(timeout_s, 60.0))
 
 
 class FakeGate:
@@ -80,7 +89,7 @@ class FakeGate:
     def __call__(self, version: Version, baseline: Version | None) -> GateReport:
         self.asked.append((str(version.ref), None if baseline is None else str(baseline.ref)))
         self.arrived.release()
-        self.before_answer.wait(10)
+        assert self.before_answer.wait(60)
         verdict = self.verdicts.get(str(version.ref), Verdict.PASSED)
         results = (
             CheckResult("loads", Verdict.PASSED, "it loads"),
@@ -146,7 +155,14 @@ def make_app(plane: Plane, door: doors.Door, deploying: Executor) -> Starlette:
     bell, nowhere = Bell(), Path("/nonexistent")
     effects = Effects(plane.store, plane.bundles, Workers(nowhere), nowhere / "table", plane.clock, bell.ring)
     parts = routes.Parts(
-        plane.deployments, plane.rollouts, effects, bell, deploying, plane.records, plane.clock
+        plane.deployments,
+        plane.rollouts,
+        effects,
+        bell,
+        deploying,
+        plane.records,
+        plane.clock,
+        RolloutMetrics(plane.store, plane.records / "rollouts", plane.clock),
     )
     return api.create_app(parts, door)
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
-from control_fakes import OWNER, FakeBundles, FakeGate, digest_of
+from control_fakes import OWNER, FakeBundles, FakeGate, PatientWorkers, digest_of
 
 from seaway import sockets
 from seaway.control import views
@@ -18,7 +18,6 @@ from seaway.control.effects import Effects
 from seaway.control.loop import Loop
 from seaway.control.rollouts.analysis import Analysis
 from seaway.control.rollouts.requests import Rollouts
-from seaway.control.workers import Workers
 from seaway.core.deployments import Deployment, DeploymentState
 from seaway.core.ledger import Counts, Page, PairCounts, Second, SliceCounts
 from seaway.core.records import RecordRules
@@ -129,7 +128,7 @@ class Home:
         """A new control process on the same home."""
         self.bell, bundles = Bell(), self.bundles
         self.effects = Effects(
-            self.store, bundles, Workers(self.run), self.run / "table", self.clock, self.bell.ring
+            self.store, bundles, PatientWorkers(self.run), self.run / "table", self.clock, self.bell.ring
         )
         self.loop = Loop(self.effects, self.bell)
         self.analysis = Analysis(self.store, self.effects, self.bell, self.clock, self.records, self.rollouts)

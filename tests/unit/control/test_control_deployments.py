@@ -210,7 +210,7 @@ def test_a_change_that_nobody_saw_makes_a_deploy_start_again(plane: Plane) -> No
     plane.gate.before_answer.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(plane.deployments.deploy, OWNER, "prices", bundle("prices:v2"))
-        assert plane.gate.arrived.acquire(timeout=10) and plane.gate.arrived.acquire(timeout=10)
+        assert plane.gate.arrived.acquire(timeout=60) and plane.gate.arrived.acquire(timeout=60)
         spec = Deployment(1, "prices", Backend(bundle="prices:v3"))
         report = GateReport(digest_of("prices", 3), "prices:v3", Verdict.PASSED, (), "now")
         judged = gating.judge(spec, plane.bundles.resolve(ModelRef("prices", 3)), report, None)
@@ -225,7 +225,7 @@ def test_the_loop_may_go_on_while_a_gate_runs(plane: Plane) -> None:
     plane.gate.before_answer.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(plane.deployments.deploy, OWNER, "prices", bundle("prices:v2"))
-        assert plane.gate.arrived.acquire(timeout=10) and plane.gate.arrived.acquire(timeout=10)
+        assert plane.gate.arrived.acquire(timeout=60) and plane.gate.arrived.acquire(timeout=60)
         make_live(plane)
         plane.gate.before_answer.set()
         assert slow.result().revision == 2
@@ -261,7 +261,7 @@ def test_c07_requests_with_one_key_whose_gates_run_side_by_side_have_one_effect(
             pool.submit(plane.deployments.deploy, OWNER, "prices", bundle("prices:v1"), "k") for _ in range(4)
         ]
         for _ in jobs:
-            assert plane.gate.arrived.acquire(timeout=10)
+            assert plane.gate.arrived.acquire(timeout=60)
         plane.gate.before_answer.set()
         results = [job.result() for job in jobs]
     assert len(set(results)) == 1

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from control_fakes import DiskBundles, digest_of
+from control_fakes import DiskBundles, PatientWorkers, digest_of
 
 from seaway import sockets
 from seaway.control import table_file
 from seaway.control.bell import Bell
 from seaway.control.children import Child
 from seaway.control.effects import Effects
-from seaway.control.workers import Workers
 from seaway.core import observed
 from seaway.core import reconciliation as core
 from seaway.core.answers import AnswerKind
@@ -84,29 +83,29 @@ class Scene:
         self.bundles = DiskBundles(root / "cache")
         self.bell = Bell()
         self.effects = Effects(
-            self.store, self.bundles, Workers(root), root / "table.json", self.clock, self.bell.ring
+            self.store, self.bundles, PatientWorkers(root), root / "table.json", self.clock, self.bell.ring
         )
 
     async def observe(self) -> observed.Snapshot:
         """What is known once no bundle is being opened."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 rings = self.bell.rings
                 snapshot = await self.effects.observe()
                 if not any(snapshot.opening(*key) for key in snapshot.revisions):
                     return snapshot
-                await self.bell.wait(rings, 5)
+                await self.bell.wait(rings, 60)
 
     async def prepare(self) -> observed.Snapshot:
         """Prepare once; what is known then."""
         await self.observe()
         await self.effects.apply(PREPARE)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 rings = self.bell.rings
                 if not self.effects.busy:
                     break
-                await self.bell.wait(rings, 5)
+                await self.bell.wait(rings, 60)
         return await self.observe()
 
 
@@ -231,12 +230,12 @@ def test_of_an_open_bundle_it_is_known_what_its_answers_are(tmp_path: Path) -> N
         bundles = Labelled(tmp_path / "labelled")
         opened = threading.Semaphore(0)
         effects = Effects(
-            scene.store, bundles, Workers(tmp_path), tmp_path / "t", scene.clock, opened.release
+            scene.store, bundles, PatientWorkers(tmp_path), tmp_path / "t", scene.clock, opened.release
         )
         assert effects.answer_kind("prices", 1) is None  # nobody has opened it yet
         await effects.observe()
         assert effects.opening("prices") == ("prices:v1",)
-        assert await asyncio.to_thread(opened.acquire, timeout=5)
+        assert await asyncio.to_thread(opened.acquire, timeout=60)
         assert effects.answer_kind("prices", 1) is AnswerKind.CLASS
         await scene.observe()
         assert scene.effects.answer_kind("prices", 1) is None  # a model without outputs

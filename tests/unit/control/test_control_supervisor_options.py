@@ -95,7 +95,7 @@ def test_a_reserved_port_is_kept_from_others_and_shared_with_our_own() -> None:
             door.bind((host, port))
             door.listen()
             for _ in range(20):  # none of them goes to the two that never listen
-                with socket.create_connection((host, port), 5):
+                with socket.create_connection((host, port), 60):
                     door.accept()[0].close()
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from control_fakes import OWNER, Answer, Plane, digest_of, exchange
+from control_fakes import OWNER, Answer, PatientWorkers, Plane, digest_of, exchange
 
 from seaway import sockets
 from seaway.control import api, doors, routes, views, watching
 from seaway.control.bell import Bell
 from seaway.control.effects import Effects
-from seaway.control.workers import Workers
+from seaway.control.rollouts.metrics import RolloutMetrics
 from seaway.core.ledger import Counts, Page, Second
 from seaway.wire import worker_admin
 
@@ -68,10 +68,19 @@ def ask(plane: Plane, run: Path, path: str, *workers: Worker) -> Answer:
 
     async def talk() -> Answer:
         bell = Bell()
-        effects = Effects(plane.store, plane.bundles, Workers(run), run / "table", plane.clock, bell.ring)
+        effects = Effects(
+            plane.store, plane.bundles, PatientWorkers(run), run / "table", plane.clock, bell.ring
+        )
         with ThreadPoolExecutor(2) as deploying:
             parts = routes.Parts(
-                plane.deployments, plane.rollouts, effects, bell, deploying, plane.records, plane.clock
+                plane.deployments,
+                plane.rollouts,
+                effects,
+                bell,
+                deploying,
+                plane.records,
+                plane.clock,
+                RolloutMetrics(plane.store, plane.records, plane.clock),
             )
             async with contextlib.AsyncExitStack() as held:
                 for worker in workers:

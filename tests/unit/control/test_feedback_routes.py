@@ -17,6 +17,7 @@ from seaway.control import api, doors, routes
 from seaway.control.bell import Bell
 from seaway.control.effects import Effects
 from seaway.control.feedback import Feedback
+from seaway.control.rollouts.metrics import RolloutMetrics
 from seaway.control.workers import Workers
 from seaway.core.feedback import MAX_BODY_BYTES, FeedbackAnswer
 from seaway.core.provenance import SLICES, AnsweredBy, Joined
@@ -80,7 +81,8 @@ class Service:
             )
             with ThreadPoolExecutor(2) as deploying:
                 known = (plane.deployments, plane.rollouts, effects, bell, deploying, plane.records)
-                parts = routes.Parts(*known, plane.clock, self.feedback)
+                metrics = RolloutMetrics(plane.store, plane.records, plane.clock)
+                parts = routes.Parts(*known, plane.clock, metrics, self.feedback)
                 app = api.create_app(parts, SOCKET)
                 return await exchange(app, method, path, body, headers or {}, (str(uid), 1))
 

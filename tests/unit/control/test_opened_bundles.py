@@ -31,7 +31,7 @@ def test_a_bundle_is_opened_again_where_its_directory_is_gone_or_a_worker_could_
 
     def find() -> str | observed.Broken | observed.Opening:
         assert openings.find(_revision()) == observed.Opening("prices:v1")
-        assert done.acquire(timeout=5)
+        assert done.acquire(timeout=60)
         return openings.find(_revision())
 
     directory = find()
@@ -52,7 +52,7 @@ def test_a_bundle_that_cannot_be_opened_is_tried_again_after_a_growing_pause(tmp
 
     def find() -> str | observed.Broken | observed.Opening:
         assert openings.find(_revision()) == observed.Opening("prices:v1")
-        assert done.acquire(timeout=5)
+        assert done.acquire(timeout=60)
         return openings.find(_revision())
 
     bundles.broken = True
@@ -82,7 +82,7 @@ class ManyBundles(DiskBundles):
     def open(self, version: Version) -> OpenedBundle:
         self.begun.append(version.number)
         self.began.release()
-        assert self.gates[version.number].wait(5)
+        assert self.gates[version.number].wait(60)
         return super().open(version)
 
 
@@ -93,14 +93,14 @@ def test_two_bundles_are_opened_at_a_time_and_those_that_nobody_waits_for_last(t
         openings.find(_revision(number), last=True)
     openings.find(_revision(4))
     for _ in range(2):
-        assert bundles.began.acquire(timeout=5)
+        assert bundles.began.acquire(timeout=60)
     for gate in (1, 2):  # one ends, and the next begins before the other may end
         bundles.gates[gate].set()
-        assert bundles.began.acquire(timeout=5)
+        assert bundles.began.acquire(timeout=60)
     for gate in (3, 4):
         bundles.gates[gate].set()
     for _ in range(4):
-        assert done.acquire(timeout=5)
+        assert done.acquire(timeout=60)
     assert sorted(bundles.begun[:2]) == [1, 2]
     assert bundles.begun[2:] == [4, 3]
     assert all(isinstance(openings.find(_revision(number)), str) for number in (1, 2, 3, 4))
@@ -114,16 +114,16 @@ def test_an_opening_that_nobody_wants_any_more_is_not_waited_for(tmp_path: Path)
     openings.keep([_revision(4)])
     openings.find(_revision(4))
     for _ in range(3):
-        assert bundles.began.acquire(timeout=5)
+        assert bundles.began.acquire(timeout=60)
     assert sorted(bundles.begun) == [1, 2, 4]  # the third was never begun
     bundles.gates[4].set()
-    assert done.acquire(timeout=5)
+    assert done.acquire(timeout=60)
     assert isinstance(openings.find(_revision(4)), str)
     openings.keep([_revision(1)])  # wanted again, while it still runs
     assert openings.find(_revision(1)) == observed.Opening("prices:v1")
     for gate in (1, 2):
         bundles.gates[gate].set()
-        assert done.acquire(timeout=5)
+        assert done.acquire(timeout=60)
     assert isinstance(openings.find(_revision(1)), str)
     assert len(bundles.begun) == 3
 
@@ -135,15 +135,15 @@ def test_of_those_that_nobody_wants_no_more_than_the_bound_run(tmp_path: Path) -
         openings.keep([_revision(number)])
         openings.find(_revision(number))
     for _ in range(MOST_WITH_ABANDONED):
-        assert bundles.began.acquire(timeout=5)
+        assert bundles.began.acquire(timeout=60)
     assert sorted(bundles.begun) == [1, 2, 3, 4]
     bundles.gates[1].set()
-    assert bundles.began.acquire(timeout=5)
+    assert bundles.began.acquire(timeout=60)
     assert bundles.begun[4] == 6  # the fifth is not wanted any more either
     for gate in bundles.gates:
         gate.set()
     for _ in range(5):
-        assert done.acquire(timeout=5)
+        assert done.acquire(timeout=60)
 
 
 def test_two_endpoints_with_one_bundle_open_it_once(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_two_endpoints_with_one_bundle_open_it_once(tmp_path: Path) -> None:
     both = _revision(), msgspec.structs.replace(_revision(), endpoint="other", number=7)
     assert [openings.find(one) for one in both] == [observed.Opening("prices:v1")] * 2
     bundles.may_open.set()
-    assert done.acquire(timeout=5)
+    assert done.acquire(timeout=60)
     assert openings.find(both[0]) == openings.find(both[1])
     assert openings.manifest(("other", 7)) is not None
     assert bundles.opens == 1
@@ -168,6 +168,6 @@ def test_an_opening_that_fails_in_an_unknown_way_is_a_fault_and_no_opening_for_e
     done = threading.Semaphore(0)
     openings = Openings(FaultyBundles(), VirtualClock(), done.release)
     openings.find(_revision())
-    assert done.acquire(timeout=5)
+    assert done.acquire(timeout=60)
     found = openings.find(_revision())
     assert isinstance(found, observed.Broken) and found.code == "internal" and "OSError" in found.reason

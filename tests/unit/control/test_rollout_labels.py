@@ -10,57 +10,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from outcome_lookups import Lookup, Made, answered
+from label_world import ASKED, BEGAN_S, CANDIDATE, STABLE, World, counts
 
 from seaway.control.rollouts import labels as rollout_labels
-from seaway.control.rollouts.labels import LabelCursor, LabelLook, Labels, LabelsAsked
-from seaway.core.evidence.streams import Look
-from seaway.core.feedback import Fact
-from seaway.core.provenance import AnsweredBy
+from seaway.control.rollouts.labels import LabelCursor
+from seaway.core.rollouts.processes import LabelLook
+from seaway.core.rollouts.spec import RolloutCheck
 from seaway.monitor.feedback import schema
-from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
-
-BEGAN_S = 1_800_000_000.0
-STABLE, CANDIDATE = 4, 5
-ASKED = LabelsAsked("prices", CANDIDATE, STABLE, BEGAN_S, BEGAN_S + 10.5, 50.0)
-
-
-class World:
-    """Requests that were answered, and what is told of them."""
-
-    def __init__(self, records: Path) -> None:
-        self.lookup = Lookup()
-        self.outcomes = Outcomes(records, self.lookup, OutcomeRules())
-        self.labels = Labels(records)
-        self.cursor: LabelCursor | None = None
-        self.now_s = BEGAN_S + 20.0
-
-    def answer(
-        self,
-        name: str,
-        *answers: str | float,
-        by: int = STABLE,
-        after_s: float = 12.0,
-        unit: bool = True,
-        endpoint: str = "prices",
-    ) -> None:
-        """One request, answered `after_s` after the rollout began."""
-        subject = AnsweredBy(endpoint, by, "sha256:" + "a" * 64)
-        self.lookup.made[name] = Made(answered(*answers).rows, at_s=BEGAN_S + after_s, by=subject, unit=unit)
-
-    def tell(self, *facts: tuple[str, str] | tuple[str, str, int], name: str = "") -> None:
-        """Outcomes as (request, value) or (request, value, row)."""
-        self.now_s += 1
-        found = [Fact(one[0], one[2] if len(one) > 2 else 0, name, one[1], None, None, None) for one in facts]
-        self.outcomes.add([found], self.now_s)
-
-    def look(self, asked: LabelsAsked = ASKED) -> LabelLook:
-        """The next look, its cursor stored as JSON in between."""
-        self.now_s += 1
-        stored = msgspec.json.encode(self.cursor)
-        known = msgspec.json.decode(stored, type=LabelCursor | None)
-        found, self.cursor = self.labels.look(asked, known, self.now_s)
-        return found
 
 
 @pytest.fixture
@@ -68,13 +24,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
     made.outcomes.close()
-
-
-def counts(look: Look | None) -> tuple[float, float, float, float] | None:
-    """(candidate, wrong ones, stable, wrong ones)"""
-    if look is None:
-        return None
-    return look.candidate, look.candidate_bad, look.stable, look.stable_bad
 
 
 def test_no_outcome_was_ever_told(world: World) -> None:
@@ -145,7 +94,8 @@ def test_a_request_of_many_rows_is_one_unit(world: World) -> None:
 
 def test_what_cannot_be_compared_is_no_label_and_the_next_one_is(world: World) -> None:
     """But it is an outcome: that of the request, whatever was answered."""
-    asked = msgspec.structs.replace(ASKED, good="down")
+    asked = msgspec.structs.replace(ASKED, outcome=RolloutCheck("outcome", good="down"))
+    world.known("down")
     world.answer("a", "up", by=CANDIDATE)
     world.tell(("a", "down", 7))
     found = world.look(asked)
@@ -179,18 +129,21 @@ def test_what_cannot_be_compared_is_no_label_and_the_next_one_is(world: World) -
 def test_what_no_verdict_may_count(world: World, answer: dict[str, object]) -> None:
     world.answer("a", "up", **answer)  # type: ignore[arg-type]
     world.tell(("a", "down"), ("nobody", "down"))
-    found = world.look(msgspec.structs.replace(ASKED, good="up"))
+    found = world.look(msgspec.structs.replace(ASKED, outcome=RolloutCheck("outcome", good="up")))
     assert (found.quality, found.outcome, found.fault) == (None, None, None)
 
 
 def test_business_figures_are_no_labels(world: World) -> None:
     world.answer("a", "up")
     world.tell(("a", "3"), name="revenue")
-    assert world.look(msgspec.structs.replace(ASKED, good="3")) == LabelLook()
+    assert (
+        world.look(msgspec.structs.replace(ASKED, outcome=RolloutCheck("outcome", good="3"))) == LabelLook()
+    )
 
 
 def test_outcomes_count_whatever_was_answered(world: World) -> None:
-    asked = msgspec.structs.replace(ASKED, quality=False, good="True")
+    asked = msgspec.structs.replace(ASKED, quality=False, outcome=RolloutCheck("outcome", good="True"))
+    world.known("true", answer=2.5)
     world.answer("a", 3.5, by=CANDIDATE)
     world.answer("b", 3.5, by=CANDIDATE)
     world.answer("c", 1.5)
@@ -199,6 +152,26 @@ def test_outcomes_count_whatever_was_answered(world: World) -> None:
     found = world.look(asked)
     assert found.quality is None
     assert counts(found.outcome) == (2, 1, 2, 1)
+
+
+def test_an_outcome_that_never_comes_is_no_measure(world: World) -> None:
+    """Such as `Bought` where they are called `bought`: both arms are as bad as can be, so the candidate is no worse."""
+    asked = msgspec.structs.replace(ASKED, outcome=RolloutCheck("outcome", good="Bought"))
+    for number in range(40):
+        world.answer(f"r{number}", "up", by=CANDIDATE if number % 2 else STABLE)
+    world.tell(*((f"r{number}", ("bought", "left")[number % 3 == 0]) for number in range(20)))
+    found = world.look(asked)
+    assert found.outcome is None
+    assert found.outcome_fault == "no outcome was 'Bought' yet, but 'bought', 'left'"
+    assert found.fault is None
+    assert counts(found.quality) == (10, 10, 10, 10)
+    assert world.look(asked).outcome_fault == found.outcome_fault
+    world.tell(("r20", "left"), ("r21", "Bought"), ("r22", "left"), ("r23", "Bought"))
+    found = world.look(asked)
+    assert found.outcome_fault is None
+    assert counts(found.outcome) == (1, 0, 1, 1)  # what came after the first
+    world.tell(("r24", "left"))
+    assert counts(world.look(asked).outcome) == (0, 0, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -307,12 +280,12 @@ def test_what_is_erased_neither_comes_again_nor_hides_what_comes_later(world: Wo
 def test_labels_of_a_rollout_that_nobody_looked_at_yet_are_found(world: World) -> None:
     for number in range(30):
         world.answer(f"old{number}", "up", after_s=-100.0 - number)
-    world.tell(*((f"old{number}", "up") for number in range(30)))
+    world.tell(*((f"old{number}", "up" if number else "down") for number in range(30)))
     world.answer("a", "up", by=CANDIDATE)
     world.answer("b", 1.0)
     world.tell(("a", "down"), ("b", "red"))
     world.tell(*((f"x{number}", "up") for number in range(30)))
-    found = world.look(msgspec.structs.replace(ASKED, good="down"))
+    found = world.look(msgspec.structs.replace(ASKED, outcome=RolloutCheck("outcome", good="down")))
     assert (counts(found.quality), counts(found.outcome)) == ((1, 1, 0, 0), (1, 0, 1, 1))
     assert world.cursor is not None
     assert world.cursor.number == 62  # those that wait have no number yet
@@ -324,7 +297,9 @@ def test_a_large_heap_is_taken_in_several_looks(world: World, monkeypatch: pytes
     world.look()
     world.tell(*((f"r{number}", "up") for number in range(25)))
     after = rollout_labels.arrivals.after
-    monkeypatch.setattr(rollout_labels.arrivals, "after", lambda *asked: after(*asked, most=10))
+    monkeypatch.setattr(
+        rollout_labels.arrivals, "after", lambda *asked, **more: after(*asked, **more, most=10)
+    )
     looks = [world.look() for _ in range(4)]
     assert [counts(one.quality) for one in looks] == [(5, 0, 5, 0), (5, 0, 5, 0), (2, 0, 3, 0), None]
 

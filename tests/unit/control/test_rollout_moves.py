@@ -19,10 +19,12 @@ from seaway.core.ports import Change
 from seaway.core.reconciliation import MarkFailed, MarkLive
 from seaway.core.rollouts import decision
 from seaway.core.rollouts.spec import Freeze, Rollout, Step
-from seaway.core.rollouts.state import RolloutPhase, RolloutState
+from seaway.core.rollouts.state import Ground, Grounds, RolloutPhase, RolloutState, Taken
 from seaway.testing.state_store import MemoryStateStore, make_event
 
 NOW_S = 5_000.0
+SAW = Ground("errors", Verdict.PASSED, "errors: candidate 0 % errors"), Ground("latency", Verdict.PASSED)
+STEP_ON = decision.TakeStep(1, Grounds("passed", SAW))
 SPEC = Rollout(steps=("5%", Step("25%", approve=True), "50%", "100%"))
 
 
@@ -67,13 +69,20 @@ def code_of(call: Callable[[], object]) -> str:
 
 
 def test_a_step_is_stored_with_its_event() -> None:
-    plan = moves.apply(decision.TakeStep(1), at(), revision(), NOW_S)
+    plan = moves.apply(STEP_ON, at(), revision(), NOW_S)
     assert plan.state.generation == 8
     assert (of(plan).step, of(plan).percent, of(plan).since_s) == (1, 25.0, None)
     (event,) = plan.events
     assert (event.kind, event.principal, event.revision) == (EventKind.ROLLOUT_STEPPED, "seaway", 2)
-    assert event.details == {"stable": "1", "step": "1", "percent": "25"}
-    assert event.message == "revision 2 takes 25 % (step 2 of 4)"
+    assert event.details == {
+        "stable": "1",
+        "step": "1",
+        "percent": "25",
+        "why": "errors and latency passed",
+        "passed": "errors, latency",
+        "evidence.errors": "errors: candidate 0 % errors",
+    }
+    assert event.message == "revision 2 takes 25 % (step 2 of 4): errors and latency passed"
 
 
 def test_that_it_settled_is_stored_without_an_event() -> None:
@@ -103,6 +112,36 @@ def test_the_end_of_the_bake_is_the_promotion() -> None:
     assert (of(plan).phase, of(plan).ended_s) == (RolloutPhase.PROMOTED, NOW_S)
     assert (plan.state.live, plan.state.desired, plan.state.phase) == (2, 2, Phase.LIVE)
     assert kinds(plan) == [EventKind.ROLLOUT_PROMOTED]
+
+
+def test_a_promotion_tells_what_it_stood_on() -> None:
+    way = (
+        Taken(5.0, 0.0, 4_000.0, "seaway", Grounds("ready")),
+        Taken(100.0, 5.0, 4_900.0, "seaway", STEP_ON.grounds),
+    )
+    state = msgspec.structs.replace(BAKING, rollout=msgspec.structs.replace(BAKING.rollout, taken=way))
+    plan = moves.apply(decision.Finish(), state, revision(), NOW_S)
+    why = "at 5 % errors and latency passed; no alarm came in its bake of 10m"
+    assert plan.message == f"revision 2 is promoted: {why}"
+    assert of(plan).why == plan.events[0].details["why"] == why
+    assert plan.events[0].details["evidence.errors"] == "errors: candidate 0 % errors"
+
+
+def test_each_share_is_kept_with_its_grounds() -> None:
+    first = moves.apply(STEP_ON, at(), revision(), NOW_S).state
+    plan = moves.promote(first, revision(), "ada", NOW_S, "the fair", full=True)
+    assert [(one.percent, one.before, one.by) for one in of(plan).taken] == [
+        (25.0, 5.0, "seaway"),
+        (100.0, 25.0, "ada"),
+    ]
+    details = plan.events[0].details
+    assert details["reason"] == "the fair" and details["not_passed"] == "errors, latency"
+    assert details["why"].startswith("ada went on by hand though errors and latency were undecided")
+    assert "without the approval that the step asks for" in details["why"]
+    assert "leaving out the step to 50 %" in details["why"]
+    lower = moves.traffic(first, revision(), "ada", NOW_S, None, percent=1.0)
+    assert lower.events[0].details["why"] == "ada went on by hand"
+    assert of(lower).taken[-1].percent == 1.0
 
 
 def test_who_resumes_accepts_what_paused_it() -> None:
@@ -142,7 +181,7 @@ def test_a_promotion_in_a_freeze_is_told_and_recorded() -> None:
     frozen = msgspec.structs.replace(SPEC, freeze=(Freeze(days=("thu",)),))
     plan = moves.promote(at(), revision(rollout=frozen), "ada", NOW_S, None, full=False)
     assert "freeze" in plan.warnings[0] and "freeze" in plan.events[0].details["warnings"]
-    assert moves.apply(decision.TakeStep(1), at(), revision(rollout=frozen), NOW_S).warnings == ()
+    assert moves.apply(STEP_ON, at(), revision(rollout=frozen), NOW_S).warnings == ()
 
 
 def test_no_share_for_what_no_worker_has_ready() -> None:
@@ -173,7 +212,7 @@ def test_each_time_the_clock_of_a_step_begins_anew_is_a_turn_of_its_own() -> Non
     state = at()
     for turn, move in enumerate(
         (
-            lambda s: moves.apply(decision.TakeStep(1), s, revision(), NOW_S),
+            lambda s: moves.apply(STEP_ON, s, revision(), NOW_S),
             lambda s: moves.traffic(s, revision(), "ada", NOW_S, None, percent=5.0),
             lambda s: moves.resume(s, revision(), "ada", NOW_S, None),
             lambda s: moves.promote(s, revision(), "ada", NOW_S, None, full=False),
@@ -198,7 +237,10 @@ def test_t3_approval_lets_its_step_be_left_once() -> None:
     assert moves.approve(plan.state, revision(), "ada", NOW_S, None).events == ()
     with pytest.raises(UserError) as caught:
         moves.approve(at(), revision(), "ada", NOW_S, None)
-    assert (caught.value.code, caught.value.hint) == ("invalid_request", "its step to 25% will ask for one")
+    assert (caught.value.code, caught.value.hint) == (
+        "invalid_request",
+        "this step asks for none; the one to 25% will",
+    )
     assert code_of(lambda: moves.approve(at(2, 50.0), revision(), "ada", NOW_S, None)) == "invalid_request"
 
 
@@ -242,7 +284,7 @@ def test_what_is_promoted_is_not_aborted() -> None:
 
 
 ACTIONS = (
-    decision.TakeStep(1),
+    STEP_ON,
     decision.Settle(),
     decision.Pause("x", "predictions"),
     decision.RollBack("x"),
@@ -341,6 +383,15 @@ def test_going_back_by_hand_ends_the_rollout() -> None:
         plan = changes.rollback(state, revision(1), None, OWNER, NOW_S)
         assert (of(plan).phase, of(plan).by) == (RolloutPhase.ROLLED_BACK, "ada")
         assert kinds(plan) == [EventKind.ROLLBACK_REQUESTED, EventKind.ROLLOUT_ROLLED_BACK]
+
+
+def test_the_reason_of_a_rollback_is_recorded_with_it_and_with_the_rollout_that_it_ends() -> None:
+    plan = changes.rollback(at(), revision(1), None, OWNER, NOW_S, "wrong prices")
+    assert of(plan).why == "wrong prices"
+    assert [e.details.get("reason", e.details.get("why")) for e in plan.events] == ["wrong prices"] * 2
+    live = msgspec.structs.replace(at(), rollout=None)
+    (event,) = changes.rollback(live, revision(1), None, OWNER, NOW_S, "wrong prices").events
+    assert event.details == {"reason": "wrong prices"}
 
 
 def test_deleting_an_endpoint_ends_its_rollout() -> None:

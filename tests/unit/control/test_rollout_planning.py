@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 
+import msgspec
 import numpy as np
 import pytest
 
 from seaway.control.rollouts import planning
 from seaway.control.rollouts.planning import RolloutPlan
+from seaway.control.rollouts.sample_sizes import PastLabels
 from seaway.core.ledger import Counts, count_latency, sparse
 from seaway.core.rollouts.spec import Freeze, Inconclusive, Rollout, RolloutCheck, Step, Sticky
 
@@ -87,7 +89,7 @@ def test_blue_green_has_no_step_to_wait_on() -> None:
 
 def test_shadow_approval_freeze_and_start_are_shown() -> None:
     spec = Rollout(
-        steps=(Step("0%", checks=("agreement",), approve=True), "100%"),
+        steps=(Step("0%", checks=("agreement",), approve=True), "10%", "100%"),
         shadow="10%",
         checks=(RolloutCheck("agreement", harm="2%"), RolloutCheck("predictions")),
         freeze=(Freeze(days=("fri",), start="11:00", end="14:30"),),
@@ -103,7 +105,9 @@ def test_shadow_approval_freeze_and_start_are_shown() -> None:
     assert "check agreement: up to 2 % of the mirrored answers differ" in found.lines
     assert "check predictions: up to 10 % of the answers move, else it is paused" in found.lines
     needs = found.steps[0].checks[0].needs
-    assert needs is not None and 100 < needs < 2000
+    assert needs is not None and 1000 < needs < 20_000
+    apart = plan(msgspec.structs.replace(spec, sticky=Sticky(header="x-user"))).steps[0].checks[0].needs
+    assert apart is not None and needs == pytest.approx(8 * apart, rel=0.01), "a user is no cluster"
 
 
 def test_labels_of_mirrored_requests_are_shown_and_how_many_come_is_not_guessed() -> None:
@@ -144,6 +148,11 @@ def test_a_sticky_rollout_counts_users() -> None:
         (RolloutCheck("cost"), "up to 1.1 × the stable's"),
         (RolloutCheck("quality"), "up to 1 point worse"),
         (RolloutCheck("outcome", harm="3%", good="yes"), "up to 3 points worse"),
+        (RolloutCheck("outcome", gain="0.5%", good="yes"), "passes only where better by 0.5 points"),
+        (RolloutCheck("quality", gain="1%"), "passes only where better by 1 point"),
+        (RolloutCheck("outcome", kpi="revenue"), "up to 5 % less revenue"),
+        (RolloutCheck("outcome", kpi="wait_s", better="lower", harm="2%"), "up to 2 % more wait_s"),
+        (RolloutCheck("outcome", kpi="revenue", gain="3%"), "passes only with 3 % more revenue"),
         (RolloutCheck("confidence"), "up to 10 % of the answers move"),
     ],
     ids=str,
@@ -157,3 +166,16 @@ def test_a_healthy_candidate_needs_as_many_requests_as_the_published_table_says(
     found = plan(CANARY, errors=0.01).steps[0].checks[0]
     assert found.check == "errors" and found.needs is not None
     assert 5305 / 3 < found.needs < 5305 * 3
+
+
+def test_how_many_labels_a_check_takes_is_told_where_the_stables_are_known() -> None:
+    known = {"outcome": PastLabels(5_000, 0.5, 0.25)}
+    spec = Rollout(steps=("50%", "100%"), checks=(RolloutCheck("outcome", good="bought", gain="2%"),))
+    found = planning.plan(spec, past(200.0, 0.0), 3600.0, NOW_S, known)  # type: ignore[arg-type]
+    line = next(line for line in found.lines if line.startswith("check outcome"))
+    assert line == (
+        "check outcome: passes only where better by 2 points; about 13,000 labels of the candidate's requests at 50 %, "
+        "where it is better by twice that"
+    )
+    assert found.steps[0].checks[0].labels == 13_000
+    assert "labels" not in " ".join(plan(spec).lines)

@@ -47,6 +47,9 @@ WRONG = [
     ("alpha: 100%", "line 4, column 10: rollout: alpha must be more than 0%"),
     # its own relations
     ("checks: [agreement]", "line 4, column 10: rollout: the check agreement needs a shadow share"),
+    ("steps: [0%, 100%], checks: [quality, errors, latency]", "quality, latency would never be judged: no step is"),
+    ("checks: [cost], steps: [100%]", "cost would never be judged: no step is between 0% and 100%"),
+    ("steps: [100%], shadow: 5%, checks: [agreement]", "agreement would never be judged: put a step before 100%"),
     ("checks: [shadow_quality]", "line 4, column 10: rollout: the check shadow_quality needs a shadow share"),
     (
         "checks: [{check: shadow_quality, harm: 100%}]",
@@ -54,6 +57,20 @@ WRONG = [
     ),
     ("checks: [outcome]", "line 4, column 10: rollout: the check outcome needs good"),
     ("checks: [{check: outcome}]", "line 4, column 20: rollout.checks[0]: the check outcome needs good"),
+    (
+        "checks: [{check: outcome, good: a, kpi: b}]",
+        "the check outcome needs good (the outcome that is wanted) or kpi",
+    ),
+    ("checks: [{check: outcome, kpi: 'a b'}]", "rollout.checks[0].kpi"),
+    ("checks: [{check: outcome, good: a, cap: 3}]", "better and cap are options of a kpi"),
+    ("checks: [{check: outcome, good: a, better: lower}]", "better and cap are options of a kpi"),
+    ("checks: [{check: outcome, kpi: a, better: best}]", "rollout.checks[0].better"),
+    ("checks: [{check: outcome, kpi: a, cap: 0}]", "rollout.checks[0].cap"),
+    ("checks: [{check: outcome, kpi: a, cap: .inf}]", "is no number"),
+    ("checks: [{check: outcome, kpi: a, gain: 1%, harm: 1%}]", "gain stands in place of harm and strict"),
+    ("checks: [{check: quality, gain: 1%, strict: true}]", "gain stands in place of harm and strict"),
+    ("checks: [{check: quality, gain: 0%}]", "gain must be more than 0% and less than 100%"),
+    ("checks: [{check: errors, gain: 1%}]", "gain is an option of quality, outcome, not of errors"),
     (
         "checks: [{check: cost, plus: 1%}]",
         "rollout.checks[0]: plus is an option of errors, rejections, latency",

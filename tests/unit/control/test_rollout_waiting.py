@@ -46,6 +46,55 @@ def test_the_hold_and_the_checks_that_have_not_passed() -> None:
     assert (found.next_percent, found.next_s) == (25.0, NOON_S + 480.0)
 
 
+def test_where_nothing_bad_was_seen_nothing_is_said_of_harm() -> None:
+    seen = {"more": 1497, "more_s": 300.0, "candidate": 7.0, "stable": 52.0, "towards": "passed"}
+    found = at_noon(RUNNING, judgement=judged(Verdict.PASSED, Verdict.INCONCLUSIVE, **seen))
+    assert (
+        "latency (nothing bad seen yet; some 1,000 more requests, about 5 min at today's traffic)"
+        in found.words
+    )
+    found = at_noon(
+        RUNNING, judgement=judged(Verdict.PASSED, Verdict.INCONCLUSIVE, **seen, candidate_bad=1.0)
+    )
+    assert "latency (about 5 min at today's traffic)" in found.words
+
+
+def test_many_checks_are_listed_with_one_and() -> None:
+    spec = msgspec.structs.replace(SPEC, checks=("errors", "latency", "cost", "rejections"))
+    assert at_noon(RUNNING, spec).words.startswith(
+        "its hold, 19 s more, and errors, latency, cost and rejections to pass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("then", "seen", "said"),
+    [
+        (
+            "promote",
+            True,
+            "a person's approval; the time of latency was over at 11:58:20 UTC, so it goes on without their verdict",
+        ),
+        (
+            "promote",
+            False,
+            "latency to pass, and a person's approval; its time was over at 11:58:20 UTC: on to the next step (paused, if a "
+            "check has no data) now",
+        ),
+        (
+            "rollback",
+            True,
+            "latency to pass, and a person's approval; its time was over at 11:58:20 UTC: rolled back now",
+        ),
+    ],
+)
+def test_when_the_time_is_over_it_says_so_and_what_it_waits_for(then: str, seen: bool, said: str) -> None:
+    spec = msgspec.structs.replace(SPEC, inconclusive=Inconclusive("10m", then))  # type: ignore[arg-type]
+    state = changed(step=1, percent=25.0, since_s=NOON_S - 700)
+    judgement = judged(Verdict.PASSED, Verdict.INCONCLUSIVE, step=1)
+    judgement = msgspec.structs.replace(judgement, seen=seen)
+    assert at_noon(state, spec, judgement).words == said
+
+
 def test_evidence_of_harm_is_no_time_until_a_pass() -> None:
     found = at_noon(
         RUNNING,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from seaway.testing.clock import VirtualClock
 from seaway.testing.state_store import MemoryStateStore
 
 SECRET = "s" * 32
-DEADLINE_S = 5.0
+DEADLINE_S = 60.0
 
 
 class Receiver:
@@ -234,7 +235,8 @@ def test_over_https_only_a_certificate_that_is_trusted_gets_events(
 
 
 def test_https_to_a_receiver_of_plain_http_says_so(tmp_path: Path) -> None:
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)  # what is unread when it closes would reset the connection
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
@@ -256,9 +258,8 @@ def test_a_dead_receiver_and_a_silent_one_hold_up_nobody_else(tmp_path: Path) ->
     async def run() -> None:
         home = Home(tmp_path)
         async with Receiver().listening() as good, Receiver(*[b""] * 9).listening() as silent:
-            async with Receiver().listening() as gone:
-                pass
-            urls = [f"http://127.0.0.1:{one.port}/" for one in (gone, silent, good)]
+            gone = held.getsockname()[1]
+            urls = [f"http://127.0.0.1:{port}/" for port in (gone, silent.port, good.port)]
             async with home.posting(*urls) as posting:
                 for _ in range(20):
                     home.happens(STEP)
@@ -266,10 +267,12 @@ def test_a_dead_receiver_and_a_silent_one_hold_up_nobody_else(tmp_path: Path) ->
                 await until(lambda: posting.status[0].fault and silent.requests)
                 dead, mute, well = posting.status
                 assert (dead.delivered, well.delivered, well.waiting) == (0, 20, 0) and dead.waiting > 0
-                assert mute.delivered == 0 and silent.seqs == [1]
-                assert dead.name == f"http://127.0.0.1:{gone.port}"
+                assert mute.delivered == 0 and set(silent.seqs) == {1}  # again after 10 s
+                assert dead.name == f"http://127.0.0.1:{gone}"
 
-    asyncio.run(run())
+    with socket.socket() as held:  # nobody listens at it, and nobody else is given its port
+        held.bind(("127.0.0.1", 0))
+        asyncio.run(run())
 
 
 def test_killed_and_started_again_it_goes_on_behind_what_was_taken(tmp_path: Path) -> None:

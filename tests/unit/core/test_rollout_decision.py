@@ -60,12 +60,17 @@ def decide(state: RolloutState = HELD, **fields: object) -> RolloutAction | None
     return next_action(msgspec.structs.replace(FINE, state=state, **fields))
 
 
+def step_of(action: RolloutAction | None) -> int:
+    assert isinstance(action, TakeStep), action
+    return action.step
+
+
 def state(**fields: object) -> RolloutState:
     return msgspec.structs.replace(HELD, **fields)
 
 
 def test_a_step_that_held_and_passed_is_left() -> None:
-    assert decide() == TakeStep(1)
+    assert step_of(decide()) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,7 @@ def test_an_end_is_final(phase: RolloutPhase) -> None:
 
 def test_before_the_first_step_it_needs_every_worker_but_no_check() -> None:
     waiting = state(phase=RolloutPhase.WAITING, step=-1, percent=0.0)
-    assert decide(waiting, judgement=None) == TakeStep(0)
+    assert step_of(decide(waiting, judgement=None)) == 0
     assert decide(waiting, ready=False) is None
     late = msgspec.structs.replace(waiting, since_s=0.0)
     assert decide(late, ready=False, judgement=None) is None  # waiting has no deadline
@@ -157,7 +162,7 @@ def test_a_pausing_check_waits_for_a_person_who_may_accept_it() -> None:
     assert decide(state(phase=RolloutPhase.PAUSED), judgement=moved) is None
     spec = msgspec.structs.replace(CANARY, checks=("errors", "predictions"))
     accepted = judged(predictions=Verdict.FAILED)
-    assert decide(state(accepted=("predictions",)), judgement=accepted, spec=spec) == TakeStep(1)
+    assert step_of(decide(state(accepted=("predictions",)), judgement=accepted, spec=spec)) == 1
     assert decide(judgement=accepted, spec=spec) is None
 
 
@@ -168,7 +173,7 @@ def test_an_accepted_failure_takes_nothing_back() -> None:
 
 def test_an_approved_step_is_left() -> None:
     spec = msgspec.structs.replace(CANARY, steps=(Step("10%", approve=True), "100%"))
-    assert decide(state(approved=0), spec=spec) == TakeStep(1)
+    assert step_of(decide(state(approved=0), spec=spec)) == 1
     later = state(since_s=NOW_S - 100_000)
     assert decide(later, spec=spec) is None  # it has passed: a person has as long as they like
 
@@ -204,32 +209,32 @@ def test_c09_undecided_for_too_long_ends_as_the_policy_says(
 def test_a_step_to_nothing_passes_at_once_unless_something_is_to_be_seen() -> None:
     at_0 = state(percent=0.0, since_s=NOW_S)
     blue_green = Rollout(steps=("0%", "100%"))
-    assert decide(at_0, spec=blue_green, judgement=None) == TakeStep(1)
+    assert step_of(decide(at_0, spec=blue_green, judgement=None)) == 1
     with_checks = Rollout(steps=("0%", "50%", "100%"), checks=("errors", "latency"))
-    assert decide(at_0, spec=with_checks, judgement=None) == TakeStep(1)
+    assert step_of(decide(at_0, spec=with_checks, judgement=None)) == 1
     held = Rollout(steps=(Step("0%", hold="5m"), "100%"))
     assert decide(at_0, spec=held) is None
-    assert decide(state(percent=0.0, since_s=NOW_S - 300), spec=held) == TakeStep(1)
+    assert step_of(decide(state(percent=0.0, since_s=NOW_S - 300), spec=held)) == 1
     assert decide(at_0, spec=Rollout(steps=(Step("0%", approve=True), "100%"))) is None
     shadow = Rollout(steps=("0%", "100%"), shadow="10%", checks=("errors", "agreement"))
     after_hold = state(percent=0.0, since_s=NOW_S - 60)
     assert decide(after_hold, spec=shadow, judgement=judged(Verdict.PASSED)) is None
     agreed = judged(Verdict.INCONCLUSIVE, agreement=Verdict.PASSED)
-    assert decide(after_hold, spec=shadow, judgement=agreed) == TakeStep(1)
+    assert step_of(decide(after_hold, spec=shadow, judgement=agreed)) == 1
     assert decide(at_0, spec=shadow, judgement=agreed) is None
 
 
 def test_steps_without_checks_pass_by_their_time() -> None:
     spec = Rollout(steps=("10%", "100%"), checks=())
-    assert decide(spec=spec, judgement=None) == TakeStep(1)
+    assert step_of(decide(spec=spec, judgement=None)) == 1
     advisory = Rollout(steps=("10%", "100%"), checks=(RolloutCheck("errors", advisory=True),))
-    assert decide(spec=advisory, judgement=None) == TakeStep(1)
+    assert step_of(decide(spec=advisory, judgement=None)) == 1
     assert decide(spec=spec, judgement=None, now_s=NOW_S - 1) is None
 
 
 def test_a_step_waits_for_its_own_checks_alone() -> None:
     spec = Rollout(steps=(Step("10%", checks=("errors",)), "100%"), checks=("errors", "latency"))
-    assert decide(spec=spec, judgement=judged(latency=Verdict.INCONCLUSIVE)) == TakeStep(1)
+    assert step_of(decide(spec=spec, judgement=judged(latency=Verdict.INCONCLUSIVE))) == 1
     assert decide(spec=spec, judgement=judged(errors=Verdict.INCONCLUSIVE)) is None
 
 

@@ -10,9 +10,11 @@ import pytest
 from judged_world import GOOD, START_S, Model, World, check
 
 from seaway.core.checks import Verdict
+from seaway.core.evidence import units
 from seaway.core.evidence.streams import Look
 from seaway.core.ledger import Counts, PairCounts, Second
 from seaway.core.rollouts import judging
+from seaway.core.rollouts.processes import LabelLook
 from seaway.core.rollouts.state import RolloutPhase
 
 ALL = ("errors", "rejections", "latency", "predictions", "confidence", "cost")
@@ -76,7 +78,7 @@ def test_c09_a_metric_that_is_no_number_never_passes() -> None:
     for _ in range(300):
         world.run(1)
         now = msgspec.structs.replace(good, at_s=float(world.now_s), stable_bad=math.nan)
-        world.evidence = judging.labelled(world.evidence, world.spec, now, None, None)
+        world.evidence = judging.labelled(world.evidence, world.spec, LabelLook(now))
     found = world.judge()
     assert check(found, "errors").verdict is Verdict.PASSED
     assert check(found, "quality").verdict is Verdict.ERRORED
@@ -89,13 +91,13 @@ def test_c09_a_source_that_fails_or_falls_silent_never_passes_and_may_come_back(
     assert world.run(300).verdict is Verdict.INCONCLUSIVE, "no label came"
     for number in range(200):
         look = Look(world.now_s + number, 50, 5, 50, 5)
-        world.evidence = judging.labelled(world.evidence, world.spec, look, None, None)
+        world.evidence = judging.labelled(world.evidence, world.spec, LabelLook(look))
     assert world.judge().verdict is Verdict.PASSED
-    world.evidence = judging.labelled(world.evidence, world.spec, None, None, "outcomes cannot be read")
+    world.evidence = judging.labelled(world.evidence, world.spec, LabelLook(fault="outcomes cannot be read"))
     found = world.judge()
     assert (found.verdict, check(found, "quality").verdict) == (Verdict.ERRORED, Verdict.ERRORED)
     assert check(found, "quality").words == "quality: not judged: outcomes cannot be read"
-    world.evidence = judging.labelled(world.evidence, world.spec, None, None, None)
+    world.evidence = judging.labelled(world.evidence, world.spec, LabelLook())
     assert world.judge().verdict is Verdict.PASSED
     silent = world.judge("worker 1 gives no answer")
     assert (silent.verdict, silent.seen) == (Verdict.ERRORED, False)
@@ -180,8 +182,8 @@ def test_a_round_trip_through_json_in_the_middle_changes_nothing() -> None:
         one.run(1, pairs=pairs)
         other.run(1, pairs=pairs)
         look = Look(one.now_s, 10, 1, 10, 1)
-        one.evidence = judging.labelled(one.evidence, one.spec, look, None, None)
-        other.evidence = judging.labelled(other.evidence, other.spec, look, None, None)
+        one.evidence = judging.labelled(one.evidence, one.spec, LabelLook(look))
+        other.evidence = judging.labelled(other.evidence, other.spec, LabelLook(look))
         other.resumed()
     assert one.evidence == other.evidence
     assert one.judge() == other.judge()
@@ -281,7 +283,7 @@ def test_labels_that_are_worse_roll_back() -> None:
     world = World(("errors", "quality"))
     for number in range(400):
         look = Look(START_S + number, 20, 4, 20, 2)
-        world.evidence = judging.labelled(world.evidence, world.spec, look, None, None)
+        world.evidence = judging.labelled(world.evidence, world.spec, LabelLook(look))
     found = world.judge()
     assert (found.verdict, found.cause) == (Verdict.FAILED, "quality")
     assert "wrong answers against 10 % on 8,000 and 8,000 labelled requests" in check(found, "quality").words
@@ -291,9 +293,29 @@ def test_an_outcome_that_fell_rolls_back() -> None:
     world = World(({"check": "outcome", "good": "bought", "harm": "2%"},))
     for number in range(600):
         look = Look(START_S + number, 20, 16, 20, 14)
-        world.evidence = judging.labelled(world.evidence, world.spec, None, look, None)
+        world.evidence = judging.labelled(world.evidence, world.spec, LabelLook(outcome=look))
     assert "without 'bought'" in check(world.judge(), "outcome").words
     assert world.judge().cause == "outcome"
+
+
+def test_a_kpi_is_judged_and_told_on_its_own_scale() -> None:
+    world = World(({"check": "outcome", "kpi": "revenue", "gain": "5%"},))
+    before = check(world.judge(), "outcome")
+    assert (before.means, before.margin) == (None, pytest.approx(-0.05))
+    assert "its first values above 0 tell how large one usually is" in before.words
+    draw = np.random.default_rng(1)
+    for number in range(300):
+        arms = (1 - np.minimum(draw.exponential(mean, 40), 100) / 100 for mean in (24.0, 20.0))
+        look = units.labels(START_S + number, *(one.tolist() for one in arms))
+        told = LabelLook(outcome=look, cap=100.0, below=2)
+        world.evidence = judging.labelled(world.evidence, world.spec, told)
+    found = check(world.judge(), "outcome")
+    assert found.verdict is Verdict.PASSED
+    assert found.means == pytest.approx((24.0, 20.0), rel=0.05)
+    assert found.high is not None
+    assert found.high <= -0.05
+    assert "a gain of more than 5.0 % is certain" in found.words
+    assert found.words.endswith("; 2 values below 0 counted as 0")
 
 
 def test_strict_fails_on_harm_that_is_within_the_margin() -> None:
@@ -322,7 +344,7 @@ def test_only_the_steps_own_checks_gate_and_all_can_fail() -> None:
     assert world.run(300).verdict is Verdict.PASSED
     for number in range(200):
         look = Look(world.now_s + number, 20, 10, 20, 2)
-        world.evidence = judging.labelled(world.evidence, world.spec, look, None, None)
+        world.evidence = judging.labelled(world.evidence, world.spec, LabelLook(look))
     assert world.judge().cause == "quality"
 
 

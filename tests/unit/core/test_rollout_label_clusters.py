@@ -10,7 +10,7 @@ import pytest
 from seaway.core.evidence import units
 from seaway.core.rollouts import processes
 from seaway.core.rollouts.baseline import Baseline
-from seaway.core.rollouts.processes import Rates
+from seaway.core.rollouts.processes import LabelLook, Rates
 from seaway.core.rollouts.spec import RolloutCheck
 
 CLUSTER, EACH_S = 8, 16
@@ -23,10 +23,9 @@ def failed(seed: int, check: RolloutCheck, seconds: int = 70) -> bool:
     for second in range(seconds):
         wrong = draw.random(EACH_S // CLUSTER) < 0.15
         ours = draw.random(EACH_S // CLUSTER) < 0.5
-        candidate, stable = (
-            (CLUSTER * int(arm.sum()), CLUSTER * float((arm & wrong).sum())) for arm in (ours, ~ours)
-        )
-        found = processes.labelled(found, units.labels(second + 1.0, candidate, stable), None)
+        candidate, stable = (np.repeat(wrong[arm], CLUSTER).astype(float).tolist() for arm in (ours, ~ours))
+        look = units.labels(second + 1.0, candidate, stable)
+        found = processes.labelled(found, check, LabelLook(look, look))
         assert isinstance(found, Rates)
         if found.parts[0].arms.log_fail >= math.log(20):
             return True

@@ -33,6 +33,16 @@ class FakeClock:
         return self.at_s
 
 
+class FakeCpu:
+    """The CPU time of all threads, which a test moves."""
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+    def thread_time(self) -> float:
+        return self.at_s
+
+
 class FakeModel:
     """Doubles its input; negative rows make it fail; waits for `gate` where one is set."""
 
@@ -49,7 +59,7 @@ class FakeModel:
         self.calls.append((inputs, timeout_s))
         self.entered.release()
         if self.gate is not None:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
         if (np.asarray(inputs["x"]) < 0).any():  # type: ignore[operator]
             raise PermanentError("execution_failed", "a negative row")
         if self.answer is not None:
@@ -92,7 +102,7 @@ class Steps:
         try:
             for n in range(int(np.asarray(inputs["x"])[0])):
                 if self.go is not None:
-                    assert self.go.acquire(timeout=10)
+                    assert self.go.acquire(timeout=60)
                 self.made += 1
                 yield {"y": np.array([n], np.float32)}
             if (np.asarray(inputs["x"]) < 0).any():  # type: ignore[operator]

@@ -102,7 +102,7 @@ def test_it_survives_a_segfault_of_its_writer(tmp_path: Path) -> None:
         "ctypes.string_at(0)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "w.box")])
-    assert child.wait(30) == -11
+    assert child.wait(60) == -11
     reader = read(tmp_path / "w.box", child.pid)
     assert (reader.beat_s, reader.running()) == (7.0, (digest("a"),))
 

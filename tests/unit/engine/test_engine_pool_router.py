@@ -130,7 +130,7 @@ def test_a_model_is_put_behind_its_handles_anew() -> None:
 
         def load(bundle: object) -> FakeModel:
             began.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
             return other
 
         with handle:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from engine_fakes import SIGNATURE, FakeRuntime, revision, sources
 
 from seaway.core.ports import Clock
-from seaway.core.records import Chosen, RecordRules
+from seaway.core.records import Chosen, RecordRules, UnitMark
 from seaway.core.tensors import DType, Meaning, Signature, Tensors, TensorSpec
 from seaway.core.traffic import Limits
 from seaway.engine.handle import Handle
@@ -34,6 +37,7 @@ class Ended(Job):
         "ended_s",
         "endpoint",
         "headers",
+        "mark",
         "request_id",
         "size",
         "traceparent",
@@ -56,6 +60,7 @@ class Ended(Job):
         self.endpoint, self.door = "e", "predict"
         self.traceparent: bytes | None = None
         self.chosen = chosen
+        self.mark: UnitMark | None = None
         self.headers, self.size = headers or {}, 0
 
     def header(self, name: str) -> bytes | None:
@@ -110,6 +115,20 @@ class MemorySink:
         return sum(len(block.requests) for block in self.blocks)
 
 
+class PatientRecorder(Recorder):
+    """Does not give up when it waits for its threads; what it draws is the same each time."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._random = np.random.default_rng(7)
+
+    async def settled(self) -> None:
+        self._roll()
+        done = threading.Event()
+        self._handed.put(done)
+        assert await asyncio.to_thread(done.wait, 60)
+
+
 def recorder(
     root: Path,
     clock: Clock,
@@ -120,4 +139,4 @@ def recorder(
     """A recorder whose threads are not started yet."""
     found = rules or RecordRules()
     lines = [] if said is None else said
-    return Recorder(RecordPaths(str(root), 0, 77), sinks, lambda _: found, clock, lines.append)
+    return PatientRecorder(RecordPaths(str(root), 0, 77), sinks, lambda _: found, clock, lines.append)

@@ -19,7 +19,7 @@ from seaway.core.ledger import Counts, Page, Second
 from seaway.core.provenance import AnsweredBy, AnsweredRow
 from seaway.monitor.feedback import quality
 from seaway.monitor.feedback.outcomes import OutcomeRules, Outcomes
-from seaway.monitor.feedback.quality import Question
+from seaway.monitor.feedback.quality import CountedRows, Question
 
 HOUR_S = 1_800_000_000.0
 DIGEST = "sha256:" + "a" * 64
@@ -156,15 +156,41 @@ def test_the_share_of_answers_with_an_outcome(tmp_path: Path, lookup: Lookup, ou
     lookup.made = {"a": answered("1", at_s=HOUR_S + 1)}
     outcomes.add([facts({"a": "1"})], HOUR_S)
 
-    def ledger(endpoint: str, since_s: float, until_s: float) -> tuple[Page, ...]:
+    def ledger(endpoint: str, since_s: float, until_s: float) -> CountedRows:
         seconds = (Second(int(HOUR_S), Counts(rows=3)), Second(int(HOUR_S) + 3600, Counts(rows=5)))
-        return (Page(endpoint, 1, DIGEST, seconds),)
+        return CountedRows(int(since_s), int(until_s), (Page(endpoint, 1, DIGEST, seconds),))
 
     by_revision = quality.read(tmp_path, DAY, ledger).groups[0]
     assert (by_revision.answered, by_revision.label_share) == (8, 0.125)
     window = quality.read(tmp_path, Question("prices", *(DAY.since_s, DAY.until_s), by="window"), ledger)
     assert window.groups[0].answered == 3
     assert quality.read(tmp_path, DAY).groups[0].label_share is None
+
+
+def test_the_share_is_of_the_seconds_that_are_counted_alone(
+    tmp_path: Path, lookup: Lookup, outcomes: Outcomes
+) -> None:
+    """All ten answers have an outcome. Of the first second half is asked for, the last two are not on disk yet."""
+    lookup.made = {str(n): answered("1", at_s=HOUR_S + n) for n in range(10)}
+    outcomes.add([facts({str(n): "1" for n in range(10)})], HOUR_S)
+    asked: list[tuple[float, float]] = []
+
+    def ledger(endpoint: str, since_s: float, until_s: float) -> CountedRows:
+        asked.append((since_s, until_s))
+        first_s, end_s = int(HOUR_S) + 3, int(HOUR_S) + 8
+        seconds = tuple(Second(at_s, Counts(rows=1)) for at_s in range(first_s, end_s))
+        return CountedRows(first_s, end_s, (Page(endpoint, 1, DIGEST, seconds),))
+
+    question = Question("prices", HOUR_S + 0.5, HOUR_S + 10)
+    found = quality.read(tmp_path, question, ledger)
+    assert asked == [(question.since_s, question.until_s)]
+    (group,) = found.groups
+    assert (group.labelled, group.answered, group.answered_labelled, group.label_share) == (9, 5, 5, 1.0)
+    assert (found.counted_since, found.counted_until) == ("2027-01-15T08:00:03Z", "2027-01-15T08:00:08Z")
+    assert found.notes == (
+        "share is of predictions since 2027-01-15T08:00:03Z: answered rows are counted for two days, and 2 outcomes are of "
+        "earlier ones",
+    )
 
 
 def test_a_home_without_outcomes_has_no_groups(tmp_path: Path) -> None:

@@ -27,12 +27,12 @@ def outputs(*values: float) -> dict[str, np.ndarray]:
 
 
 def _held_by(gate: threading.Event) -> None:
-    assert gate.wait(20)
+    assert gate.wait(60)
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def limited() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await scenario()
 
     asyncio.run(limited())

@@ -37,7 +37,7 @@ def outputs(*values: float) -> dict[str, np.ndarray]:
 
 def run(one: Recorder, scenario: Callable[[], Awaitable[None]]) -> None:
     async def limited() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             one.begin()
             await scenario()
 
@@ -401,11 +401,11 @@ def test_pairs_stand_in_their_second_at_the_revision_that_was_mirrored_to(tmp_pa
     async def scenario() -> None:
         candidate = handle(clock, 2)
         for found in (Agreed.SAME, Agreed.SAME, Agreed.DIFFER):
-            one.compared(candidate, found)
+            one.compared(candidate, found, None)
         clock.at_s += 1.0
-        one.compared(candidate, Agreed.DROPPED)
+        one.compared(candidate, Agreed.DROPPED, None)
         tell(one, candidate, Ended(outputs(1.0), ended_s=clock.at_s))
-        one.compared(candidate, Agreed.FAILED)
+        one.compared(candidate, Agreed.FAILED, None)
 
     run(one, scenario)
     (page,) = pages(tmp_path)

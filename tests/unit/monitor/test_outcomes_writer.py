@@ -32,7 +32,7 @@ class Gated:
 
     def __call__(self, ids: Sequence[bytes], /) -> Joined:
         self.asked.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         return self.inner(ids)
 
 
@@ -40,11 +40,11 @@ def test_requests_that_wait_share_one_transaction(tmp_path: Path) -> None:
     gate = Gated()
     writer = OutcomeWriter(Outcomes(tmp_path, gate, OutcomeRules()), VirtualClock())
     first = writer.add([fact("first")])
-    assert gate.asked.wait(10)
+    assert gate.asked.wait(60)
     waiting = [writer.add([fact(f"r{index}"), fact(f"q{index}")]) for index in range(500)]
     gate.open.set()
-    assert first.result(10).accepted == 1
-    assert sum(one.result(10).accepted for one in waiting) == 1000
+    assert first.result(60).accepted == 1
+    assert sum(one.result(60).accepted for one in waiting) == 1000
     writer.close()
     assert gate.inner.asked == 2
 
@@ -59,8 +59,8 @@ def test_more_than_may_wait_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         writer.add([fact("one more")])
     assert raised.value.code == "overloaded"
     gate.open.set()
-    assert [one.result(30).accepted for one in held] == [1, 0, 0, 0]
-    assert writer.add([fact("one more")]).result(10).accepted == 1
+    assert [one.result(60).accepted for one in held] == [1, 0, 0, 0]
+    assert writer.add([fact("one more")]).result(60).accepted == 1
     writer.close()
 
 
@@ -68,9 +68,9 @@ def test_an_error_reaches_all_who_wait_and_the_thread_goes_on(tmp_path: Path) ->
     rules = OutcomeRules(most_bytes=40 * 4096)
     writer = OutcomeWriter(Outcomes(tmp_path, Lookup(), rules), VirtualClock())
     with pytest.raises(PermanentError):
-        writer.add([fact(f"r{index}") for index in range(10_000)]).result(10)
-    assert writer.add([fact("small")]).result(10).accepted == 1
-    assert writer.erase(["small"]).result(10) == 1
+        writer.add([fact(f"r{index}") for index in range(10_000)]).result(60)
+    assert writer.add([fact("small")]).result(60).accepted == 1
+    assert writer.erase(["small"]).result(60) == 1
     writer.close()
 
 
@@ -78,12 +78,12 @@ def test_f10_a_request_too_large_for_the_disk_does_not_refuse_its_neighbours(tmp
     gate, rules = Gated(), OutcomeRules(most_bytes=40 * 4096)
     writer = OutcomeWriter(Outcomes(tmp_path, gate, rules), VirtualClock())
     held = writer.add([fact("first")])
-    assert gate.asked.wait(10)
+    assert gate.asked.wait(60)
     small, large = writer.add([fact("a")]), writer.add([fact(f"r{index}") for index in range(10_000)])
     gate.open.set()
-    assert (held.result(10).accepted, small.result(10).accepted) == (1, 1)
+    assert (held.result(60).accepted, small.result(60).accepted) == (1, 1)
     with pytest.raises(PermanentError):
-        large.result(10)
+        large.result(60)
     writer.close()
 
 
@@ -93,7 +93,7 @@ def test_a_client_that_goes_away_harms_nobody(tmp_path: Path) -> None:
     first, second = writer.add([fact("a")]), writer.add([fact("b")])
     assert not second.cancel()
     gate.open.set()
-    assert (first.result(10).accepted, second.result(10).accepted) == (1, 1)
+    assert (first.result(60).accepted, second.result(60).accepted) == (1, 1)
     writer.close()
 
 

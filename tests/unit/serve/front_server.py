@@ -94,7 +94,7 @@ class Server:
             self.front.head(exchange)
             exchange.body, exchange.whole = body, True
             self.front.request(exchange)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not outlet.sent:
                     await asyncio.sleep(0)
         except SeawayError as error:

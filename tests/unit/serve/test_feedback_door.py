@@ -16,7 +16,7 @@ from starlette.responses import Response
 from seaway.core.errors import SeawayError, TemporaryError, UserError
 from seaway.core.feedback import MAX_BODY_BYTES
 from seaway.serve.feedback import MOST_WAITING_BYTES, FeedbackDoor, Forwarded
-from seaway.wiring.feedback_forward import ControlForward
+from seaway.wiring.control_exchange import ControlForward
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nx-other: 1\r\n\r\n{}"
 
@@ -53,9 +53,8 @@ def post(
     async def run() -> Response:
         server = await asyncio.start_unix_server(control, socket)
         async with server:
-            return await FeedbackDoor(ControlForward(socket, timeout_s=0.3), Counter()).post(
-                request(body, media)
-            )
+            forward = ControlForward(socket, timeout_s=0.3 if answer is None else 60.0)
+            return await FeedbackDoor(forward, Counter()).post(request(body, media))
 
     return asyncio.run(run()), bytes(got)
 

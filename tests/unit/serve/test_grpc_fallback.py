@@ -34,7 +34,7 @@ class Called:
         with grpc.insecure_channel(address) as channel:
             method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
             try:
-                answer, call = method.with_call(data, timeout=20, metadata=metadata)
+                answer, call = method.with_call(data, timeout=60, metadata=metadata)
                 self.code = "OK"
                 outputs = OIP.ModelInferResponse.FromString(answer).outputs
                 self.outputs = {output.name: list(output.contents.fp32_contents[:2]) for output in outputs}
@@ -49,7 +49,7 @@ def run(rollout: Rollout, test: Callable[[str], Coroutine[None, None, None]]) ->
         server = GrpcServer(rollout.plane)
         port = await server.start("127.0.0.1:0")
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await test(f"127.0.0.1:{port}")
         finally:
             await server.drain(2.0)
@@ -174,7 +174,7 @@ def test_a_client_that_leaves_while_its_message_is_read_again_is_counted_out_onc
         if signature == WIDER:
             return read(request, signature)
         reading.set()
-        gate.wait(10)
+        gate.wait(60)
         raise UserError("wrong_shape", "not this one")
 
     monkeypatch.setattr(oip_grpc.Request, "tensors", tensors)
@@ -182,7 +182,7 @@ def test_a_client_that_leaves_while_its_message_is_read_again_is_counted_out_onc
     async def scenario(address: str) -> None:
         with grpc.insecure_channel(address) as channel:
             future = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer").future(message())
-            assert await asyncio.to_thread(reading.wait, 10)
+            assert await asyncio.to_thread(reading.wait, 60)
             future.cancel()
             assert await recorded(rollout, 1) == [("cancelled", "split")]
         gate.set()

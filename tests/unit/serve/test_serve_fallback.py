@@ -237,7 +237,7 @@ def test_a_client_that_leaves_while_the_stable_one_answers() -> None:
         server.arms.fault = BROKEN
         gate = server.arms.stable.gate = threading.Event()  # type: ignore[attr-defined]
         exchange, outlet = server.begin("/predict/e", b"[1]")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not server.recorder.requests:
                 await asyncio.sleep(0.001)
         assert in_flight(server) == 1 == server.handle(STABLE).in_flight
@@ -280,7 +280,7 @@ def test_a_stream_is_passed_on_only_before_its_first_piece(
         server.front.head(exchange)
         exchange.body, exchange.whole = b'{"x": 2}', True
         server.front.request(exchange)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await ended.wait()
         server.front.finished(exchange)
         assert b"seaway-revision: %s\r\n" % revision_told.encode() in opened[0]
@@ -291,8 +291,8 @@ def test_a_stream_is_passed_on_only_before_its_first_piece(
         else:
             assert told == [("execution_failed", Chosen.SPLIT), ("200", Chosen.FALLBACK)]
             assert b"".join(pieces).count(b"data:") >= 2
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert in_flight(server) == 0
+        async with asyncio.timeout(60):
+            while in_flight(server):
+                await asyncio.sleep(0)
 
     run(scenario)

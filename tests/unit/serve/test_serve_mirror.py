@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 from engine_fakes import FakeModel, FakeRuntime, revision, sources
@@ -15,9 +16,10 @@ from front_server import Server
 from seaway.core.agreement import Agreed
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError
-from seaway.core.records import Chosen, MirroredAnswer
+from seaway.core.records import Chosen, MirroredAnswer, RecordRules, UnitMark
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import Limits, Mirror, Route, RoutedRevision, RoutingTable
+from seaway.core.user_keys import UserKey
 from seaway.engine.handle import Handle
 from seaway.engine.pool import Pool
 from seaway.engine.router import Router
@@ -35,6 +37,7 @@ class Request:
         self.rows = len(values)
         self.size = 10
         self.chosen = chosen
+        self.mark: UnitMark | None = None
 
 
 class Mirrored:
@@ -55,6 +58,7 @@ class Mirrored:
         self.failures: list[SeawayError] = []
         self.found: Counter[Agreed] = Counter()
         self.counted_for: set[int] = set()
+        self.marks: list[UnitMark | None] = []
         self.told: list[MirroredAnswer] = []
         self.mirrors = Mirrors(self.router, self, self.load)
 
@@ -72,9 +76,10 @@ class Mirrored:
         self.loads.append(model)
         return model
 
-    def compared(self, handle: Handle, found: Agreed) -> None:
+    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
         self.found[found] += 1
         self.counted_for.add(handle.revision.number)
+        self.marks.append(mark)
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
         assert handle.revision.number == 2
@@ -108,7 +113,7 @@ class _Clock:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -302,17 +307,22 @@ def test_while_live_requests_wait_nothing_is_mirrored(monkeypatch: pytest.Monkey
 
 
 def test_until_its_process_is_there_requests_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    shown: list[str] = []
+
+    def told() -> bool:
+        shown.append(capsys.readouterr().err)
+        return "cannot be mirrored to now: execution_failed" in "".join(shown)
+
     async def scenario() -> None:
         mirrored = Mirrored()
         mirrored.failures.append(PermanentError("execution_failed", "no memory"))
         mirrored.mirrors.rules_changed()
         mirrored.send(Request(1, [1.0]))
         assert mirrored.found == {Agreed.DROPPED: 1}
-        await until(lambda: not mirrored.failures)
+        await until(told)  # on the mirror's thread
         mirrored.mirrors.close()
 
     run(scenario)
-    assert "cannot be mirrored to now: execution_failed" in capsys.readouterr().err
 
 
 def test_a_draining_worker_drops_and_counts_and_ends_the_process() -> None:
@@ -348,6 +358,65 @@ def test_a_table_without_the_mirror_ends_it_and_one_with_it_begins_it_again() ->
         mirrored.router.commit(RoutingTable(4, (mirrored.route(100.0),)))
         mirrored.mirrors.rules_changed()
         assert len(mirrored.loads) == 2, "a larger share needs no new process"
+        mirrored.mirrors.close()
+
+    run(scenario)
+
+
+def test_a_revision_of_the_same_bundle_that_takes_its_place_is_mirrored_to_under_its_own_number_and_limits() -> (
+    None
+):
+    async def scenario() -> None:
+        mirrored = Mirrored()
+        await mirrored.begin()
+        mirrored.send(Request(1, [1.0]))
+        await until(lambda: mirrored.found.total() == 1)
+        second = mirrored.route(100.0).revisions[1]
+        third = RoutedRevision(3, second.digest, second.bundle, second.ref, 0.0)
+        mirrored.pool.load("e", third, Limits(deadline_s=0.25))
+        route = msgspec.structs.replace(
+            mirrored.route(100.0),
+            revisions=(revision(1), third),
+            limits=Limits(deadline_s=0.25),
+            mirror=Mirror(3, 100.0),
+        )
+        mirrored.router.commit(RoutingTable(2, (route,)))
+        await mirrored.begin()
+        assert mirrored.loads[0].closed and len(mirrored.loads) == 2
+        mirrored.counted_for.clear()
+        mirrored.send(Request(2, [1.0]))
+        await until(lambda: mirrored.found.total() == 2)
+        assert mirrored.counted_for == {3}
+        assert [deadline_s for _, deadline_s in mirrored.loads[1].calls] == [0.25]
+        assert mirrored.mirrors.counts["e", "3", "same"] == 1
+        mirrored.mirrors.close()
+
+    run(scenario)
+
+
+def test_where_units_are_by_user_a_pair_carries_the_mark_of_its_request() -> None:
+    """Dropped ones too; elsewhere each request is a unit, and none has a mark."""
+
+    async def scenario() -> None:
+        mirrored = Mirrored()
+        await mirrored.begin()
+        plain = Request(1, [1.0])
+        mirrored.send(plain)
+        await until(lambda: mirrored.found.total() == 1)
+        assert plain.mark is None and mirrored.marks == [None]
+        rules = RecordRules(judged=True, unit=UserKey(header="x-user-id"), scope=2)
+        route = msgspec.structs.replace(mirrored.route(100.0), record=rules)
+        mirrored.router.commit(RoutingTable(2, (route,)))
+        mirrored.mirrors.rules_changed()
+        gate = mirrored.loads[0].gate = threading.Event()
+        requests = [Request(2 + n, [1.0]) for n in range(mirroring.MOST_OUTSTANDING + 1)]
+        mirrored.send(*requests)
+        assert mirrored.found[Agreed.DROPPED] == 1
+        assert mirrored.marks[-1] is requests[-1].mark is not None
+        gate.set()
+        await until(lambda: mirrored.found.total() == 2 + mirroring.MOST_OUTSTANDING)
+        assert {id(mark) for mark in mirrored.marks[1:]} == {id(request.mark) for request in requests}
+        assert len({id(request.mark) for request in requests}) == len(requests)
         mirrored.mirrors.close()
 
     run(scenario)

@@ -28,7 +28,7 @@ def bridged(app: App) -> tuple[Bench, HttpConnection, Wire]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 

@@ -20,10 +20,14 @@ both_loops = pytest.mark.parametrize(
 Loops = Callable[[], asyncio.AbstractEventLoop]
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5.0):
+async def until(condition: Callable[[], object]) -> int:
+    """How many times a hundredth of a second went by; a machine that stands still for long is one time."""
+    looks = 0
+    async with asyncio.timeout(60):
         while not condition():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
+            looks += 1
+    return looks
 
 
 @both_loops
@@ -100,16 +104,13 @@ def test_a_client_that_disconnects_from_a_stream_is_noticed_within_a_second(loop
         writer.write(GET)
         await until(lambda: application.asked)
         exchange = application.asked[0]
-        left: list[float] = []
-        loop = asyncio.get_running_loop()
-        exchange.on_gone = lambda: left.append(loop.time())
+        left: list[bool] = []
+        exchange.on_gone = lambda: left.append(True)
         stream = exchange.open_stream(200, b"")
         stream.write(b"first")
         await reader.readuntil(b"first")
-        disconnected_s = loop.time()
         writer.close()
-        await until(lambda: left)
-        assert left[0] - disconnected_s < 1.0
+        assert await until(lambda: left) < 100
         assert server.streams == 0
         server.stop_accepting()
         await server.drain(0.0, 1.0)

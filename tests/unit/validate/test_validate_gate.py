@@ -28,7 +28,7 @@ def gate(
         workshop.runtime,
         fakes.TickingClock(),
         baseline,
-        Deadlines(load_s=5, predict_s=5),
+        Deadlines(load_s=60, predict_s=60),
     )
 
 

@@ -22,8 +22,8 @@ from seaway.wire.engine_frames import Answer, Call, End, FrameError, Header, Ten
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     one, other = socket.socketpair()
-    one.settimeout(10)
-    other.settimeout(10)
+    one.settimeout(60)
+    other.settimeout(60)
     with one, other:
         yield one, other
 

@@ -205,12 +205,10 @@ class Following:
             since_s=since_s + moment.longest_s,
             percent=rollout.percent,
             quality="quality" in wanted,
-            good=wanted["outcome"].good if "outcome" in wanted else None,
+            outcome=wanted.get("outcome"),
         )
         look, cursor = self._labels.look(asked, stored.labels, moment.now_s)
-        evidence = judging.labelled(
-            stored.evidence, moment.spec, look.quality, look.outcome, look.fault, rollout.accepted
-        )
+        evidence = judging.labelled(stored.evidence, moment.spec, look, rollout.accepted)
         return msgspec.structs.replace(stored, evidence=evidence, labels=cursor)
 
     def _paired(self, stored: Stored, moment: Moment) -> Stored:

@@ -16,11 +16,15 @@ from typing import Final
 
 import msgspec
 
+from seaway.control.rollouts import figures
+from seaway.control.rollouts.figures import FigureCursor
 from seaway.core import feedback
 from seaway.core.errors import SeawayError
 from seaway.core.evidence import guards, units
 from seaway.core.evidence.guards import SampleRatio
 from seaway.core.evidence.streams import Look
+from seaway.core.rollouts.processes import LabelLook
+from seaway.core.rollouts.spec import RolloutCheck
 from seaway.monitor.feedback import arrivals
 from seaway.monitor.feedback.arrivals import Arrived
 
@@ -29,12 +33,15 @@ FEWEST_ERRORS: Final = 100
 MOST_ERRORS: Final = 10_000
 LOST: Final = "outcomes.db is not the one that was counted before: labels are lost"
 _CAP_QUANTILE: Final = 0.99
+_NAMED: Final = 5
+"""Outcomes that are named where none is the wanted one."""
+_LONGEST: Final = 40
 
 
 class LabelsAsked(msgspec.Struct, frozen=True):
     """Of which rollout. `since_s` is when the present share of `percent` began, `started_s` when the rollout did.
 
-    `quality` asks how often (how far) both arms were wrong; `good` how often the outcome was not this one, None does not.
+    `quality` asks how often (how far) both arms were wrong; `outcome` what that check does, None asks for nothing.
     """
 
     endpoint: str
@@ -44,7 +51,7 @@ class LabelsAsked(msgspec.Struct, frozen=True):
     since_s: float
     percent: float
     quality: bool = True
-    good: str | None = None
+    outcome: RolloutCheck | None = None
 
 
 class LabelCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +59,8 @@ class LabelCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     neither counts a label twice nor loses one.
 
     `number` is that of the last fact looked at, `since_s` the step that `guard` watches. `cap` is the error of a number that
-    counts as a loss of 1; None while it is learnt from `errors`.
+    counts as a loss of 1; None while it is learnt from `errors`. `figure` is of a KPI; `met` says whether any outcome was the
+    wanted one, `others` are names of those that were not.
     """
 
     number: int
@@ -60,17 +68,9 @@ class LabelCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cap: float | None = None
     errors: tuple[float, ...] = ()
     guard: SampleRatio = SampleRatio()
-
-
-class LabelLook(msgspec.Struct, frozen=True):
-    """What came since the look before, for `core.evidence.arms.seen`; None where nothing came, or was not asked for.
-
-    `fault` says why labels cannot be believed.
-    """
-
-    quality: Look | None = None
-    outcome: Look | None = None
-    fault: str | None = None
+    figure: FigureCursor = FigureCursor()
+    met: bool = False
+    others: tuple[str, ...] = ()
 
 
 class Labels:
@@ -89,6 +89,7 @@ class Labels:
         (sent by the split and, where it is sticky, the first of their user), answered in whole seconds since `since_s`. Where
         outcomes cannot be read now, `fault` says so, and the cursor stays. Never raises `SeawayError`.
         """
+        kpi = None if asked.outcome is None else asked.outcome.kpi
         try:
             cursor = cursor or self._begin(asked)
             page = arrivals.after(
@@ -97,36 +98,40 @@ class Labels:
                 asked.endpoint,
                 (asked.candidate, asked.stable),
                 math.ceil(asked.since_s),
+                kpi=kpi or "",
             )
         except SeawayError as error:
             return LabelLook(fault=f"outcomes cannot be read: {error.message}"), cursor
         if page.last < cursor.number:
             return LabelLook(fault=LOST), cursor
         if cursor.since_s != asked.since_s:
-            cursor = msgspec.structs.replace(cursor, since_s=asked.since_s, guard=SampleRatio())
-        cursor = msgspec.structs.replace(
-            cursor, number=page.through, guard=_watched(cursor.guard, asked, page.found)
-        )
-        judged = [one for one in page.found if one.first_judged] if asked.quality else []
+            cursor = _at_step(cursor, asked.since_s)
+        outcomes = [one for one in page.found if not one.name]
+        judged = [one for one in outcomes if one.first_judged] if asked.quality else []
         cap, errors, counted = learnt(cursor.cap, cursor.errors, judged, asked.stable)
-        cursor = msgspec.structs.replace(cursor, cap=cap, errors=errors)
+        guard = cursor.guard if kpi and not asked.quality else _watched(cursor.guard, asked, outcomes)
+        cursor = msgspec.structs.replace(cursor, number=page.through, guard=guard, cap=cap, errors=errors)
         losses = [(one.revision, loss(one, cursor.cap)) for one in counted]
-        ends = [one for one in page.found if one.first] if asked.good is not None else []
-        bad = [(one.revision, float(not is_good(one.value, asked.good or ""))) for one in ends]
-        return (
-            LabelLook(
-                quality=_look(asked, losses, now_s),
-                outcome=_look(asked, bad, now_s),
-                fault=_unequal(cursor.guard) if cursor.guard.tripped else None,
-            ),
-            cursor,
-        )
+        found = LabelLook(quality=_look(asked, losses, now_s), fault=_unequal(cursor.guard))
+        if asked.outcome is None:
+            return found, cursor
+        if kpi:
+            return _figured(found, asked, asked.outcome, cursor, page.found, now_s)
+        return _wanted(found, asked, asked.outcome.good or "", cursor, outcomes, now_s)
 
     def _begin(self, asked: LabelsAsked) -> LabelCursor:
         both = (asked.candidate, asked.stable)
         number = arrivals.before(self._records, asked.endpoint, both, asked.started_s)
         cap = past_cap(self._records, asked.endpoint, asked.stable, asked.started_s)
-        return LabelCursor(number, asked.since_s, cap)
+        begun = LabelCursor(number, asked.since_s, cap)
+        past = self._records, asked.endpoint, asked.stable, asked.started_s
+        check = asked.outcome
+        if check is None:
+            return begun
+        if check.kpi is not None:
+            return msgspec.structs.replace(begun, figure=figures.begin(*past, check))
+        known = arrivals.past_outcomes(*past, MOST_ERRORS)
+        return msgspec.structs.replace(begun, met=any(is_good(one.value, check.good or "") for one in known))
 
 
 def loss(label: Arrived, cap: float | None) -> float:
@@ -191,7 +196,61 @@ def _watched(guard: SampleRatio, asked: LabelsAsked, found: list[Arrived]) -> Sa
     return guards.assigned(guard, asked.percent / 100, candidate, len(labelled))
 
 
-def _unequal(guard: SampleRatio) -> str:
+def _at_step(cursor: LabelCursor, since_s: float) -> LabelCursor:
+    """The share of the split is another from here on."""
+    figure = msgspec.structs.replace(cursor.figure, guard=SampleRatio())
+    return msgspec.structs.replace(cursor, since_s=since_s, guard=SampleRatio(), figure=figure)
+
+
+def _wanted(
+    found: LabelLook,
+    asked: LabelsAsked,
+    good: str,
+    cursor: LabelCursor,
+    outcomes: list[Arrived],
+    now_s: float,
+) -> tuple[LabelLook, LabelCursor]:
+    """With how often the outcome was not the wanted one.
+
+    Until it was once, nothing counts: a name that no outcome ever has would make both arms equally bad, and so good enough. The
+    first does not count either: which arm it is of decides when the test begins.
+    """
+    firsts = [one for one in outcomes if one.first]
+    if not cursor.met:
+        place = next((place for place, one in enumerate(firsts) if is_good(one.value, good)), None)
+        if place is None:
+            others = tuple(sorted({*cursor.others, *(one.value for one in firsts)})[:_NAMED])
+            cursor = msgspec.structs.replace(cursor, others=others)
+            said = ", ".join(repr(name[:_LONGEST]) for name in others)
+            fault = f"no outcome was {good!r} yet, but {said}" if others else None
+            return msgspec.structs.replace(found, outcome_fault=fault), cursor
+        firsts = firsts[place + 1 :]
+        cursor = msgspec.structs.replace(cursor, met=True, others=())
+    bad = [(one.revision, float(not is_good(one.value, good))) for one in firsts]
+    return msgspec.structs.replace(found, outcome=_look(asked, bad, now_s)), cursor
+
+
+def _figured(
+    found: LabelLook,
+    asked: LabelsAsked,
+    check: RolloutCheck,
+    cursor: LabelCursor,
+    came: list[Arrived],
+    now_s: float,
+) -> tuple[LabelLook, LabelCursor]:
+    """With what came of the KPI."""
+    of_kpi = [one for one in came if one.name]
+    look, figure = figures.seen(cursor.figure, check, of_kpi, asked.candidate, asked.percent, now_s)
+    cursor = msgspec.structs.replace(cursor, figure=figure)
+    found = msgspec.structs.replace(found, outcome_fault=_unequal(figure.guard))
+    if look is None:
+        return found, cursor
+    return msgspec.structs.replace(found, outcome=look.look, cap=look.cap, below=look.below), cursor
+
+
+def _unequal(guard: SampleRatio) -> str | None:
+    if not guard.tripped:
+        return None
     expected = guard.expected / guard.assigned
     return (
         f"{guard.candidate:,} of {guard.assigned:,} labelled requests are the candidate's, its share is {expected:.3g}: "
@@ -205,4 +264,4 @@ def _look(asked: LabelsAsked, losses: list[tuple[int, float]], now_s: float) -> 
         return None
     candidate = [value for revision, value in losses if revision == asked.candidate]
     stable = [value for revision, value in losses if revision == asked.stable]
-    return units.labels(now_s, (len(candidate), math.fsum(candidate)), (len(stable), math.fsum(stable)))
+    return units.labels(now_s, candidate, stable)

@@ -15,8 +15,9 @@ from seaway.control.changes import ACTOR, Plan, about, ended, rollout_details, w
 from seaway.core.deployments import DeploymentState, Revision
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import EventKind
-from seaway.core.rollouts import decision
-from seaway.core.rollouts.state import RolloutPhase, RolloutState
+from seaway.core.rollouts import decision, grounds
+from seaway.core.rollouts.judgement import Judgement
+from seaway.core.rollouts.state import Grounds, RolloutPhase, RolloutState, Taken
 
 
 def apply(action: decision.RolloutAction, state: DeploymentState, candidate: Revision, now_s: float) -> Plan:
@@ -24,8 +25,8 @@ def apply(action: decision.RolloutAction, state: DeploymentState, candidate: Rev
     rollout = _under_way(state)
     number = rollout.candidate
     match action:
-        case decision.TakeStep(step=step):
-            return _take_step(state, candidate, step, ACTOR, now_s)
+        case decision.TakeStep(step=step, grounds=why):
+            return _take_step(state, candidate, step, ACTOR, now_s, why)
         case decision.Settle():
             new = msgspec.structs.replace(rollout, since_s=now_s)
             return Plan(
@@ -36,27 +37,36 @@ def apply(action: decision.RolloutAction, state: DeploymentState, candidate: Rev
         case decision.RollBack(why=why, cause=cause):
             return _back(state, candidate, RolloutPhase.ROLLED_BACK, ACTOR, now_s, why, cause)
         case decision.Finish():
-            new = msgspec.structs.replace(rollout, phase=RolloutPhase.PROMOTED, ended_s=now_s)
-            message = f"revision {number} is promoted: it has held all traffic through its bake"
-            return _plan(state, new, candidate, EventKind.ROLLOUT_PROMOTED, ACTOR, now_s, message)
+            return _promoted(state, candidate, now_s)
         case _:
             assert_never(action)
 
 
 def promote(
-    state: DeploymentState, candidate: Revision, by: str, now_s: float, reason: str | None, *, full: bool
+    state: DeploymentState,
+    candidate: Revision,
+    by: str,
+    now_s: float,
+    reason: str | None,
+    *,
+    full: bool,
+    judged: Judgement | None = None,
 ) -> Plan:
     """The next step now, whatever hold, checks and freezes say, or with `full` the last one.
 
-    Of a paused one too: it runs on, and the check that paused it is accepted. Idempotent at the last step. Raises
-    `UserError("no_rollout")`, `TemporaryError("rollout_not_ready")`.
+    `judged` is the newest judgement, None before the first: the event tells what had not passed. Of a paused one too: it
+    runs on, and the check that paused it is accepted. Idempotent at the last step. Raises `UserError("no_rollout")`,
+    `TemporaryError("rollout_not_ready")`.
     """
     rollout = _open(state)
     last = len(candidate.spec.rollout.steps) - 1
     if rollout.step == last:
         return Plan(state, f"revision {rollout.candidate} is on its way to 100 % already", candidate)
     _check_ready(rollout)
-    return _take_step(state, candidate, last if full else rollout.step + 1, by, now_s, reason)
+    step = last if full else rollout.step + 1
+    percent = candidate.spec.rollout.steps_percent[step]
+    why = _by_hand(rollout, candidate, judged, now_s, percent)
+    return _take_step(state, candidate, step, by, now_s, why, reason)
 
 
 def pause(state: DeploymentState, candidate: Revision, by: str, now_s: float, reason: str | None) -> Plan:
@@ -114,7 +124,7 @@ def approve(state: DeploymentState, candidate: Revision, by: str, now_s: float, 
         raise UserError(
             "invalid_request",
             f"the rollout of {state.endpoint} waits for no approval now",
-            "its steps ask for none" if later is None else f"its step to {later} will ask for one",
+            "this step asks for none" + ("" if later is None else f"; the one to {later} will"),
         )
     share = f"{rollout.percent:g} %"
     if rollout.approved >= rollout.step:
@@ -125,15 +135,22 @@ def approve(state: DeploymentState, candidate: Revision, by: str, now_s: float, 
 
 
 def traffic(
-    state: DeploymentState, candidate: Revision, by: str, now_s: float, reason: str | None, *, percent: float
+    state: DeploymentState,
+    candidate: Revision,
+    by: str,
+    now_s: float,
+    reason: str | None,
+    *,
+    percent: float,
+    judged: Judgement | None = None,
 ) -> Plan:
-    """Give the candidate this share, and pause; 100 is `promote` with `full`.
+    """Give the candidate this share, and pause; 100 is `promote` with `full`. `judged` as there.
 
     It stands then on the last step whose share is no larger, where `resume` goes on. Raises `UserError("no_rollout")`,
     `TemporaryError("rollout_not_ready")`.
     """
     if percent >= 100:
-        return promote(state, candidate, by, now_s, reason, full=True)
+        return promote(state, candidate, by, now_s, reason, full=True, judged=judged)
     rollout = _open(state)
     if percent > 0:
         _check_ready(rollout)
@@ -149,24 +166,63 @@ def traffic(
         why=why,
         by=by,
     )
+    grounds_ = _by_hand(rollout, candidate, judged, now_s, percent)
+    new = _with_taken(new, rollout, by, now_s, grounds_)
     message = f"revision {rollout.candidate} takes {percent:g} % (was {rollout.percent:g} %) and stays there"
-    return _plan(state, new, candidate, EventKind.TRAFFIC_SET, by, now_s, message, _said(reason))
+    told = {"why": grounds.in_words(grounds_, by)} | grounds.told(grounds_)
+    return _plan(state, new, candidate, EventKind.TRAFFIC_SET, by, now_s, message, told | _said(reason))
 
 
 def _take_step(
-    state: DeploymentState, candidate: Revision, step: int, by: str, now_s: float, reason: str | None = None
+    state: DeploymentState,
+    candidate: Revision,
+    step: int,
+    by: str,
+    now_s: float,
+    why: Grounds,
+    reason: str | None = None,
 ) -> Plan:
     rollout, spec = _open(state), candidate.spec.rollout
     new = msgspec.structs.replace(
         _running(rollout, RolloutPhase.RUNNING), step=step, percent=spec.steps_percent[step]
     )
-    message = f"revision {rollout.candidate} takes {new.percent:g} % (step {step + 1} of {len(spec.steps)})"
+    new = _with_taken(new, rollout, by, now_s, why)
+    said = grounds.in_words(why, by)
+    message = (
+        f"revision {rollout.candidate} takes {new.percent:g} % (step {step + 1} of {len(spec.steps)}): {said}"
+    )
     warnings: tuple[str, ...] = ()
     if by != ACTOR and spec.frozen(now_s):
         warnings = ("a freeze holds now, in which no share rises by itself",)
-    told = _said(reason, rollout.cause) | ({"warnings": warnings[0]} if warnings else {})
+    told = {"why": said} | grounds.told(why) | _said(reason, rollout.cause)
+    told |= {"warnings": warnings[0]} if warnings else {}
     plan = _plan(state, new, candidate, EventKind.ROLLOUT_STEPPED, by, now_s, message, told)
     return msgspec.structs.replace(plan, warnings=warnings)
+
+
+def _by_hand(
+    rollout: RolloutState, candidate: Revision, judged: Judgement | None, now_s: float, percent: float
+) -> Grounds:
+    """What a person does not wait for; what paused it is accepted by that."""
+    accepted = () if rollout.cause is None else (rollout.cause,)
+    return grounds.of_person(candidate.spec.rollout, rollout, judged, now_s, percent, accepted)
+
+
+def _with_taken(new: RolloutState, was: RolloutState, by: str, now_s: float, why: Grounds) -> RolloutState:
+    taken = Taken(new.percent, was.percent, now_s, by, why)
+    return msgspec.structs.replace(new, taken=grounds.with_one_more(was.taken, taken))
+
+
+def _promoted(state: DeploymentState, candidate: Revision, now_s: float) -> Plan:
+    rollout = _under_way(state)
+    why = grounds.of_promotion(rollout.taken)
+    held = f"no alarm came in its bake of {candidate.spec.rollout.bake}"
+    why = f"{why}; {held}" if why else held
+    new = msgspec.structs.replace(rollout, phase=RolloutPhase.PROMOTED, ended_s=now_s, why=why)
+    message = f"revision {rollout.candidate} is promoted: {why}"
+    said = {f"evidence.{ground.check}": ground.words for _, ground in grounds.last_of_each(rollout.taken)}
+    told = {"why": why} | {key: words for key, words in said.items() if words}
+    return _plan(state, new, candidate, EventKind.ROLLOUT_PROMOTED, ACTOR, now_s, message, told)
 
 
 def _paused(

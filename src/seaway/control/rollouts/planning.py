@@ -6,15 +6,17 @@ hours bring as much traffic as the last one did.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from seaway.control.rollouts import waiting
+from seaway.control.rollouts import sample_sizes, waiting
+from seaway.control.rollouts.sample_sizes import PastLabels
 from seaway.core import times
 from seaway.core.evidence import forecasts, units
 from seaway.core.evidence.combining import ALPHA_PASS
+from seaway.core.evidence.dispersion import UNKNOWN
 from seaway.core.evidence.streams import Margin
 from seaway.core.ledger import Counts
 from seaway.core.rollouts import margins
@@ -26,12 +28,13 @@ _AGREES: Final = 5
 
 
 class PlannedCheck(msgspec.Struct, frozen=True):
-    """A check that a step waits for. `needs` is about how many candidate requests a healthy candidate takes to pass it, None
-    where that cannot be told ahead."""
+    """A check that a step waits for. `needs` is about how many candidate requests (`labels`: how many labels of its requests) a
+    healthy candidate takes to pass it, None where that cannot be told ahead."""
 
     check: CheckName
     tolerates: str
     needs: int | None = None
+    labels: int | None = None
 
 
 class PlannedStep(msgspec.Struct, frozen=True):
@@ -52,10 +55,17 @@ class RolloutPlan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
-def plan(spec: Rollout, past: Counts, past_s: float, now_s: float) -> RolloutPlan:
-    """`past` is what the live revision answered in the last `past_s` seconds, all its requests."""
+def plan(
+    spec: Rollout,
+    past: Counts,
+    past_s: float,
+    now_s: float,
+    labels: Mapping[CheckName, PastLabels] | None = None,
+) -> RolloutPlan:
+    """`past` is what the live revision answered in the last `past_s` seconds, all its requests; `labels` what is known of
+    their labels, by check."""
     per_s = past.finished / past_s
-    steps = tuple(_step(spec, place, past, per_s) for place in range(len(spec.steps)))
+    steps = tuple(_step(spec, place, past, per_s, labels or {}) for place in range(len(spec.steps)))
     return RolloutPlan(steps, tuple(_lines(spec, steps, now_s)), tuple(_warnings(spec, steps, per_s)))
 
 
@@ -71,6 +81,11 @@ def tolerates(check: RolloutCheck) -> str:
             return ", ".join(_slower(*one) for one in margins.slower_by(check))
         case "cost":
             return f"up to {margins.margin_of(check).ratio:g} × the stable's"
+        case "quality" | "outcome" if check.gain is not None:
+            return f"passes only {_gain(check)}"
+        case "outcome" if check.kpi is not None:
+            worse = "more" if check.better == "lower" else "less"
+            return f"up to {100 * margins.harm_of(check):g} % {worse} {check.kpi}"
         case "quality" | "outcome":
             return f"up to {_points(margins.margin_of(check).extra)} worse"
         case "shadow_quality":
@@ -82,6 +97,13 @@ def tolerates(check: RolloutCheck) -> str:
             return f"up to {100 * margins.tolerance_of(check):g} % of the answers move"
 
 
+def _gain(check: RolloutCheck) -> str:
+    share = check.gain_share or 0.0
+    if check.kpi is None:
+        return f"where better by {_points(share)}"
+    return f"with {100 * share:g} % {'less' if check.better == 'lower' else 'more'} {check.kpi}"
+
+
 def _slower(q: float, factor: float, plus: float) -> str:
     more = f" and {_points(plus)} of the requests" if plus else ""
     return f"p{100 * q:g} up to {factor:g} ×{more}"
@@ -91,21 +113,29 @@ def _points(share: float) -> str:
     return f"{100 * share:g} {'point' if share == 0.01 else 'points'}"
 
 
-def _step(spec: Rollout, place: int, past: Counts, per_s: float) -> PlannedStep:
+def _step(
+    spec: Rollout, place: int, past: Counts, per_s: float, labels: Mapping[CheckName, PastLabels]
+) -> PlannedStep:
     share, hold_s = spec.steps_percent[place], spec.hold_s(place)
     last = place + 1 == len(spec.steps)
     checks = () if last else spec.gating(place)
     return PlannedStep(
         percent=share,
         hold_s=0.0 if last else hold_s,
-        checks=tuple(PlannedCheck(c.check, tolerates(c), _needs(c, past)) for c in checks),
+        checks=tuple(
+            PlannedCheck(
+                c.check, tolerates(c), _needs(c, past, spec.sticky is not None), _labels(c, labels, share)
+            )
+            for c in checks
+        ),
         approve=not last and spec.all_steps[place].approve,
         comes=round(per_s * hold_s * share / 100) if past.finished else None,
     )
 
 
-def _needs(check: RolloutCheck, past: Counts) -> int | None:
-    """Candidate requests (for agreement: mirrored ones) until a healthy candidate passes."""
+def _needs(check: RolloutCheck, past: Counts, by_user: bool) -> int | None:
+    """Candidate requests (for agreement: mirrored ones, which are taken for clusters unless each is of another user) until a
+    healthy candidate passes."""
     if past.finished == 0:
         return None
     match check.check:
@@ -123,9 +153,17 @@ def _needs(check: RolloutCheck, past: Counts) -> int | None:
     if not found:
         return None
     try:
-        return max(forecasts.plan(rate, margin, ALPHA_PASS) for rate, margin in found)
+        needs = max(forecasts.plan(rate, margin, ALPHA_PASS) for rate, margin in found)
     except ValueError:  # nothing is tolerated, so it cannot pass by being as good
         return None
+    return needs if check.check != "agreement" or by_user else round(needs * UNKNOWN)
+
+
+def _labels(check: RolloutCheck, labels: Mapping[CheckName, PastLabels], percent: float) -> int | None:
+    known = labels.get(check.check)
+    if known is None or not 0 < percent < 100:
+        return None
+    return sample_sizes.needed(check, known, percent / 100)
 
 
 def _slow(check: RolloutCheck, past: Counts) -> Iterator[tuple[float, Margin]]:
@@ -158,11 +196,21 @@ def _lines(spec: Rollout, steps: tuple[PlannedStep, ...], now_s: float) -> Itera
         word = (
             " (advisory)" if check.advisory else ", else it is paused" if check.on_failure == "pause" else ""
         )
-        yield f"check {check.check}: {tolerates(check)}{word}"
+        yield f"check {check.check}: {tolerates(check)}{word}{_takes(check, steps)}"
     acts = {check.on_failure for check in spec.all_checks if not check.advisory}
     if acts:
         does = "takes it back" if "rollback" in acts else "pauses it"
         yield f"harm above that {does} at any moment, once it is certain; false alarms: {spec.alpha} per rollout"
+
+
+def _takes(check: RolloutCheck, steps: tuple[PlannedStep, ...]) -> str:
+    """How many labels, at the first step that waits for the check."""
+    for step in steps:
+        for one in step.checks:
+            if one.check == check.check and one.labels is not None:
+                if_better = "" if check.gain is None else ", where it is better by twice that"
+                return f"; about {one.labels:,} labels of the candidate's requests at {step.percent:g} %{if_better}"
+    return ""
 
 
 def _conditions(step: PlannedStep) -> str:

@@ -65,7 +65,8 @@ class Rollouts:
                 candidate = None if rollout is None else self._store.revision(endpoint, rollout.candidate)
                 if candidate is None:
                     raise UserError("no_rollout", *_none(endpoint))
-                return _planned(move, state, candidate, principal.name, self._clock.now_s())
+                judged = evidence_files.latest(self._evidence, endpoint, candidate.number)
+                return _planned(move, state, candidate, judged, principal.name, self._clock.now_s())
 
             return self._commits.commit(endpoint, promise, plan)
 
@@ -144,11 +145,16 @@ class Rollouts:
 
 
 def _planned(
-    move: views.Move, state: DeploymentState, candidate: Revision, by: str, now_s: float
+    move: views.Move,
+    state: DeploymentState,
+    candidate: Revision,
+    judged: Judgement | None,
+    by: str,
+    now_s: float,
 ) -> changes.Plan:
     match move:
         case views.Promote(full=full):
-            return moves.promote(state, candidate, by, now_s, move.reason, full=full)
+            return moves.promote(state, candidate, by, now_s, move.reason, full=full, judged=judged)
         case views.Pause():
             return moves.pause(state, candidate, by, now_s, move.reason)
         case views.Resume():
@@ -158,7 +164,7 @@ def _planned(
         case views.Approve():
             return moves.approve(state, candidate, by, now_s, move.reason)
         case views.Traffic(percent=percent):
-            return moves.traffic(state, candidate, by, now_s, move.reason, percent=percent)
+            return moves.traffic(state, candidate, by, now_s, move.reason, percent=percent, judged=judged)
         case _:
             assert_never(move)
 

@@ -1,4 +1,5 @@
-"""The routes of rollouts: GET /endpoints/NAME/rollout, GET /endpoints/NAME/rollouts/N, and a POST for each move of a person."""
+"""The routes of rollouts: GET /endpoints/NAME/rollout, GET /endpoints/NAME/rollouts/N, GET /metrics, and a POST for each move
+of a person."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from seaway.control.rollouts import views, waiting
 from seaway.control.rollouts.requests import ACTIONS
 from seaway.control.routes import ControlRoute, Handler, Parts, change_body, json_response
 from seaway.core.errors import UserError
+from seaway.wire import prometheus
 
 _LARGEST: Final = 9
 
@@ -32,6 +34,11 @@ async def _record(parts: Parts, principal: Principal, request: Request) -> Respo
     return json_response(await asyncio.to_thread(parts.rollouts.record, principal, name, int(text)))
 
 
+async def _metrics(parts: Parts, principal: Principal, _request: Request) -> Response:
+    text = await parts.metrics.text(principal, parts.effects.seen)
+    return Response(text, media_type=prometheus.CONTENT_TYPE)
+
+
 def _moved(kind: type[views.Move], action: Action) -> Handler:
     async def handle(parts: Parts, principal: Principal, request: Request) -> Response:
         body = await change_body(parts, principal, action, request, kind)
@@ -44,6 +51,7 @@ def _moved(kind: type[views.Move], action: Action) -> Handler:
 
 
 ROUTES: Final = (
+    ControlRoute("GET", "/metrics", Action.READ, _metrics),
     ControlRoute("GET", "/endpoints/{name}/rollout", Action.READ, _status),
     ControlRoute("GET", "/endpoints/{name}/rollouts/{number}", Action.READ, _record),
     *(

@@ -13,14 +13,17 @@ from typing import Final
 import msgspec
 
 from seaway.control.rollouts.views import RolloutStatus, Waiting
-from seaway.core import times
+from seaway.core import phrases, times
 from seaway.core.checks import Verdict
+from seaway.core.evidence import forecasts
 from seaway.core.rollouts.judgement import CheckJudgement, Judgement
 from seaway.core.rollouts.spec import Freeze, Rollout
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
 
 _AHEAD_DAYS: Final = 370
 """How far the end of a freeze is looked for."""
+_OF_BAD: Final = ("errors", "rejections", "latency", "agreement", "quality", "outcome")
+"""Checks whose candidate units are good or bad."""
 _UNDECIDED: Final = {
     "rollback": "rolled back",
     "pause": "paused",
@@ -53,6 +56,14 @@ def waiting(
             return Waiting(f"the end of the bake: revision {state.stable} stays warm{until}", None)
         case _:
             return Waiting("nothing: it is over")
+
+
+def for_approval(state: RolloutState, spec: Rollout, judgement: Judgement | None, now_s: float) -> bool:
+    """Whether the step has been held and its checks have passed, and a person's approval is missing; freezes are no matter."""
+    if state.phase is not RolloutPhase.RUNNING or state.since_s is None or state.step == len(spec.steps) - 1:
+        return False
+    held = now_s >= state.since_s + spec.hold_s(state.step)
+    return held and _unapproved(state, spec) and not _lacking(state, spec, judgement)
 
 
 def as_seen(status: RolloutStatus, opening: Sequence[str], unmirrored: Sequence[int]) -> RolloutStatus:
@@ -117,10 +128,12 @@ def _running(
         reasons.append(f"its hold, {times.span(math.ceil(held_s - now_s))} more")
         earliest.append(held_s)
     lacking = _lacking(state, spec, judgement)
-    if lacking:
+    ends_s = state.since_s + spec.inconclusive.after_s
+    goes_on = now_s >= ends_s and spec.inconclusive.then == "promote" and _seen(state, judgement)
+    if lacking and not goes_on:
         reasons.append(_checks(lacking))
         earliest += [_passes_s(found, now_s) for _, found in lacking]
-    if spec.all_steps[state.step].approve and state.approved < state.step:
+    if _unapproved(state, spec):
         reasons.append("a person's approval")
         earliest.append(None)
     if spec.frozen(now_s):
@@ -130,14 +143,30 @@ def _running(
     known = [at_s for at_s in earliest if at_s is not None]
     next_s = max(known) if len(known) == len(earliest) else None
     words = ", and ".join(reasons) or "nothing: the next step is taken now"
-    if lacking and judgement is not None and judgement.guard is not None:
+    if not lacking:
+        return words, next_s
+    if judgement is not None and judgement.guard is not None:
         words += f" (not judged now: {judgement.guard})"
-    if lacking:
-        ends_s = state.since_s + spec.inconclusive.after_s
-        words += (
-            f"; {_UNDECIDED[spec.inconclusive.then]} where that is undecided at {times.clock(ends_s, now_s)}"
-        )
+    at = times.clock(ends_s, now_s)
+    names = phrases.listed([name for name, _ in lacking])
+    if goes_on:
+        words += f"; the time of {names} was over at {at}, so it goes on without their verdict"
+    elif now_s >= ends_s:
+        words += f"; its time was over at {at}: {_UNDECIDED[spec.inconclusive.then]} now"
+    else:
+        words += f"; {_UNDECIDED[spec.inconclusive.then]} where that is undecided at {at}"
     return words, next_s
+
+
+def _seen(state: RolloutState, judgement: Judgement | None) -> bool:
+    """Whether the policy may go on without a verdict, as `core.rollouts.decision` has it."""
+    if judgement is None or judgement.step != state.step or judgement.guard is not None:
+        return False
+    return judgement.seen and judgement.verdict is not Verdict.ERRORED
+
+
+def _unapproved(state: RolloutState, spec: Rollout) -> bool:
+    return spec.all_steps[state.step].approve and state.approved < state.step
 
 
 def _lacking(
@@ -159,11 +188,19 @@ def _checks(lacking: list[tuple[str, CheckJudgement | None]]) -> str:
             said.append(f"{name} (errored: {found.fault or found.words})")
         elif found.towards == "failed":
             said.append(f"{name} (what was seen speaks of harm so far)")
-        elif found.more_s is not None:
-            said.append(f"{name} (about {times.about(found.more_s)} at today's traffic)")
+        elif found.more is not None and found.more_s is not None:
+            said.append(f"{name} ({_more(found, found.more)}{times.about(found.more_s)} at today's traffic)")
         else:
             said.append(name)
-    return f"{' and '.join(said)} to pass"
+    return f"{phrases.listed(said)} to pass"
+
+
+def _more(found: CheckJudgement, more: int) -> str:
+    """What there is still to see, before how long that takes."""
+    if found.check not in _OF_BAD or found.candidate == 0 or found.candidate_bad > 0:
+        return "about "
+    what = "none" if found.check == "errors" else "nothing bad"
+    return f"{what} seen yet; some {forecasts.rounded(more):,} more requests, about "
 
 
 def _passes_s(found: CheckJudgement | None, now_s: float) -> float | None:

@@ -11,14 +11,19 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from seaway.core.evidence import dispersion, streams, wealth
+from seaway.core.evidence import dispersion, means, streams, wealth
 from seaway.core.evidence.dispersion import Dispersion
-from seaway.core.evidence.streams import Look, Margin
+from seaway.core.evidence.streams import Axis, Look, Margin
 from seaway.core.evidence.wealth import FAIL_ODDS, PASS_ODDS, Floats, Wealth
 
 _PRIOR_UNITS: Final = 200.0
 _HALF_LIFE_LOOKS: Final = 300.0
 _GRID: Final = 20
+_LEAST_VARIANCE: Final = 0.01
+_TINY: Final = 1e-9
+_FINEST: Final = 0.0025
+_WIDEST: Final = 3.0
+"""How far from the margin the interval of an amount looks, as shares of the stable's."""
 SILENT_LOOKS: Final = 3
 """A source that has been silent for more looks than that is broken."""
 
@@ -26,6 +31,7 @@ SILENT_LOOKS: Final = 3
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is tested. `strict` fails on any certain harm, within the margin too. `cluster` is the largest number of units
     that can go wrong together (a batch). `rate` is the stable's from before the rollout. `late` starts can be left out.
+    `axis` is what the margin and the interval are told in.
     """
 
     margin: Margin = Margin()
@@ -34,15 +40,31 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: float = 0.01
     late: bool = True
     interval: bool = True
+    axis: Axis = "points"
+
+    @property
+    def harm(self) -> float:
+        """The margin, on the axis."""
+        return self.margin.ratio - 1.0 if self.axis == "more" else self.margin.extra
 
 
 class Totals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Units and bad ones of both arms."""
+    """Units and bad ones of both arms. `squares` is the sum of all squared values, which of good and bad is that of the bad."""
 
     candidate: float = 0.0
     candidate_bad: float = 0.0
     stable: float = 0.0
     stable_bad: float = 0.0
+    squares: float = 0.0
+
+    @property
+    def variance(self) -> float:
+        """Of one unit, over that of a yes or no of the same mean; 1 where nothing varies yet."""
+        units = self.candidate + self.stable
+        mean = (self.candidate_bad + self.stable_bad) / units if units else 0.0
+        whole = mean * (1.0 - mean)
+        share = (self.squares / units - mean**2) / whole if whole > _TINY else 1.0
+        return share if share < 1.0 - _TINY else 1.0
 
 
 class Arms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,14 +107,16 @@ class Arms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def divisor(self, fail: bool) -> float:
         """By what the evidence of a side is divided."""
-        known = dispersion.divisor(self.dispersion, self.rule.cluster)
+        known = dispersion.divisor(
+            self.dispersion, self.rule.cluster, max(self.total.variance, _LEAST_VARIANCE)
+        )
         return max(known, dispersion.unknown(self.dispersion)) if fail else known
 
 
 def begin(rule: Rule, started_s: float, past: Dispersion | None = None) -> Arms:
     """Before the first look. `past` is the spread of the stable's last ten minutes or more."""
     rate = min(max(rule.rate, 1e-6), 1 - 1e-6)
-    extras = _grid(rule.margin, rate) if rule.interval else ()
+    extras = _grid(rule, rate) if rule.interval else ()
     rows = 1 + len(extras)
     return Arms(
         rule,
@@ -140,15 +164,17 @@ def bets_of(arms: Arms, look: Look, fail: bool) -> tuple[streams.Bets, Floats]:
 
 
 def interval(arms: Arms, alpha_fail: float, alpha_pass: float) -> tuple[float | None, float | None]:
-    """Between which values p_c - ratio * p_s lies: all those that neither side rejects; None is without a limit.
+    """Between which values the harm lies, on the rule's axis (in points: p_c - ratio * p_s): all those that neither side
+    rejects; None is without a limit.
 
     The lower one holds over the rollout, the upper one over the step. Both are None where the rates moved so much that
     the two contradict each other.
     """
-    places = np.array((arms.rule.margin.extra, *arms.extras))
-    above = places[wealth.log_values(arms.fail) >= -math.log(alpha_fail)]
+    places = np.array((arms.rule.harm, *arms.extras))
+    sure = wealth.log_values(arms.fail) >= -math.log(alpha_fail)
     if arms.rule.strict:
-        above = above[above != arms.rule.margin.extra]
+        sure[0] = False  # of any harm, not of the margin
+    above = places[sure]
     below = places[wealth.log_values(arms.passing) >= -math.log(alpha_pass)]
     low = float(above.max()) if above.size else None
     high = float(below.min()) if below.size else None
@@ -161,7 +187,10 @@ def _bet(arms: Arms, look: Look) -> Arms:
     sides = []
     for side, fail in ((arms.fail, True), (arms.passing, False)):
         bets, ratio = bets_of(arms, look, fail)
-        logs = streams.log_factors(bets, candidate, candidate_bad, stable, stable_bad, ratio)
+        if look.candidate_at:
+            logs = means.log_factors(bets, means.PLACES, *means.placed_of(look), ratio)
+        else:
+            logs = streams.log_factors(bets, candidate, candidate_bad, stable, stable_bad, ratio)
         sides.append(wealth.grown(side, logs / arms.divisor(fail), look.at_s - arms.started_s))
     fail_side, passing = sides
     return msgspec.structs.replace(
@@ -193,15 +222,24 @@ def _learnt(arms: Arms, look: Look) -> Arms:
 
 
 def _lines(arms: Arms, fail: bool) -> tuple[Floats, Floats]:
-    margin = arms.rule.margin
-    first = streams.STRICT if fail and arms.rule.strict else margin
-    ratio = np.array([first.ratio, *(margin.ratio for _ in arms.extras)])[:, np.newaxis]
-    extra = np.array([first.extra, *arms.extras])[:, np.newaxis]
+    rule = arms.rule
+    first = streams.STRICT if fail and rule.strict else rule.margin
+    if rule.axis == "points":
+        others = [Margin(rule.margin.ratio, extra) for extra in arms.extras]
+    else:
+        others = [streams.on_axis(rule.axis, harm) for harm in arms.extras]
+    ratio = np.array([one.ratio for one in (first, *others)])[:, np.newaxis]
+    extra = np.array([one.extra for one in (first, *others)])[:, np.newaxis]
     return ratio, extra
 
 
-def _grid(margin: Margin, rate: float) -> tuple[float, ...]:
+def _grid(rule: Rule, rate: float) -> tuple[float, ...]:
     """Values around the margin, that cover all there can be for such a rate."""
+    margin = rule.margin
+    if rule.axis != "points":
+        apart = np.geomspace(_FINEST, _WIDEST, _GRID)
+        harms = (rule.harm + sign * one for sign in (-1, 1) for one in apart.tolist())
+        return tuple(sorted(harm for harm in harms if (harm < 1.0 if rule.axis == "less" else harm > -1.0)))
     border = min(max(margin.ratio * rate + margin.extra, 1e-4), 0.99)
     below = (margin.extra - border * (j / _GRID) for j in range(_GRID, 0, -1))
     span = max((1 - border) / (0.05 * border), 2.0)
@@ -215,6 +253,7 @@ def _plus(totals: Totals, look: Look) -> Totals:
         totals.candidate_bad + look.candidate_bad,
         totals.stable + look.stable,
         totals.stable_bad + look.stable_bad,
+        totals.squares + means.squares(look),
     )
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from seaway.core.evidence import wealth
 from seaway.core.evidence.pairs import odds_gains
 
-_ODDS: Final = np.array((1.25, 1.5, 2.0, 3.0, 5.0, 10.0))
+ODDS: Final = np.array((1.25, 1.5, 2.0, 3.0, 5.0, 10.0))
+"""The rates that are bet on, as multiples of the odds at the limit."""
 A_WEEK_OF_SECONDS: Final = 604_800
 
 
@@ -25,7 +26,7 @@ class Bake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: float
     looks_between: int = A_WEEK_OF_SECONDS
     divisor: float = 1.0
-    logs: tuple[float, ...] = (0.0,) * len(_ODDS)
+    logs: tuple[float, ...] = (0.0,) * len(ODDS)
     looks: int = 0
     alarmed_at_look: int | None = None
 
@@ -34,7 +35,7 @@ def seen(bake: Bake, units: int, bad: int) -> Bake:
     """With one more look; an alarm stays."""
     if units == 0:
         return msgspec.structs.replace(bake, looks=bake.looks + 1)
-    gained = odds_gains(bake.limit, _ODDS, bad, units - bad) / bake.divisor
+    gained = odds_gains(bake.limit, ODDS, bad, units - bad) / bake.divisor
     # A CUSUM never falls below where it would start anew: the logs before this look are held at 0 at least.
     logs = np.maximum(np.array(bake.logs), 0.0) + gained
     alarm = float(wealth.log_mean_exp(logs)) >= math.log(bake.looks_between)

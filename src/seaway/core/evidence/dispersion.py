@@ -92,13 +92,14 @@ def seen(found: Dispersion, at_s: float, candidate: Categories, stable: Categori
     )
 
 
-def divisor(found: Dispersion, cluster: float = 1.0) -> float:
-    """By what to divide a look's logarithm: at least the largest known cluster, at least 1."""
+def divisor(found: Dispersion, cluster: float = 1.0, share: float = 1.0) -> float:
+    """By what to divide a look's logarithm: at least the largest known cluster, at least 1.
+
+    `share` is the variance of one unit over that of a yes or no of the same mean; less than 1 for amounts.
+    """
     known = max(0, found.arms.blocks - 1)
-    mixed = (_WEIGHT_OF_STABLE * between_blocks(found.stable) + known * of_difference(found.arms)) / (
-        _WEIGHT_OF_STABLE + known
-    )
-    return max(1.0, cluster, mixed)
+    stable, arms = between_blocks(found.stable, share), of_difference(found.arms, share)
+    return max(1.0, cluster, (_WEIGHT_OF_STABLE * stable + known * arms) / (_WEIGHT_OF_STABLE + known))
 
 
 def unknown(found: Dispersion) -> float:
@@ -117,20 +118,20 @@ def around_mean(spread: Spread) -> float:
     return max(0.0, varied / (alone * (spread.blocks - 1)))
 
 
-def between_blocks(spread: Spread) -> float:
+def between_blocks(spread: Spread, share: float = 1.0) -> float:
     """The variance of the steps from one block to the next over that of independent units; 1 where nothing can be said."""
-    alone = _alone(spread.sums)
+    alone = share * _alone(spread.sums)
     if spread.blocks < 2 or alone <= _NONE:
         return 1.0
     return spread.moved / (alone * (spread.blocks - 1))
 
 
-def of_difference(arms: Contrast) -> float:
+def of_difference(arms: Contrast, share: float = 1.0) -> float:
     """The variance between blocks of the arms' difference over that of independent units; 1 where nothing can be said."""
     if arms.blocks < 2:
         return 1.0
     balance = arms.balance / arms.blocks
-    alone = balance * _alone(arms.candidate) + (1.0 - balance) * _alone(arms.stable)
+    alone = share * (balance * _alone(arms.candidate) + (1.0 - balance) * _alone(arms.stable))
     if alone <= _NONE:
         return 1.0
     varied = arms.squares - sum(part**2 for part in arms.drift) / arms.weight

@@ -9,40 +9,87 @@ import msgspec
 import numpy as np
 
 from seaway.core import times
-from seaway.core.evidence import arms, dispersion, pairs, predictions, streams
+from seaway.core.evidence import arms, dispersion, means, pairs, predictions, streams
 from seaway.core.evidence.arms import Arms
 from seaway.core.evidence.pairs import Pairs
 from seaway.core.evidence.predictions import Predictions
-from seaway.core.evidence.streams import Look, Margin
+from seaway.core.evidence.streams import Bets, Look, Margin
 from seaway.core.evidence.wealth import PASS_ODDS, Floats, Wealth
 
 SELDOM_OVER: Final = 6
 """In nine of ten simulated rollouts it took between a twentieth and so many times of what was forecast."""
 
 
+_FEWEST: Final = 30
+"""Candidate units below which a rate that is not 0 is taken for chance."""
+_UNKNOWN: Final = {
+    "unseen": "nothing seen in this step yet",
+    "early": "and it is too early to tell how many more requests it takes",
+    "margin": "how many more requests it takes cannot be told: the estimate lies on the margin",
+    "narrow": "and it cannot be: both arms are alike, and the margin is too narrow for this rate",
+}
+
+
 class Forecast(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Candidate units until a verdict, and which: `failed` or `passed`. None is "cannot be told": the estimate lies on
-    the margin, or nothing was seen."""
+    """Candidate units until a verdict, and which: `failed` or `passed`.
+
+    Where `more` is None, `unknown` says why it cannot be told: nothing was seen in this step, too little is known (of the
+    spread, or of the rate), the estimate lies on the margin, or not even equal arms would pass.
+    """
 
     more: int | None = None
     towards: Literal["passed", "failed"] | None = None
+    unknown: Literal["unseen", "early", "margin", "narrow"] = "margin"
 
 
 def of_arms(found: Arms, alpha_fail: float, alpha_pass: float) -> Forecast:
-    """If both arms went on as in this step. `alpha_fail` is the check's own: the rollout's times its weight."""
+    """If both arms went on as in this step. `alpha_fail` is the check's own: the rollout's times its weight.
+
+    A candidate of which no unit was bad is taken for one like the stable revision: of harm it has shown nothing.
+    """
     step = found.step
     if step.candidate <= 0 or step.stable <= 0:
-        return Forecast()
+        return Forecast(unknown="unseen")
     p_c = (step.candidate_bad + 0.5) / (step.candidate + 1)
     p_s = (step.stable_bad + 0.5) / (step.stable + 1)
+    if step.candidate_bad > 0:
+        if step.candidate < _FEWEST or dispersion.unknown(found.dispersion) > 1.0:
+            return Forecast(unknown="early")
+        told = _at_rates(found, p_c, p_s, alpha_fail, alpha_pass)
+    else:
+        p_s = (step.stable_bad + found.theta) / (step.stable + 1)
+        told = _at_rates(found, min(p_c, p_s), p_s, None, alpha_pass)
+    if told.more is None and _at_rates(found, p_s, p_s, None, alpha_pass).more is None:
+        return Forecast(unknown="narrow")
+    return told
+
+
+def _at_rates(found: Arms, p_c: float, p_s: float, alpha_fail: float | None, alpha_pass: float) -> Forecast:
+    """At these rates of both arms; without `alpha_fail` only how soon it passes."""
+    step = found.step
     look = Look(found.at_s, step.candidate, 0.0, step.stable, 0.0)
     sides = []
     for side, fail, alpha in ((found.fail, True, alpha_fail), (found.passing, False, alpha_pass)):
+        if alpha is None:
+            continue
         bets, ratio = arms.bets_of(found, look, fail)
-        one, other = np.asarray(1.0), np.asarray(step.stable / step.candidate)
-        logs = streams.log_factors(bets, one, one * p_c, other, other * p_s, ratio)
+        if found.total.variance < 1.0:
+            logs = _of_amounts(found, bets, p_c, p_s, ratio)
+        else:
+            one, other = np.asarray(1.0), np.asarray(step.stable / step.candidate)
+            logs = streams.log_factors(bets, one, one * p_c, other, other * p_s, ratio)
         sides.append((_until(side, logs[0] / found.divisor(fail), alpha), fail))
     return _sooner(sides)
+
+
+def _of_amounts(found: Arms, bets: Bets, p_c: float, p_s: float, ratio: Floats) -> Floats:
+    """What a candidate's unit and its share of the stable's win, as if an amount were one of two with their mean and variance."""
+    units, squares = found.total.candidate + found.total.stable, found.total.squares
+    mean = (found.total.candidate_bad + found.total.stable_bad) / units
+    apart = math.sqrt(max(0.0, squares / units - mean**2))
+    values = np.clip([p_c - apart, p_c + apart, p_s - apart, p_s + apart], 0.0, 1.0)
+    each = found.step.stable / found.step.candidate / 2
+    return means.log_factors(bets, values, np.array([0.5, 0.5, 0, 0]), np.array([0, 0, each, each]), ratio)
 
 
 def of_pairs(
@@ -51,14 +98,14 @@ def of_pairs(
     """The same for pairs; `mean_square` is that of the harms where they lie between yes and no, else None."""
     count = sum(found.step)
     if count == 0:
-        return Forecast()
+        return Forecast(unknown="unseen")
     worse, better, same = ((part + 0.5) / (count + 1.5) for part in found.step)
     sides = []
     for side, fail, alpha in ((found.fail, True, alpha_fail), (found.passing, False, alpha_pass)):
         if mean_square is None:
-            gained = pairs.gains(found.rule, fail, worse, better, same) / found.cluster
+            gained = pairs.gains(found.rule, fail, worse, better, same) / found.divisor(fail)
         else:
-            gained = _of_two(found, fail, worse - better, mean_square) / found.cluster
+            gained = _of_two(found, fail, worse - better, mean_square) / found.divisor(fail)
         sides.append((_until(side, gained, alpha), fail))
     return _sooner(sides)
 
@@ -74,7 +121,9 @@ def _of_two(found: Pairs, fail: bool, mean: float, mean_square: float) -> Floats
 def of_answers(found: Predictions, alpha_fail: float, alpha_pass: float) -> Forecast:
     """The same for answers, by the whole rollout's on the fail side."""
     if found.step_units == 0 or not sum(found.candidate) or not sum(found.stable):
-        return Forecast()
+        return Forecast(unknown="unseen")
+    if dispersion.unknown(found.dispersion) > 1.0:
+        return Forecast(unknown="early")
     candidate, stable = np.array(found.candidate, np.float64), np.array(found.stable, np.float64)
     units, divisor = candidate.sum(), dispersion.divisor(found.dispersion, found.cluster)
     by = max(divisor, dispersion.unknown(found.dispersion))
@@ -103,8 +152,8 @@ def divergence(a: float, b: float) -> float:
 def in_words(forecast: Forecast, candidates_per_s: float, units: str = "candidate requests") -> str:
     """Never more exact than it is."""
     if forecast.more is None:
-        return "how many more requests it takes cannot be told: the estimate lies on the margin"
-    about = f"about {_rounded(forecast.more):,} more {units}"
+        return _UNKNOWN[forecast.unknown]
+    about = f"about {rounded(forecast.more):,} more {units}"
     if candidates_per_s > 0:
         about += f", {times.about(forecast.more / candidates_per_s)} at today's traffic"
     return f"{about} (an order of magnitude: seldom over {SELDOM_OVER} times that, often far fewer)"
@@ -128,6 +177,7 @@ def _sooner(sides: list[tuple[float | None, bool]]) -> Forecast:
     return Forecast(math.ceil(more), "failed" if fail else "passed")
 
 
-def _rounded(number: int) -> int:
+def rounded(number: int) -> int:
+    """To its first digit."""
     size = int(10 ** (len(str(number)) - 1))
     return max(1, round(number / size)) * size

@@ -1,13 +1,22 @@
-"""Cost and other amounts: the capped mean by the two streams, and the plain mean by an asymptotic sequence, called so."""
+"""Cost and other amounts: the capped mean by the two streams, and the plain mean by an asymptotic sequence, called so.
+
+Of amounts that are known one by one, as shares of the cap, the exact factor is taken: they vary less than a yes or no of the
+same mean, so it takes fewer of them. They are kept as counts at 65 places from 0 to 1.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from seaway.core.evidence.streams import Look
+from seaway.core.evidence.streams import Bets, Look
+from seaway.core.evidence.wealth import Floats
+
+PLACES: Final[Floats] = np.linspace(0.0, 1.0, 65)
 
 FEWEST: Final = 1000
 _TUNED_FOR: Final = 20_000.0
@@ -35,6 +44,54 @@ def capped(at_s: float, cap: float, candidate: tuple[int, float], stable: tuple[
     Values in [0, 1] in the place of outcomes make the factor a lower bound of itself, so nothing is lost but speed.
     """
     return Look(at_s, candidate[0], candidate[1] / cap, stable[0], stable[1] / cap)
+
+
+def places(values: Sequence[float]) -> tuple[float, ...]:
+    """How many values in [0, 1] lie at each of `PLACES`. One between two counts in both, by its distance: that leaves the sum as
+    it is, and the factor, whose logarithm is concave in the value, can only become smaller."""
+    last = len(PLACES) - 1
+    scaled = np.asarray(values, dtype=np.float64) * last
+    below = np.minimum(scaled.astype(np.int64), last - 1)
+    above = scaled - below
+    counts = np.bincount(below, 1.0 - above, last + 1) + np.bincount(below + 1, above, last + 1)
+    return tuple(counts.tolist())
+
+
+def together(looks: Sequence[Look]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`candidate_at` and `stable_at` of all these looks; empty where all of them are of good and bad."""
+    if not any(look.candidate_at for look in looks):
+        return (), ()
+    placed = [placed_of(look) for look in looks]
+    ours, theirs = (np.sum([one[arm] for one in placed], axis=0).tolist() for arm in (0, 1))
+    return tuple(ours), tuple(theirs)
+
+
+def placed_of(look: Look) -> tuple[Floats, Floats]:
+    """How many units of each arm lie at each of `PLACES`."""
+    if look.candidate_at:
+        return np.array(look.candidate_at), np.array(look.stable_at)
+    ours, theirs = np.zeros(len(PLACES)), np.zeros(len(PLACES))
+    ours[[0, -1]] = look.candidate - look.candidate_bad, look.candidate_bad
+    theirs[[0, -1]] = look.stable - look.stable_bad, look.stable_bad
+    return ours, theirs
+
+
+def squares(look: Look) -> float:
+    """The sum of the squared values of both arms; of good and bad that of the bad ones."""
+    if not look.candidate_at:
+        return look.candidate_bad + look.stable_bad
+    ours, theirs = placed_of(look)
+    return float(((ours + theirs) * PLACES**2).sum())
+
+
+def log_factors(bets: Bets, values: Floats, candidate: Floats, stable: Floats, ratio: Floats) -> Floats:
+    """As `streams.log_factors`, of `candidate` and `stable` units at each of these `(values,)`, which is their last axis."""
+    x, y, kappa = (part[..., np.newaxis] for part in (bets.x, bets.y, bets.kappa))
+    sizes = candidate.sum(axis=-1, keepdims=True) / stable.sum(axis=-1, keepdims=True)
+    weight = kappa * ratio[..., np.newaxis] * sizes
+    won: Floats = (candidate * np.log1p(kappa * (values - y))).sum(axis=-1)
+    total: Floats = won + (stable * np.log1p(-weight * (values - x))).sum(axis=-1)
+    return total
 
 
 def asymptotic_limits(

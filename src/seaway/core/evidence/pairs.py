@@ -54,7 +54,8 @@ class PairLook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Pairs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that the test knows; `total` and `step` are (worse, better, same). A partial pair counts in them by parts: 0.2 is a
-    fifth worse, and the rest the same."""
+    fifth worse, and the rest the same. `cluster` is how many pairs count as one, `cluster_pass` where that is another number
+    for the pass side."""
 
     rule: Disagreement | Labelled
     fail: Wealth
@@ -67,6 +68,11 @@ class Pairs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     looks: int = 0
     peak_pass: float = 0.0
     fault: str | None = None
+    cluster_pass: float | None = None
+
+    def divisor(self, fail: bool) -> float:
+        """Of this side's logarithms."""
+        return self.cluster if fail or self.cluster_pass is None else self.cluster_pass
 
     @property
     def log_fail(self) -> float:
@@ -114,7 +120,7 @@ def seen(pairs: Pairs, look: PairLook) -> Pairs:
         return msgspec.structs.replace(pairs, fault=fault)
     elapsed_s = look.at_s - pairs.started_s
     sides = [
-        wealth.grown(side, look_gains(pairs.rule, fail, look)[np.newaxis] / pairs.cluster, elapsed_s)
+        wealth.grown(side, look_gains(pairs.rule, fail, look)[np.newaxis] / pairs.divisor(fail), elapsed_s)
         for side, fail in ((pairs.fail, True), (pairs.passing, False))
     ]
     up, down = float(partial[partial > 0].sum()), float(-partial[partial < 0].sum())
@@ -143,7 +149,7 @@ def limits(found: Pairs, alpha_fail: float, alpha_pass: float) -> tuple[float | 
 
     def rejected(harm: float, fail: bool) -> bool:
         asked = Disagreement(harm) if disagreement else Labelled(harm)
-        logs = gains(asked, fail, *(found.total if fail else found.step)) / found.cluster
+        logs = gains(asked, fail, *(found.total if fail else found.step)) / found.divisor(fail)
         return float(wealth.log_mean_exp(logs)) >= -math.log(alpha_fail if fail else alpha_pass)
 
     grid = _LIMITS if disagreement else _HARMS

@@ -12,7 +12,7 @@ they decide the power only. After Turner, Ly, Gruenwald (arXiv 2106.02693); docs
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -33,16 +33,30 @@ class Margin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 STRICT: Final = Margin(1.0, 0.0)
 """No harm is tolerated."""
+Axis = Literal["points", "less", "more"]
+"""What harm is told in: `points` above ratio * p_s; or, of amounts as shares of a cap, how much `less` than the stable's an
+amount is of which higher is better (bad is what lacks to the cap), and how much `more` one of which lower is better."""
+
+
+def on_axis(axis: Literal["less", "more"], harm: float) -> Margin:
+    """The line of amounts that are this share of the stable's less (more): (1 - p_c) = (1 - harm) (1 - p_s), for instance."""
+    return Margin(1.0 - harm, harm) if axis == "less" else Margin(1.0 + harm, 0.0)
 
 
 class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What came in both arms since the look before: units and bad ones (or the sum of values in [0, 1])."""
+    """What came in both arms since the look before: units and bad ones (or the sum of values in [0, 1]).
+
+    Where such values are known one by one, `candidate_at` and `stable_at` say how many lie at each of `means.PLACES`; empty
+    where units are good or bad.
+    """
 
     at_s: float
     candidate: float
     candidate_bad: float
     stable: float
     stable_bad: float
+    candidate_at: tuple[float, ...] = ()
+    stable_at: tuple[float, ...] = ()
 
     def fault(self) -> str | None:
         """Why these numbers cannot be right; None where they can."""

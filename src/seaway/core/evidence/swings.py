@@ -1,7 +1,9 @@
-"""How many labelled pairs count as one, where neighbours are right or wrong together: estimated from blocks of 10 seconds.
+"""How many pairs count as one, where neighbours are alike: right or wrong together, or answered otherwise together. Estimated
+from blocks of 10 seconds.
 
 As `dispersion` does it for two arms; of pairs there is one difference, and its swings in time are no arm's alone: a market
-in which the candidate is worse for an hour. Simulated, not proved. Used by `core.rollouts.processes`.
+in which the candidate is worse for an hour, a user who asks the same again and again. Simulated, not proved. Used by
+`core.rollouts.processes`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ _NONE: Final = 1e-12
 
 
 class Swings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the closed blocks add up to: how many, their pairs, harms (candidate's loss less the stable's), squared harms,
-    and squared sums of harms over sizes; `telling` are those in which any harm was not 0. The open block began at `open_s`,
-    and `open` is its pairs, harms and squared harms."""
+    """What the closed blocks add up to: how many, their pairs, harms (candidate's loss less the stable's; 1 where both only
+    differ), squared harms, and squared sums of harms over sizes; `telling` are those in which any harm was not 0, `crowds`
+    their squared sizes. The open block began at `open_s`, and `open` is its pairs, harms and squared harms."""
 
     blocks: int = 0
     pairs: float = 0.0
@@ -30,6 +32,7 @@ class Swings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_s: float | None = None
     open: tuple[float, float, float] = (0.0, 0.0, 0.0)
     telling: int = 0
+    crowds: float = 0.0
 
 
 def closed(found: Swings, at_s: float) -> Swings:
@@ -48,6 +51,7 @@ def closed(found: Swings, at_s: float) -> Swings:
         found.squares + harm**2 / pairs,
         block_s,
         telling=found.telling + (energy > _NONE),
+        crowds=found.crowds + pairs**2,
     )
 
 
@@ -80,6 +84,20 @@ def divisor(found: Swings) -> float:
     if found.telling < KNOWN_BLOCKS:
         return max(UNKNOWN, _between(found))
     return max(1.0, _between(found))
+
+
+def divisor_to_pass(found: Swings, by_user: bool) -> float:
+    """The same for the evidence that two revisions agree, which most often never differ: six blocks tell in no time then.
+
+    Until they do, no more pairs count as one than their block holds, weighed by pairs (Kish 1965, the sum of squared sizes over
+    the sum of sizes): what hangs together over longer times is not noticed later either. With `by_user` each is of another
+    user, who are taken for independent as in all checks.
+    """
+    between = max(1.0, _between(found))
+    if by_user or found.telling >= KNOWN_BLOCKS:
+        return between
+    crowd = found.crowds / found.pairs if found.pairs else UNKNOWN
+    return max(between, min(UNKNOWN, crowd))
 
 
 def _between(found: Swings) -> float:

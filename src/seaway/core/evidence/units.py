@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from seaway.core import ledger
+from seaway.core.evidence import means
 from seaway.core.evidence.streams import Look, Margin
 from seaway.core.ledger import Counts, Sparse
 
@@ -72,10 +74,19 @@ def latency(at_s: float, slowness: Slowness, candidate: Counts, stable: Counts) 
     )
 
 
-def labels(at_s: float, candidate: tuple[int, float], stable: tuple[int, float]) -> Look:
-    """Labels that came since the last look, as (all, bad ones or the sum of losses in [0, 1]) of each arm; of requests
-    that were answered since the present share began."""
-    return Look(at_s, candidate[0], candidate[1], stable[0], stable[1])
+def labels(at_s: float, candidate: Sequence[float], stable: Sequence[float]) -> Look:
+    """Labels that came since the last look, as losses in [0, 1] of each arm; of requests that were answered since the present
+    share began."""
+    partial = any(0.0 < loss < 1.0 for loss in (*candidate, *stable))
+    return Look(
+        at_s,
+        len(candidate),
+        math.fsum(candidate),
+        len(stable),
+        math.fsum(stable),
+        means.places(candidate) if partial else (),
+        means.places(stable) if partial else (),
+    )
 
 
 def together(looks: list[Look]) -> Look:
@@ -88,6 +99,7 @@ def together(looks: list[Look]) -> Look:
         sum(one.candidate_bad for one in looks),
         sum(one.stable for one in looks),
         sum(one.stable_bad for one in looks),
+        *means.together(looks),
     )
 
 

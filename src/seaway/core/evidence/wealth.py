@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-FAIL_ODDS: Final = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
+FAIL_ODDS: Final = (1.01, 1.03, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
 """The harms that are bet on, as multiples of the odds at the margin."""
 PASS_ODDS: Final = tuple(1 / odds for odds in FAIL_ODDS[:-2])
 START_EVERY_S: Final = 60.0

@@ -15,9 +15,10 @@ from typing import Final
 import msgspec
 
 from seaway.core.checks import Verdict
+from seaway.core.rollouts import grounds
 from seaway.core.rollouts.judgement import Judgement
 from seaway.core.rollouts.spec import Rollout
-from seaway.core.rollouts.state import RolloutPhase, RolloutState
+from seaway.core.rollouts.state import Grounds, RolloutPhase, RolloutState
 
 FLOOR: Final = "floor"
 """The cause of a rollback that needed no evidence."""
@@ -42,9 +43,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class TakeStep(msgspec.Struct, frozen=True):
-    """Give the candidate the share of this step; the last one is its promotion."""
+    """Give the candidate the share of this step, on these grounds; the last one is its promotion."""
 
     step: int
+    grounds: Grounds
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -90,7 +92,7 @@ def next_action(snapshot: Snapshot) -> RolloutAction | None:
     passed = _passed(snapshot)
     if not passed and _late(snapshot):
         return _undecided(snapshot)
-    return TakeStep(state.step + 1) if passed and _may_rise(snapshot) else None
+    return _next_step(snapshot) if passed and _may_rise(snapshot) else None
 
 
 def _breach(snapshot: Snapshot) -> RollBack | None:
@@ -139,7 +141,12 @@ def _undecided(snapshot: Snapshot) -> RolloutAction | None:
     seen = judged is not None and judged.seen and judged.guard is None and judged.step == snapshot.state.step
     if policy.then == "pause" or judged is None or not seen or judged.verdict is Verdict.ERRORED:
         return Pause(why)
-    return TakeStep(snapshot.state.step + 1) if _may_rise(snapshot) else None
+    return _next_step(snapshot) if _may_rise(snapshot) else None
+
+
+def _next_step(snapshot: Snapshot) -> TakeStep:
+    state = snapshot.state
+    return TakeStep(state.step + 1, grounds.of_step(snapshot.spec, state, snapshot.judgement))
 
 
 def _may_rise(snapshot: Snapshot) -> bool:

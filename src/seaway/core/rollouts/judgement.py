@@ -16,8 +16,9 @@ class CheckJudgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `gating` says whether it must pass in this step, `weight` is its share of alpha (0 where it is advisory). `log_fail` is
     log E of harm now, `log_pass` the highest log E of no harm in this step. Units and bad ones are of the whole rollout
     (for pairs: `candidate` pairs, `candidate_bad` of them differ). `low` and `high` bound the harm, None without a limit;
-    `margin` is what is tolerated on the same scale. `more` is how many more candidate units a verdict takes, `more_s` how
-    long at today's traffic, and `towards` which one; None where it cannot be told.
+    `margin` is what is tolerated on the same scale (of a KPI: a share of the stable's). `means` are a KPI's, of both arms. `more` is how many more candidate units a verdict takes, `more_s` how
+    long at today's traffic, and `towards` which one; None where it cannot be told. `part` names what of the check the
+    figures are of, such as p99; "" where it has one alone.
     """
 
     check: CheckName
@@ -35,10 +36,12 @@ class CheckJudgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     low: float | None = None
     high: float | None = None
     margin: float | None = None
+    means: tuple[float, float] | None = None
     more: int | None = None
     more_s: float | None = None
     towards: Literal["passed", "failed"] | None = None
     fault: str | None = None
+    part: str = ""
 
 
 class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,14 +16,13 @@ from seaway.core.evidence.combining import Standing
 from seaway.core.evidence.dispersion import Dispersion
 from seaway.core.evidence.guards import SampleRatio
 from seaway.core.evidence.pairs import PairLook
-from seaway.core.evidence.streams import Look
 from seaway.core.ledger import Counts, PairCounts, Second
 from seaway.core.rollouts import baking, margins, processes, standings
 from seaway.core.rollouts import baseline as baselines
 from seaway.core.rollouts import users as users_
 from seaway.core.rollouts.baking import Baking
 from seaway.core.rollouts.baseline import Baseline
-from seaway.core.rollouts.processes import Process, Rates
+from seaway.core.rollouts.processes import LabelLook, Process, Rates
 from seaway.core.rollouts.rates import Heard
 from seaway.core.rollouts.spec import CheckName, Rollout, RolloutCheck
 from seaway.core.rollouts.users import Users
@@ -148,7 +147,7 @@ def seen(
         first = second_s
     warm = first is not None and second_s >= first + spec.warmup_s
     pairs = PairCounts() if candidate is None or candidate.pairs is None else candidate.pairs
-    heard = Heard(second_s + 1.0, ours, theirs, pairs, warm)
+    heard = Heard(second_s + 1.0, ours, theirs, pairs, warm, spec.sticky is not None)
     by_name = {check.check: check for check in spec.all_checks}
     fed = tuple(_fed(kept, by_name[kept.check], heard) for kept in evidence.checks)
     alike = evidence.users
@@ -171,20 +170,13 @@ def seen(
     return _latched(_learnt(after, by_name, theirs, heard.at_s), spec, accepted)
 
 
-def labelled(
-    evidence: Evidence,
-    spec: Rollout,
-    quality: Look | None,
-    outcome: Look | None,
-    fault: str | None,
-    accepted: Sequence[str] = (),
-) -> Evidence:
-    """With labels that came since the last time, None where none did; `fault` is what is wrong with their source."""
-    looks = {"quality": quality, "outcome": outcome}
+def labelled(evidence: Evidence, spec: Rollout, told: LabelLook, accepted: Sequence[str] = ()) -> Evidence:
+    """With labels that came since the last time."""
+    by_name = {check.check: check for check in spec.all_checks}
     fed = []
     for kept in evidence.checks:
-        if kept.check in looks:
-            process = processes.labelled(kept.process, looks[kept.check], fault)
+        if kept.check in ("quality", "outcome"):
+            process = processes.labelled(kept.process, by_name[kept.check], told)
             kept = _peaked(msgspec.structs.replace(kept, process=process))
         fed.append(kept)
     return _latched(msgspec.structs.replace(evidence, checks=tuple(fed)), spec, accepted)

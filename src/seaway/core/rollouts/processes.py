@@ -40,11 +40,13 @@ class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="answ
 
 
 class Mirrored(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mirrored"):
-    """A check of mirrored requests; `failed` ones are among those that differ, `dropped` ones are no pairs."""
+    """A check of mirrored requests; `failed` ones are among those that differ, `dropped` ones are no pairs. `swings` is how
+    they hang together."""
 
     found: Pairs
     failed: int = 0
     dropped: int = 0
+    swings: Swings = Swings()
 
 
 class Paired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="paired"):
@@ -54,6 +56,21 @@ class Paired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="paire
     found: Pairs
     lost: int = 0
     swings: Swings = Swings()
+
+
+class LabelLook(msgspec.Struct, frozen=True):
+    """What came since the look before, of labels; None where nothing came, or was not asked for.
+
+    `fault` says why labels cannot be believed, `outcome_fault` why those of the outcome cannot. Of a KPI `cap` is what the outcome's look counts in shares of, and `below` how many
+    values less than 0 counted as 0.
+    """
+
+    quality: Look | None = None
+    outcome: Look | None = None
+    fault: str | None = None
+    outcome_fault: str | None = None
+    cap: float | None = None
+    below: int = 0
 
 
 Process = Rates | Answers | Mirrored | Paired
@@ -97,17 +114,24 @@ def seen(process: Process, check: RolloutCheck, heard: Heard) -> Process:
     return process
 
 
-def labelled(process: Process, look: Look | None, fault: str | None) -> Process:
-    """With the labels that came, None where none did; `fault` is what is wrong with their source now."""
+def labelled(process: Process, check: RolloutCheck, told: LabelLook) -> Process:
+    """With the labels that came for this check."""
     if not isinstance(process, Rates):
         return process
-    fed = (part if look is None or fault is not None else rates.shown(part, look) for part in process.parts)
-    if look is None or fault is not None:
+    look, fault = told.quality, told.fault
+    if check.check == "outcome":
+        look, fault = told.outcome, told.fault or told.outcome_fault
+    if fault is not None or look is None:
+        # A fault that is over is forgotten, also where nothing came.
         fed = (
             msgspec.structs.replace(part, arms=msgspec.structs.replace(part.arms, fault=fault))
-            for part in fed
+            for part in process.parts
         )
-    return Rates(tuple(fed))
+        return Rates(tuple(fed))
+    shown = tuple(rates.shown(part, look) for part in process.parts)
+    if check.kpi is None or told.cap is None:
+        return Rates(shown)
+    return Rates(tuple(msgspec.structs.replace(one, cap=told.cap, below=told.below) for one in shown))
 
 
 def paired(process: Process, look: PairLook | None, lost: int, fault: str | None) -> Process:
@@ -184,10 +208,14 @@ def _rows_each(counts: Counts) -> float:
 
 def _mirrored(process: Mirrored, heard: Heard) -> Mirrored:
     told = heard.pairs
-    found = process.found
+    found, known = process.found, process.swings
     if told.same or told.differ or told.failed:
-        found = pairs.seen(found, PairLook(heard.at_s, told.differ + told.failed, 0, told.same))
-    return Mirrored(found, process.failed + told.failed, process.dropped + told.dropped)
+        look = PairLook(heard.at_s, told.differ + told.failed, 0, told.same)
+        known = swings.closed(known, look.at_s)
+        to_fail, to_pass = swings.divisor(known), swings.divisor_to_pass(known, heard.by_user)
+        found = pairs.seen(msgspec.structs.replace(found, cluster=to_fail, cluster_pass=to_pass), look)
+        known = swings.seen(known, look)
+    return Mirrored(found, process.failed + told.failed, process.dropped + told.dropped, known)
 
 
 def _plus(waiting: tuple[int, ...], more: tuple[int, ...]) -> tuple[int, ...]:

@@ -25,27 +25,32 @@ from seaway.core.rollouts.spec import RolloutCheck
 _HALF_BIN: Final = float(2.0 ** (0.5 / ledger.LATENCY_BINS_PER_OCTAVE))
 _WRONG: Final = 0.1
 """The first guess of the share of wrong answers."""
+_LACKING: Final = 0.8
+"""That of what a KPI lacks to its cap."""
 Past = tuple[ledger.Second, ...]
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """One second of both arms: units of its verdicts, and pairs. `warm` says that latency counts in it."""
+    """One second of both arms: units of its verdicts, and pairs. `warm` says that latency counts in it, `by_user` that each
+    is of another user."""
 
     at_s: float
     candidate: Counts
     stable: Counts
     pairs: PairCounts = PairCounts()
     warm: bool = True
+    by_user: bool = False
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One test of two streams: `name` says of what. `slowness` holds its thresholds where it is of times, `cap_s` its cap
-    where it is of costs. `sides` is which verdicts it has a say in. `waiting` is a look that began at `since_s`."""
+    """One test of two streams: `name` says of what. `slowness` holds its thresholds where it is of times, `cap` the largest
+    amount where it is of costs (seconds) or a KPI, of which `below` values counted as 0. `sides` is which verdicts it has a say in. `waiting` is a look that began at `since_s`."""
 
     name: str
     arms: Arms
     slowness: Slowness | None = None
-    cap_s: float | None = None
+    cap: float | None = None
+    below: int = 0
     sides: Literal["both", "fail", "pass"] = "both"
     waiting: Look | None = None
     since_s: float = 0.0
@@ -65,7 +70,8 @@ def begin(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float) -> t
         begun = arms.begin(_rule(check, rate), at_s, spread_of(past, look))
         return (Part(name, begun),)
     # How labels hung together before is not known, so at first they are taken for clusters.
-    return (Part(name, arms.begin(_rule(check, _WRONG), at_s, Dispersion(cautious=True))),)
+    rate = {"points": _WRONG, "less": _LACKING, "more": 1 - _LACKING}[margins.axis_of(check)]
+    return (Part(name, arms.begin(_rule(check, rate), at_s, Dispersion(cautious=True)), cap=check.cap),)
 
 
 def look_of(part: Part, check: RolloutCheck, heard: Heard) -> Look:
@@ -80,8 +86,8 @@ def look_of(part: Part, check: RolloutCheck, heard: Heard) -> Look:
             return units.latency(heard.at_s, part.slowness, heard.candidate, heard.stable)
         case "cost" if part.slowness is not None:
             return _dear(heard.at_s, part.slowness, heard.candidate, heard.stable)
-        case "cost" if part.cap_s is not None:
-            return _costs(heard.at_s, part.cap_s, heard.candidate, heard.stable)
+        case "cost" if part.cap is not None:
+            return _costs(heard.at_s, part.cap, heard.candidate, heard.stable)
     raise AssertionError(f"{check.check} has no part {part.name}")
 
 
@@ -128,7 +134,7 @@ def _begin_cost(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float
         at_s,
         spread_of(past, lambda at, c, s: _dear(at, slowness, c, s)),
     )
-    return Part("mean", mean, cap_s=cap_s), Part("p99", above, slowness)
+    return Part("mean", mean, cap=cap_s), Part("p99", above, slowness)
 
 
 def _costs(at_s: float, cap_s: float, candidate: Counts, stable: Counts) -> Look:
@@ -157,4 +163,4 @@ def _dear(at_s: float, slowness: Slowness, candidate: Counts, stable: Counts) ->
 
 
 def _rule(check: RolloutCheck, rate: float) -> Rule:
-    return Rule(margins.margin_of(check), strict=check.strict, rate=rate)
+    return Rule(margins.margin_of(check), strict=check.strict, rate=rate, axis=margins.axis_of(check))

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from seaway.core.sections import Duration, HeaderName, Percent, Section, percent, seconds
+from seaway.core.sections import Duration, FigureName, HeaderName, Percent, Section, percent, seconds
 
 CheckName = Literal[
     "errors",
@@ -54,7 +54,8 @@ class RolloutCheck(Section, frozen=True):
 
     `plus` is harm in points beside the relative one. `strict` fails on any certain harm. `then` is what a failure does
     (answers that moved pause, all else goes back). An `advisory` check is judged and shown, and decides nothing. `by`,
-    `tolerance` say when two answers agree; `good` is the outcome that is wanted.
+    `tolerance` say when two answers agree; `good` is the outcome that is wanted. In its place `kpi` is a figure of feedback of
+    which `better` is more or less, counted from 0 to `cap`. `gain` is how much better the candidate must be.
     """
 
     check: CheckName
@@ -66,6 +67,10 @@ class RolloutCheck(Section, frozen=True):
     by: Literal["exact", "tolerance", "rank"] | None = None
     tolerance: Percent | None = None
     good: Text | None = None
+    kpi: FigureName | None = None
+    better: Literal["higher", "lower"] | None = None
+    cap: Annotated[float, msgspec.Meta(gt=0, le=1e15)] | None = None
+    gain: Percent | None = None
 
     def __post_init__(self) -> None:
         allowed: dict[str, tuple[CheckName, ...]] = {
@@ -73,12 +78,24 @@ class RolloutCheck(Section, frozen=True):
             "by": ("agreement",),
             "tolerance": ("agreement",),
             "good": ("outcome",),
+            "kpi": ("outcome",),
+            "better": ("outcome",),
+            "cap": ("outcome",),
+            "gain": ("quality", "outcome"),
         }
         for option, checks in allowed.items():
             if getattr(self, option) is not None and self.check not in checks:
                 raise ValueError(f"{option} is an option of {', '.join(checks)}, not of {self.check}")
-        if self.check == "outcome" and self.good is None:
-            raise ValueError("the check outcome needs good: the outcome that is wanted")
+        if self.check == "outcome" and (self.good is None) == (self.kpi is None):
+            raise ValueError(
+                "the check outcome needs good (the outcome that is wanted) or kpi (a figure of feedback)"
+            )
+        if self.kpi is None and (self.better is not None or self.cap is not None):
+            raise ValueError("better and cap are options of a kpi")
+        if self.gain is not None and (self.harm is not None or self.strict):
+            raise ValueError("gain stands in place of harm and strict: less than it is what fails")
+        if self.gain is not None and not 0 < percent(self.gain) < 100:
+            raise ValueError("gain must be more than 0% and less than 100%")
         if self.strict and self.check in ("predictions", "confidence", "agreement"):
             raise ValueError(f"{self.check} has no strict form: say how much harm is tolerated")
         if self.harm is not None and percent(self.harm) <= 0 and not self.strict:
@@ -90,6 +107,11 @@ class RolloutCheck(Section, frozen=True):
     def harm_share(self) -> float | None:
         """As a share: 20% is 0.2; None where the check's own default stands."""
         return None if self.harm is None else percent(self.harm) / 100
+
+    @property
+    def gain_share(self) -> float | None:
+        """As a share; None where the candidate need not be better."""
+        return None if self.gain is None else percent(self.gain) / 100
 
     @property
     def on_failure(self) -> Literal["rollback", "pause"]:
@@ -219,9 +241,23 @@ class Rollout(Section, frozen=True):
         for name in OF_PAIRS:
             if name in names and percent(self.shadow) == 0:
                 raise ValueError(f"the check {name} needs a shadow share, such as shadow: 10%")
+        if unjudged := self._unjudged():
+            raise ValueError(unjudged)
         holds = (self.hold, *(step.hold for step in self.all_steps if step.hold is not None))
         if any(seconds(hold) > self.inconclusive.after_s for hold in holds):
             raise ValueError("inconclusive.after is shorter than hold")
+
+    def _unjudged(self) -> str | None:
+        """Checks that no step could ever judge: what a file asks for must not be passed over in silence. In the bake there are
+        the errors."""
+        names, shares = [check.check for check in self.all_checks], self.steps_percent
+        pairs = [name for name in names if name in OF_PAIRS]
+        if pairs and shares[0] == 100:
+            return f"{', '.join(pairs)} would never be judged: put a step before 100%, such as 0%"
+        others = [name for name in names if name not in OF_PAIRS and name != "errors"]
+        if others and not any(0 < share < 100 for share in shares):
+            return f"{', '.join(others)} would never be judged: no step is between 0% and 100%, where both revisions answer"
+        return None
 
     @property
     def all_steps(self) -> tuple[Step, ...]:

@@ -41,6 +41,8 @@ class _Figures(msgspec.Struct, frozen=True):
     counts: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     interval: tuple[float | None, float | None] = (None, None)
     margin: float | None = None
+    means: tuple[float, float] | None = None
+    part: str = ""
 
 
 class _Case(msgspec.Struct, frozen=True):
@@ -156,6 +158,8 @@ def _check(
         low=figures.interval[0],
         high=figures.interval[1],
         margin=figures.margin,
+        means=figures.means,
+        part=figures.part,
         more=more,
         more_s=more / per_s if more is not None and per_s > 0 else None,
         towards=figures.forecast.towards if more is not None else None,
@@ -167,7 +171,7 @@ def _figures(case: _Case) -> _Figures:
     name, process = case.check.check, case.kept.process
     if case.standing.fault is not None and case.verdict is Verdict.ERRORED:
         said = f"{name}: not judged: {case.standing.fault}"
-    elif case.sticky and not any(case.evidence.units) and case.evidence.uncounted and name != "agreement":
+    elif case.sticky and not any(case.evidence.units) and case.evidence.uncounted:
         said = (
             f"{name}: no request carries the user key that the rollout is sticky by, so none can be counted"
         )
@@ -257,8 +261,12 @@ def _of_part(case: _Case, part: Part) -> _Figures:
     if part.slowness is not None:
         what = part.name if name == "latency" else "cost"
         said = words.of_times(found, part.slowness, verdict, what, risk, ahead=ahead)
-    elif part.cap_s is not None:
-        said = words.of_costs(found, part.cap_s, verdict, risk, ahead=ahead)
+    elif name == "cost" and part.cap is not None:
+        said = words.of_costs(found, part.cap, verdict, risk, ahead=ahead)
+    elif case.check.kpi is not None:
+        said = words.of_amounts(found, part.cap, verdict, case.check.kpi, risk, ahead=ahead)
+        if part.below:
+            said += f"; {part.below:,} values below 0 counted as 0"
     else:
         what, units = _WHAT[name]
         if name == "outcome":
@@ -273,7 +281,9 @@ def _of_part(case: _Case, part: Part) -> _Figures:
         forecast,
         (total.candidate, total.candidate_bad, total.stable, total.stable_bad),
         arms.interval(found, share, ALPHA_PASS),
-        found.rule.margin.extra,
+        found.rule.harm,
+        None if part.cap is None else words.means(found.rule, total, part.cap),
+        part.name if part.name != name else "",
     )
 
 

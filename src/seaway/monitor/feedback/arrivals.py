@@ -1,5 +1,5 @@
-"""Reads outcomes in the order in which they came to stand beside their predictions: each once, from any point on. Called by
-`control.rollouts.labels` and `paired_labels`, every few seconds: it costs what has come since, not what is kept.
+"""Reads outcomes and KPIs in the order in which they came to stand beside their predictions: each once, from any point on.
+Called by `control.rollouts.labels` and `paired_labels`, every few seconds: it costs what has come since, not what is kept.
 
 Every read is short, since a reader holds up the writer's commits.
 """
@@ -12,33 +12,45 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from seaway.monitor.feedback import reading
-from seaway.monitor.feedback.schema import JOINED
+from seaway.monitor.feedback.schema import JOINED, NOT_JOINED, UNUSABLE
 
 MOST: Final = 100_000
 """Facts that one read looks at: a whole body of feedback, so that the order of its rows says nothing."""
 
 _AFTER: Final = """
-SELECT f.arrived, f.request_id, s.revision, f.value, f.answer, f.truth, f.row, f.predicted_s
+SELECT f.arrived, f.request_id, s.revision, f.value, f.answer, f.truth, f.row, f.predicted_s, f.name
   FROM facts f INDEXED BY facts_arrived JOIN subjects s ON s.id = f.subject
-  WHERE f.arrived > ?1 AND f.arrived <= ?2 AND f.name = '' AND f.unit = 1 AND f.predicted_s >= ?3
+  WHERE f.arrived > ?1 AND f.arrived <= ?2 AND f.name IN ('', ?7) AND f.unit = 1 AND f.predicted_s >= ?3
   AND s.endpoint = ?4 AND s.revision IN (?5, ?6) ORDER BY f.arrived"""
 _FIRSTS: Final = f"""
-SELECT request_id, MIN(arrived), MIN(IIF(state = {JOINED}, arrived, NULL)) FROM facts
-  WHERE request_id IN (%s) AND name = '' AND +arrived IS NOT NULL GROUP BY request_id"""
+SELECT request_id, name, MIN(arrived), MIN(IIF(state = {JOINED}, arrived, NULL)) FROM facts
+  WHERE request_id IN (%s) AND name IN ('', ?) AND +arrived IS NOT NULL GROUP BY request_id, name"""
 """The plus keeps SQLite from reading all that arrived."""
 _TOGETHER: Final = 500
 _PAST: Final = f"""
 SELECT ABS(answer - truth) FROM (SELECT answer, truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
   AND subject = ?1 AND predicted_s < ?2 AND name = '' ORDER BY predicted_s DESC, seq DESC LIMIT ?3)
   WHERE typeof(answer) = 'real'"""
+_PAST_FIGURES: Final = f"""
+SELECT truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
+  AND subject = ?1 AND predicted_s < ?2 AND name = ?4 ORDER BY predicted_s DESC, seq DESC LIMIT ?3"""
+_PAST_OUTCOMES: Final = (
+    f"""
+SELECT value, answer, truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
+  AND subject = ?1 AND predicted_s < ?2 AND name = '' ORDER BY predicted_s DESC, seq DESC LIMIT ?3""",
+    f"""
+SELECT value, answer, truth FROM facts INDEXED BY facts_unjoined WHERE {NOT_JOINED} AND state = {UNUSABLE}
+  AND subject = ?1 AND predicted_s < ?2 AND name = '' LIMIT ?3""",
+)
+"""Where answers are numbers and outcomes are names, none of them can be compared with its answer."""
 _SUBJECTS: Final = "SELECT id FROM subjects WHERE endpoint = ? AND revision = ? ORDER BY id"
 
 
 class Arrived(NamedTuple):
-    """An outcome of a unit's request.
+    """An outcome (`name` is ""), or a KPI of that name, of a unit's request.
 
-    `value` is its text; `answer`, `truth` are None where it cannot be compared with the answer. `first` says whether it is
-    the first outcome of its request, `first_judged` whether it is the first that can be compared. `number` is its place among
+    `value` is its text; `answer`, `truth` are None where it cannot be compared with the answer (a KPI's number is `truth`).
+    `first` says whether it is the first of its name of its request, `first_judged` whether it is the first that can be compared. `number` is its place among
     all that came, `predicted_s` when the request was answered.
     """
 
@@ -52,6 +64,7 @@ class Arrived(NamedTuple):
     request_id: str
     row: int
     predicted_s: float
+    name: str = ""
 
 
 class Arrivals(NamedTuple):
@@ -63,9 +76,16 @@ class Arrivals(NamedTuple):
 
 
 def after(
-    records: Path, number: int, endpoint: str, revisions: tuple[int, int], since_s: float, most: int = MOST
+    records: Path,
+    number: int,
+    endpoint: str,
+    revisions: tuple[int, int],
+    since_s: float,
+    most: int = MOST,
+    kpi: str = "",
 ) -> Arrivals:
-    """The outcomes that came after the fact of this `number`, of requests that two revisions answered from `since_s` on.
+    """The outcomes, and those KPIs where one is named, that came after the fact of this `number`, of requests that two
+    revisions answered from `since_s` on.
 
     Blocking. Raises as `monitor.feedback.outcomes`.
     """
@@ -74,8 +94,8 @@ def after(
             return Arrivals([], number, 0)
         last = _last(connection)
         through = min(last, number + most)
-        rows = reading.fetch(connection, _AFTER, number, through, since_s, endpoint, *revisions)
-        return Arrivals(_once(connection, rows), max(through, number), last)
+        rows = reading.fetch(connection, _AFTER, number, through, since_s, endpoint, *revisions, kpi)
+        return Arrivals(_once(connection, rows, kpi), max(through, number), last)
 
 
 def before(records: Path, endpoint: str, revisions: Sequence[int], since_s: float) -> int:
@@ -95,14 +115,44 @@ def before(records: Path, endpoint: str, revisions: Sequence[int], since_s: floa
 
 def past_errors(records: Path, endpoint: str, revision: int, until_s: float, most: int) -> list[float]:
     """The absolute errors of a revision's numbers, of its latest labelled rows that were answered before `until_s`."""
+    return [error for (error,) in _past(records, _PAST, endpoint, revision, until_s, most)]
+
+
+class PastOutcome(NamedTuple):
+    """An outcome's text, and its answer and truth where they can be compared."""
+
+    value: str
+    answer: str | float | None
+    truth: str | float | None
+
+
+def past_outcomes(
+    records: Path, endpoint: str, revision: int, until_s: float, most: int
+) -> list[PastOutcome]:
+    """The latest labelled rows of a revision that were answered before `until_s`: at most so many that can be compared with
+    their answers, and so many that cannot."""
+    rows = (_past(records, query, endpoint, revision, until_s, most) for query in _PAST_OUTCOMES)
+    return [PastOutcome._make(row) for part in rows for row in part]
+
+
+def past_figures(
+    records: Path, endpoint: str, revision: int, until_s: float, most: int, name: str
+) -> list[float]:
+    """A KPI's values, of the latest rows of a revision that have one and were answered before `until_s`."""
+    return [value for (value,) in _past(records, _PAST_FIGURES, endpoint, revision, until_s, most, name)]
+
+
+def _past(
+    records: Path, query: str, endpoint: str, revision: int, until_s: float, most: int, *more: str
+) -> list[tuple[Any, ...]]:
     with reading.opened(records) as connection:
         if connection is None:
             return []
         subjects = reading.fetch(connection, _SUBJECTS, endpoint, revision)
         found = [
-            error
+            row
             for (subject,) in subjects
-            for (error,) in reading.fetch(connection, _PAST, subject, until_s, most)
+            for row in reading.fetch(connection, query, subject, until_s, most, *more)
         ]
         return found[:most]
 
@@ -119,20 +169,21 @@ def _last(connection: sqlite3.Connection) -> int:
     return int(last)
 
 
-def _once(connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[Arrived]:
+def _once(connection: sqlite3.Connection, rows: list[tuple[Any, ...]], kpi: str) -> list[Arrived]:
     """Which are the first of their request: of rows that came earlier too. Those erased meanwhile are left out."""
-    firsts: dict[str, tuple[int, int | None]] = {}
+    firsts: dict[tuple[str, str], tuple[int, int | None]] = {}
     ids = list(dict.fromkeys(row[1] for row in rows))
     for start in range(0, len(ids), _TOGETHER):
         part = ids[start : start + _TOGETHER]
         query = _FIRSTS % ", ".join("?" * len(part))
-        firsts |= {name: (first, judged) for name, first, judged in reading.fetch(connection, query, *part)}
+        for request_id, name, first, judged in reading.fetch(connection, query, *part, kpi):
+            firsts[request_id, name] = first, judged
     found = []
-    for arrived, request_id, revision, value, answer, truth, row, predicted_s in rows:
-        first, first_judged = firsts.get(request_id, (None, None))
+    for arrived, request_id, revision, value, answer, truth, row, predicted_s, name in rows:
+        first, first_judged = firsts.get((request_id, name), (None, None))
         if arrived in (first, first_judged):
             which = arrived == first, arrived == first_judged
             found.append(
-                Arrived(revision, value, answer, truth, *which, arrived, request_id, row, predicted_s)
+                Arrived(revision, value, answer, truth, *which, arrived, request_id, row, predicted_s, name)
             )
     return found

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -42,8 +42,18 @@ MOST_KPIS: Final = 100
 BY_REVISION: Final = "revision"
 BY_WINDOW: Final = "window"
 Floats = npt.NDArray[np.float64]
-AnsweredPages = Callable[[str, float, float], Sequence[Page] | None]
-"""The ledger of an endpoint for a time, (endpoint, since_s, until_s); None where it does not reach back so far."""
+
+
+class CountedRows(NamedTuple):
+    """The ledger of an endpoint for whole seconds: all that was answered from `since_s` until before `until_s`."""
+
+    since_s: int
+    until_s: int
+    pages: Sequence[Page]
+
+
+RowsAnswered = Callable[[str, float, float], CountedRows | None]
+"""As much of a time (endpoint, since_s, until_s) as the ledger holds; None where that is nothing of it."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -61,7 +71,7 @@ class Question(msgspec.Struct, frozen=True):
 _Key = tuple[int, int | None, str | None]
 
 
-def read(records: Path, question: Question, answered: AnsweredPages | None = None) -> Quality:
+def read(records: Path, question: Question, answered: RowsAnswered | None = None) -> Quality:
     """The answer to a question. Blocking. Raises as `outcomes_read.joined`, and `PermanentError("records_unreadable")`."""
     readable.check(records, schema.path_of(records).parent)
     found: dict[_Key, list[JoinedFact]] = {}
@@ -73,7 +83,8 @@ def read(records: Path, question: Question, answered: AnsweredPages | None = Non
         for key, facts in _split(revision, page, question, slices):
             found.setdefault(key, []).extend(facts)
     told = sorted(found, key=lambda key: (-len(found[key]), key))[:MOST_GROUPS]
-    rows = _answered(question, answered)
+    counted = _counted(question, answered)
+    rows = None if counted is None else _Rows(counted, question.by == BY_WINDOW)
     return Quality(
         endpoint=question.endpoint,
         since=_iso(question.since_s),
@@ -81,8 +92,13 @@ def read(records: Path, question: Question, answered: AnsweredPages | None = Non
         by=question.by,
         groups=tuple(_group(key, found[key], rows) for key in sorted(told, key=_order)),
         state=outcomes_read.state(records, question.endpoint),
+        counted_since=None if counted is None else _iso(counted.since_s),
+        counted_until=None if counted is None else _iso(counted.until_s),
         groups_left_out=len(found) - len(told),
-        notes=() if any(found.values()) else tuple(_why_none(records, question, slices)),
+        notes=(
+            *(() if any(found.values()) else _why_none(records, question, slices)),
+            *(() if counted is None else _why_part(counted, found.values())),
+        ),
     )
 
 
@@ -142,23 +158,43 @@ class _Slices:
         return {name for slices in self._known.values() for name in slices}
 
 
-def _answered(question: Question, answered: AnsweredPages | None) -> dict[_Key, int] | None:
-    """The rows answered by group, as the ledger counts them; None for slices, which it does not know."""
-    by_window = question.by == BY_WINDOW
+def _counted(question: Question, answered: RowsAnswered | None) -> CountedRows | None:
+    """What the ledger tells of the question; None for slices, which it does not know."""
     if answered is None or question.only is not None or question.by not in (BY_REVISION, BY_WINDOW):
         return None
-    pages = answered(question.endpoint, question.since_s, question.until_s)
-    if pages is None:
-        return None
-    found: dict[_Key, int] = {}
-    for page in pages:
-        for second in page.seconds:
-            key = (page.revision, second.at_s // WINDOW_S * WINDOW_S if by_window else None, None)
-            found[key] = found.get(key, 0) + second.counts.rows
-    return found
+    return answered(question.endpoint, question.since_s, question.until_s)
 
 
-def _group(key: _Key, facts: Sequence[JoinedFact], answered: dict[_Key, int] | None) -> GroupQuality:
+def _why_part(counted: CountedRows, groups: Iterable[Sequence[JoinedFact]]) -> Iterator[str]:
+    """That the share is of a part of the outcomes."""
+    earlier = sum(not fact.name and fact.predicted_s < counted.since_s for facts in groups for fact in facts)
+    if earlier:
+        yield (
+            f"share is of predictions since {_iso(counted.since_s)}: answered rows are counted for two days, and {earlier:,} "
+            "outcomes are of earlier ones"
+        )
+
+
+class _Rows:
+    """The rows answered by group, beside the outcomes of the same seconds."""
+
+    def __init__(self, counted: CountedRows, by_window: bool) -> None:
+        self._counted = counted
+        self._rows: dict[_Key, int] = {}
+        for page in counted.pages:
+            for second in page.seconds:
+                key = (page.revision, second.at_s // WINDOW_S * WINDOW_S if by_window else None, None)
+                self._rows[key] = self._rows.get(key, 0) + second.counts.rows
+
+    def answered(self, key: _Key) -> int:
+        return self._rows.get(key, 0)
+
+    def labelled(self, outcomes: Iterable[JoinedFact]) -> int:
+        first_s, end_s = self._counted.since_s, self._counted.until_s
+        return sum(first_s <= fact.predicted_s < end_s for fact in outcomes)
+
+
+def _group(key: _Key, facts: Sequence[JoinedFact], rows: _Rows | None) -> GroupQuality:
     revision, window_s, value = key
     outcomes = [fact for fact in facts if not fact.name]
     named = [fact for fact in outcomes if isinstance(fact.answer, str)]
@@ -173,7 +209,8 @@ def _group(key: _Key, facts: Sequence[JoinedFact], answered: dict[_Key, int] | N
         labelled=len(outcomes),
         window_at=None if window_s is None else _iso(window_s),
         slice=value,
-        answered=None if answered is None else answered.get(key, 0),
+        answered=None if rows is None else rows.answered(key),
+        answered_labelled=None if rows is None else rows.labelled(outcomes),
         classes=classes(
             [str(fact.truth) for fact in named],
             [str(fact.answer) for fact in named],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Final, NamedTuple
@@ -15,7 +16,7 @@ from seaway.core.agreement import Agreed
 from seaway.core.answers import AnswerSpec, count_answers
 from seaway.core.ledger import Counts, PairCounts, Second, SliceCounts
 from seaway.core.ports import Clock
-from seaway.core.records import Answered, Chosen, RecordRules
+from seaway.core.records import Answered, Chosen, RecordRules, UnitMark
 from seaway.core.tensors import Array
 from seaway.engine.answers import Given
 from seaway.monitor.recording.budget import Budget
@@ -51,6 +52,7 @@ class Handed(msgspec.Struct, frozen=True):
     """Answers by batch, answered rows, of these the unread ones, requests with an answer that is none."""
     held: Held
     pairs: Mapping[Agreed, int]
+    marked: Sequence[tuple[Agreed, UnitMark]]
     rate: float
     size: int
     second_s: int
@@ -60,13 +62,14 @@ class Handed(msgspec.Struct, frozen=True):
 class _Open:
     """One revision's second while it grows. `apart` is None where no units are counted; `slice` is a part of them."""
 
-    __slots__ = ("apart", "counts", "pairs", "slice", "subject")
+    __slots__ = ("apart", "counts", "marked", "pairs", "slice", "subject")
 
     def __init__(self, subject: Subject, owed: Tally | None) -> None:
         """`owed` is what the last second had to take away and could not."""
         self.subject = subject
         self.counts = Tally()
         self.pairs: dict[Agreed, int] = {}
+        self.marked: list[tuple[Agreed, UnitMark]] = []
         self.slice: SliceCounts | None = None
         self.apart: Tally | None = None
         if subject.rules.judged:
@@ -78,8 +81,9 @@ class _Open:
         return self.subject.rules.unit is not None
 
     def second(self, at_s: int) -> Second:
-        """What it has come to; `apart` keeps what is owed to the next one."""
-        pairs = {found.value: count for found, count in self.pairs.items()}
+        """What it has come to, once all that ended in it is counted; `apart` keeps what is owed to the next one."""
+        pairs = Counter({found.value: count for found, count in self.pairs.items()})
+        pairs.update(found.value for found, mark in self.marked if mark.unit)
         told = PairCounts(**pairs) if pairs else None
         return Second(
             at_s, self.counts.counts(), self._units(), told, None if self.apart is None else self.slice
@@ -171,6 +175,7 @@ class Counting:
             seen += len(took_s)
         for found, count in handed.pairs.items():
             entry.pairs[found] = entry.pairs.get(found, 0) + count
+        entry.marked += handed.marked
         rows = handed.given[1]
         self._count_given(subject, handed.given, tally)
         held = handed.held
@@ -226,6 +231,10 @@ class Counting:
         by user those that the split did not send. Returns what tells a unit."""
         by_user = entry.by_user
         apart = self._firsts.of(subject, held.apart) if by_user else held.apart
+        if by_user:
+            for request in apart:
+                if request.mark is not None:
+                    request.mark.unit = True
         sliced = [one for one in apart if one.chosen is Chosen.SLICE] if by_user else []
         if sliced:
             known = entry.slice or SliceCounts()

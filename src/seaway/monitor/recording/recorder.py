@@ -26,7 +26,7 @@ from seaway.core.agreement import Agreed
 from seaway.core.answers import answer_spec
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
-from seaway.core.records import SAMPLED, Answered, MirroredAnswer, RecordRules
+from seaway.core.records import SAMPLED, Answered, MirroredAnswer, RecordRules, UnitMark
 from seaway.core.tensors import Signature
 from seaway.engine.handle import Handle
 from seaway.monitor.recording.budget import Budget
@@ -181,14 +181,17 @@ class Recorder:
         if count >= BLOCK_HELD or sheet.bytes >= BLOCK_BYTES:
             self._hand_over(sheet)
 
-    def compared(self, handle: Handle, found: Agreed) -> None:
-        """A request that this revision was to answer too, its answer thrown away."""
+    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
+        """A request that this revision was to answer too, its answer thrown away; with a mark it counts where that is a unit."""
         if self._now_s() >= self._next_s:
             self._roll()
         sheet: Sheet = handle.sheet or self._open(handle)
         if sheet.empty:
             self._dirty.append(sheet)
-        sheet.pairs[found] = sheet.pairs.get(found, 0) + 1
+        if mark is None:
+            sheet.pairs[found] = sheet.pairs.get(found, 0) + 1
+        else:
+            sheet.marked.append((found, mark))
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
         """What this revision said to such a request, where its answers are wanted."""
@@ -305,6 +308,7 @@ class Recorder:
                 sheet.take_given(),
                 Held(sheet.drawn, sheet.failures, sheet.kept, sheet.apart),
                 sheet.pairs,
+                sheet.marked,
                 self._rate,
                 sheet.bytes,
                 self._second,
@@ -335,7 +339,9 @@ class Recorder:
         now_s = self._now_s()
         if now_s >= self._next_s:
             self._handed.put(
-                Handed(None, {}, ([], 0, 0, 0), Held((), (), (), ()), {}, 1.0, 0, self._second, self._base_s)
+                Handed(
+                    None, {}, ([], 0, 0, 0), Held((), (), (), ()), {}, (), 1.0, 0, self._second, self._base_s
+                )
             )
             self._draw_anew(self._budget.rate)
             self._begin_second(now_s)

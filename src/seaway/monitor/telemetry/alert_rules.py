@@ -12,10 +12,11 @@ import msgspec
 
 from seaway.core.deployments import LimitsSection, Slo
 from seaway.core.sections import percent, seconds
+from seaway.monitor.telemetry import rollout_rules
+from seaway.monitor.telemetry.rules import JOB, Group, Rule, labels
 from seaway.wire import metric_names as names
 from seaway.wire import status
 
-JOB: Final = "seaway"
 DEFAULT_ERRORS_PERCENT: Final = 0.1
 LATENCY_SHARE: Final = 0.99
 LEAST_BAD: Final = 10
@@ -64,25 +65,6 @@ def objectives(endpoint: str, slo: Slo, limits: LimitsSection) -> Objectives:
     return Objectives(endpoint, errors, edge_s, promised_s)
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """One rule: with `alert`, or with `record` alone. `hold_s` is Prometheus' `for`."""
-
-    expr: str
-    record: str | None = None
-    alert: str | None = None
-    hold_s: float = 0.0
-    labels: tuple[tuple[str, str], ...] = ()
-    summary: str = ""
-    description: str = ""
-
-
-class Group(msgspec.Struct, frozen=True):
-    """Rules that are evaluated one after the other."""
-
-    name: str
-    rules: tuple[Rule, ...]
-
-
 def groups(
     wanted: Objectives, workers: int, windows: tuple[BurnWindow, ...] = SRE_WINDOWS
 ) -> tuple[Group, ...]:
@@ -99,6 +81,7 @@ def groups(
         Group(f"seaway-endpoint-{name}-recorded", recorded),
         Group(f"seaway-endpoint-{name}-objectives", burning),
         Group(f"seaway-endpoint-{name}", _endpoint(name)),
+        rollout_rules.group(name),
     )
 
 
@@ -174,17 +157,13 @@ def _budget(wanted: Objectives, window: BurnWindow, burn: float, what: str, budg
         f"and {ratio}{short}{of} > {limit:.6g}\n"
         f"and {rate}{long}{of} * {window.long_s:.6g} >= {LEAST_BAD}",
         alert=alert,
-        labels=_labels(window.severity, wanted.endpoint, ("window", long)),
+        labels=labels(window.severity, wanted.endpoint, ("window", long)),
         summary=f"{wanted.endpoint}: the {kind} budget burns {burn:.3g} times too fast",
         description=(
             f"{{{{ $value | humanizePercentage }}}} of the requests of the last {long} {bad}, and {promise} over "
             f"{duration(wanted.period_s)}. See: seaway status {wanted.endpoint}; to go back: seaway rollback {wanted.endpoint}"
         ),
     )
-
-
-def _labels(severity: str, endpoint: str, *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    return (("severity", severity), ("endpoint", endpoint), *more)
 
 
 def _server(workers: int) -> tuple[Rule, ...]:
@@ -200,6 +179,7 @@ def _server(workers: int) -> tuple[Rule, ...]:
             summary="Seaway answers no scrape",
             description="No worker of the server can be reached. See: seaway status, and the log of seaway up",
         ),
+        rollout_rules.control_process(),
         Rule(
             f"{names.WORKERS.name} < {workers}",
             alert="SeawayWorkerMissing",
@@ -245,7 +225,7 @@ def _endpoint(name: str) -> tuple[Rule, ...]:
             f"{found} / {total} > 0.01",
             alert=alert,
             hold_s=300,
-            labels=_labels("ticket", name),
+            labels=labels("ticket", name),
             summary=f"{name}: {{{{ $value | humanizePercentage }}}} of the requests {words}",
             description=fix,
         )
@@ -255,7 +235,7 @@ def _endpoint(name: str) -> tuple[Rule, ...]:
             f"absent({names.REVISION_READY.name}{{{of}}} == 1)",
             alert="SeawayEndpointUnavailable",
             hold_s=60,
-            labels=_labels("page", name),
+            labels=labels("page", name),
             summary=f"{name}: no worker has a revision that can answer",
             description=f"See: seaway status {name}; to go back: seaway rollback {name}",
         ),
@@ -263,7 +243,7 @@ def _endpoint(name: str) -> tuple[Rule, ...]:
             f"min by (endpoint, revision) ({names.REVISION_READY.name}{{{of}}}) == 0",
             alert="SeawayRevisionNotReady",
             hold_s=300,
-            labels=_labels("ticket", name),
+            labels=labels("ticket", name),
             summary=f"{name}: revision {{{{ $labels.revision }}}} is not ready in every worker",
             description=f"It cannot be loaded, or does not end its last requests. See: seaway status {name}",
         ),
@@ -283,7 +263,7 @@ def _endpoint(name: str) -> tuple[Rule, ...]:
             f"sum(rate({names.REQUESTS.name}{{{of}}}[15m])) == 0 or absent({names.REQUESTS.name}{{{of}}})",
             alert="SeawayNoTraffic",
             hold_s=900,
-            labels=_labels("info", name),
+            labels=labels("info", name),
             summary=f"{name}: nobody has asked for half an hour",
             description="Perhaps that is as it should be; perhaps its callers cannot reach it",
         ),

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from seaway.monitor.telemetry.alert_rules import BAD_CODES, JOB, Objectives
+from seaway.core.checks import Verdict
+from seaway.core.rollouts.state import RolloutPhase
+from seaway.monitor.telemetry.alert_rules import BAD_CODES, Objectives
+from seaway.monitor.telemetry.rules import JOB
 from seaway.wire import metric_names as names
 
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _WIDTH: Final = 24
 _RATE: Final = "$__rate_interval"
+_PHASES: Final = {
+    RolloutPhase.WAITING: "blue",
+    RolloutPhase.RUNNING: "yellow",
+    RolloutPhase.PAUSED: "orange",
+    RolloutPhase.BAKING: "light-green",
+    RolloutPhase.PROMOTED: "green",
+    RolloutPhase.ROLLED_BACK: "red",
+    RolloutPhase.ABORTED: "purple",
+}
+"""Every phase that the last rollout of an endpoint can be in, with its color."""
+_VERDICTS: Final = {
+    Verdict.INCONCLUSIVE: "blue",
+    Verdict.PASSED: "green",
+    Verdict.ERRORED: "orange",
+    Verdict.FAILED: "red",
+}
 Query = tuple[str, str]
 """A PromQL expression, and what its series are called."""
 
 
 def dashboard(wanted: Objectives) -> dict[str, Any]:
-    """The dashboard: traffic, errors, latency, batches, lanes, memory, answers, recording. Asks for its data source."""
+    """The dashboard: traffic, errors, latency, rollouts, batches, lanes, memory, answers, recording. Asks for its data source."""
     panels: list[dict[str, Any]] = []
     x = y = 0
     for panel, width, height in (
         *_at_a_glance(wanted),
         *_traffic(wanted),
+        *_rollouts(wanted),
         *_execution(wanted),
         *_records(wanted),
     ):
@@ -90,6 +111,26 @@ def _traffic(wanted: Objectives) -> tuple[Placed, ...]:
         (_series("Answered by the stable revision instead", "reqps", [(fallbacks, "revision {{revision}}: {{code}}")]), 4, 8),
         (_series("Asked in the shadow", "reqps", [(mirrored, "revision {{revision}}: {{result}}")]), 4, 8),
     )  # fmt: skip
+
+
+def _rollouts(wanted: Objectives) -> tuple[Placed, ...]:
+    of = _of(wanted)
+    share = f"max by (revision) ({names.ROLLOUT_SHARE.name}{{{of}}})"
+    phase = _coded(names.ROLLOUT_PHASE, of, "phase", "revision", _PHASES)
+    verdict = _coded(names.CHECK_VERDICT, of, "verdict", "revision, check", _VERDICTS)
+    return (
+        (_states("Rollout", (phase, "revision {{revision}}"), _PHASES), 8, 8),
+        (_states("Verdicts", (verdict, "{{check}}, revision {{revision}}"), _VERDICTS), 8, 8),
+        (_series("Wanted share of the candidate", "percentunit", [(share, "revision {{revision}}")], most=1.0), 8, 8),
+    )  # fmt: skip
+
+
+def _coded(metric: names.Metric, of: str, label: str, by: str, colors: Mapping[Any, str]) -> str:
+    """Which of the words of `label` holds, as its place in `colors`: from 1 on."""
+    words = (
+        f'{metric.name}{{{of},{label}="{word}"}} * {place}' for place, word in enumerate(colors, start=1)
+    )
+    return f"max by ({by}) ({' or '.join(words)})"
 
 
 def _execution(wanted: Objectives) -> tuple[Placed, ...]:
@@ -183,14 +224,45 @@ def _stat(
     }
 
 
+def _states(title: str, query: Query, colors: Mapping[Any, str]) -> dict[str, Any]:
+    """A bar over time for each series of `_coded`, in the color and with the word of what holds."""
+    mapped = {
+        str(place): {"text": word.replace("_", " "), "color": color, "index": place}
+        for place, (word, color) in enumerate(colors.items(), start=1)
+    }
+    return {
+        "type": "state-timeline",
+        "title": title,
+        "datasource": _SOURCE,
+        "targets": _targets([query]),
+        "fieldConfig": {
+            "defaults": {"mappings": [{"type": "value", "options": mapped}], "custom": {"fillOpacity": 70}},
+            "overrides": [],
+        },
+        "options": {
+            "mergeValues": True,
+            "showValue": "auto",
+            "rowHeight": 0.9,
+            "legend": {"showLegend": False},
+        },
+    }
+
+
 def _series(
-    title: str, unit: str, queries: list[Query], stack: bool = False, limit: float | None = None
+    title: str,
+    unit: str,
+    queries: list[Query],
+    stack: bool = False,
+    limit: float | None = None,
+    most: float | None = None,
 ) -> dict[str, Any]:
-    """A graph over time; `limit` draws the objective as a line."""
+    """A graph over time; `limit` draws the objective as a line, `most` is where the axis ends."""
     custom: dict[str, Any] = {"fillOpacity": 20 if stack else 0, "showPoints": "never"}
     if stack:
         custom["stacking"] = {"mode": "normal"}
     defaults: dict[str, Any] = {"unit": unit, "min": 0, "custom": custom}
+    if most is not None:
+        defaults["max"] = most
     if limit is not None:
         custom["thresholdsStyle"] = {"mode": "line"}
         defaults["thresholds"] = _steps([(None, "green"), (limit, "red")])

@@ -15,7 +15,8 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from seaway.monitor.logs import elastic
 from seaway.monitor.telemetry import alert_rules, dashboards
-from seaway.monitor.telemetry.alert_rules import SRE_WINDOWS, BurnWindow, Group, Objectives, Rule
+from seaway.monitor.telemetry.alert_rules import SRE_WINDOWS, BurnWindow, Objectives
+from seaway.monitor.telemetry.rules import JOB, Group, Rule
 
 SCRAPE: Final = "prometheus-scrape.yaml"
 PROMETHEUS: Final = "prometheus-example.yaml"
@@ -91,7 +92,7 @@ def write(texts: dict[str, str], directory: Path) -> tuple[Path, ...]:
 
 def _scrape(plan: Plan) -> dict[str, Any]:
     job: dict[str, Any] = {
-        "job_name": alert_rules.JOB,
+        "job_name": JOB,
         "scrape_interval": alert_rules.duration(plan.interval_s),
         "metrics_path": "/metrics",
         "static_configs": [{"targets": [plan.target]}],

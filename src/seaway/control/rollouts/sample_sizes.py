@@ -1,0 +1,87 @@
+"""How many labels a check of labels takes, told before a rollout: from what is known of the stable revision's. Called by plans."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from seaway.control.rollouts import figures, labels
+from seaway.core.evidence.combining import ALPHA_PASS
+from seaway.core.evidence.wealth import PASS_ODDS
+from seaway.core.rollouts import margins
+from seaway.core.rollouts.spec import CheckName, RolloutCheck
+from seaway.monitor.feedback import arrivals
+
+FEWEST: Final = 100
+"""Labels that are enough to say anything."""
+_BETTER: Final = 2.0
+"""Where a gain is wanted: how many times that the candidate is supposed to bring."""
+
+
+class PastLabels(msgspec.Struct, frozen=True):
+    """What the stable revision's labels were before: how many, the mean of how bad they are (0 to 1), and its variance."""
+
+    count: int
+    mean: float
+    variance: float
+
+
+def past(
+    records: Path, endpoint: str, stable: int, now_s: float, checks: Iterable[RolloutCheck]
+) -> dict[CheckName, PastLabels]:
+    """Of each check of labels whose labels are known. Blocking; raises as `monitor.feedback.reading`."""
+    found: dict[CheckName, PastLabels] = {}
+    for check in checks:
+        bad = _bad(check, (records, endpoint, stable, now_s))
+        if len(bad) >= FEWEST:
+            found[check.check] = PastLabels(len(bad), float(np.mean(bad)), float(np.var(bad)))
+    return found
+
+
+def needed(check: RolloutCheck, known: PastLabels, share: float) -> int | None:
+    """About how many of the candidate's labels it takes to pass, at this share of the traffic (more than 0, less than 1), one
+    that is as good as the stable revision, or better by twice the gain that is wanted; None where nothing varies.
+
+    As the bet that fits best would need, in the normal approximation: an order of magnitude.
+    """
+    margin = margins.margin_of(check)
+    candidate = known.mean
+    if check.gain is not None:
+        line = margins.margin_of(msgspec.structs.replace(check, gain=_times(check)))
+        candidate = line.ratio * known.mean + line.extra
+    apart = margin.ratio * known.mean + margin.extra - candidate
+    if known.variance <= 0 or apart <= 0:
+        return None
+    bits = math.log(1 / ALPHA_PASS) + math.log(len(PASS_ODDS))
+    units = 2 * bits * known.variance / (1 - share) / apart**2
+    return math.ceil(float(f"{units:.2g}"))
+
+
+def _times(check: RolloutCheck) -> str:
+    return f"{min(99.0, 100 * _BETTER * (check.gain_share or 0.0)):g}%"
+
+
+def _bad(check: RolloutCheck, of: tuple[Path, str, int, float]) -> list[float]:
+    """How bad each of the latest labels was."""
+    if check.kpi is not None:
+        values = arrivals.past_figures(*of, figures.MOST_PAST, check.kpi)
+        cap = figures.begin(*of, check).cap
+        return [] if cap is None else [figures.lacking(value, cap, check) for value in values]
+    if check.check == "outcome":
+        told = arrivals.past_outcomes(*of, labels.MOST_ERRORS)
+        return [float(not labels.is_good(one.value, check.good or "")) for one in told]
+    if check.check != "quality":
+        return []
+    told = [one for one in arrivals.past_outcomes(*of, labels.MOST_ERRORS) if one.truth is not None]
+    cap = labels.past_cap(*of)
+    return [
+        float(one.answer != one.truth)
+        if isinstance(one.answer, str) or isinstance(one.truth, str)
+        else labels.share_of(abs((one.answer or 0.0) - (one.truth or 0.0)), cap)
+        for one in told
+    ]
