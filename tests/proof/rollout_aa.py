@@ -7,9 +7,12 @@ endpoints of one server run their rollouts at the same time, each under its own 
 from __future__ import annotations
 
 import json
+import math
+import statistics
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +27,8 @@ ENDPOINTS: Final = 5
 PER_S: Final = 250.0
 LASTS_S: Final = 30.0
 ALPHA: Final = 0.05
+_PRODUCTS: Final = 300
+"""So many that requests wait for each other, and are run together."""
 _ROLLOUT: Final = {
     "steps": ["1%", "100%"],
     "hold": "5m",
@@ -39,7 +44,7 @@ def measure(scale: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="seaway-aa-") as work:
         server = RolloutServer(Path(work))
         server.limits = JUDGED if scale < 1 else {}
-        server.package(rollout_models.work(Path(work) / "m.onnx", 2.0, 10), "same")
+        server.package(rollout_models.work(Path(work) / "m.onnx", 2.0, _PRODUCTS), "same")
         with server.up(workers=1):
             names = [f"e{number}" for number in range(ENDPOINTS)]
             for name in names:
@@ -75,6 +80,10 @@ def measure(scale: float) -> dict[str, Any]:
         "endpoints_at_once": ENDPOINTS,
         "requests_per_s_each": PER_S,
         "median_candidate_requests": sorted(one["candidate"] for one in found)[len(found) // 2],
+        "median_rows_per_batch": {
+            arm: round(statistics.median(one[key] for one in found), 2)
+            for arm, key in (("candidate", "rows"), ("stable", "stable_rows"))
+        },
         "failed_requests": failed,
     }
 
@@ -96,11 +105,33 @@ def _runs(server: RolloutServer, endpoint: str, each: int, found: list[dict[str,
         assert judgement is not None
         errors = next(one for one in judgement["checks"] if one["check"] == "errors")
         found.append(
-            {"phase": str(state.phase), "cause": state.cause or state.why, "candidate": errors["candidate"]}
+            {
+                "phase": str(state.phase),
+                "cause": state.cause or state.why,
+                "candidate": errors["candidate"],
+                "rows": _rows_per_batch(server, endpoint, revision),
+                "stable_rows": _rows_per_batch(server, endpoint, 1),
+            }
         )
         if state.phase in (RolloutPhase.RUNNING, RolloutPhase.PAUSED):
             server.run("abort", endpoint)
         server.live(endpoint, 1)
+
+
+def _rows_per_batch(server: RolloutServer, endpoint: str, revision: int | None) -> float:
+    """The mean of all its batches so far; NaN where it has run none."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    labels = (f'endpoint="{endpoint}"', f'revision="{revision}"')
+    rows, batches = (
+        sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith(name) and all(one in line for one in labels)
+        )
+        for name in ("seaway_batch_rows_sum{", "seaway_batch_rows_count{")
+    )
+    return rows / batches if batches else math.nan
 
 
 def _running(server: RolloutServer, endpoint: str) -> bool:
