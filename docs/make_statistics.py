@@ -230,12 +230,12 @@ def _shares(found: list[dict[str, Any]]) -> str:
 
 def _accuracy(found: dict[str, Any]) -> str:
     canary = found["canary"]
-    text = f"""Labels of a canary, 20 a second for two hours, 15 % of the stable's wrong. With a share of 5 %, *strict*, one start: of equal
-candidates {percent(canary["healthy_strict"])} % failed (naive {percent(canary["healthy_naive"])}, peek {percent(canary["healthy_peek"])}), of those
-with 17 % wrong {said(canary["worse_strict"])} (peek {said(canary["worse_peek"])}). With half of the traffic, by one start, and with the margin
-of one point also as a rollout holds it: late starts, divided by φ, and in the first minute as for clusters. Failed / passed (median of
-the candidate's labels).
-"""
+    equal = (percent(canary[f"healthy_{name}"]) for name in ("strict", "naive", "peek"))
+    text = """Labels of a canary, 20 a second for two hours, 15 % of the stable's wrong. With a share of 5 %, *strict*, one start: of equal
+candidates {} % failed (naive {}, peek {}), of those with 17 % wrong {} (peek {}). With half of the traffic, a look every 5 s:
+by one start, and the margin of one point also as a rollout holds it, with late starts, divided by φ, and in the first minute as for
+clusters. Failed / passed (median of the candidate's labels).
+""".format(*equal, said(canary["worse_strict"]), said(canary["worse_peek"]))
     body = [
         [
             f"{one['wrong'] * 100:g} %",
@@ -292,7 +292,7 @@ from 1,000 requests of each arm on, every 10 s; no check uses it.
 """
     body = [
         [
-            f"×{one['times']:.3g}" + (" (the margin)" if one["on_the_margin"] else ""),
+            f"×{one['times']:.3g}" + (" (capped ×1.1: the margin)" if one["on_the_margin"] else ""),
             *(said(one[name]) for name in ("strict_failed", "failed", "passed", "asymptotic_failed")),
         ]
         for one in found

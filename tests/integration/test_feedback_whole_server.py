@@ -151,10 +151,17 @@ def test_quality_is_what_the_outcomes_give_by_hand(served: tuple[Seaway, str]) -
     server.wait_until(joined, 120, "some feedback still waits for its prediction")
     labelled = [ROWS[f"p-{number}"] for number in range(35)] + [BATCH[1], BATCH[2]]
     errors = [FACTOR * sum(row) - truth(row) for row in labelled]
-    found = server.json("quality", "prices", "--since", "48h")
+
+    def counted() -> bool:
+        (group,) = server.json("quality", "prices")["groups"]
+        return bool(group["answered"] == len(ROWS) + len(BATCH))
+
+    server.wait_until(counted, 120, "the rows answered are not on disk")
+    found = server.json("quality", "prices")
     assert found["state"] == {"pending": 0, "unmatched": 0, "unusable": 0, "conflicting": 5}
     (group,) = found["groups"]
     assert (group["revision"], group["labelled"], group["answered"]) == (1, 37, len(ROWS) + len(BATCH))
+    assert group["answered_labelled"] == 37
     figures = group["numbers"]
     assert figures["n"] == 37
     assert figures["mae"] == pytest.approx(sum(map(abs, errors)) / 37, rel=1e-12)

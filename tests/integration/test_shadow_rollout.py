@@ -57,11 +57,12 @@ def deploy(server: Server, text: str) -> None:
 
 
 class Traffic(Background):
-    """Asks without a pause; `odd` are answers that are not what revision 1 says while it is live."""
+    """Asks without a pause, so often as each user."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, times: int = 1) -> None:
         super().__init__()
         self._server = server
+        self._times = times
         self.asked = 0
         self.failed: list[object] = []
         self.revisions: set[str | None] = set()
@@ -74,7 +75,7 @@ class Traffic(Background):
                 "POST",
                 "/predict/prices",
                 json.dumps([[1, 2, self.asked % 7]]),
-                {"content-type": "application/json"},
+                {"content-type": "application/json", "x-user": f"u{self.asked // self._times}"},
             )
             answer = connection.getresponse()
             data = answer.read()
@@ -98,6 +99,18 @@ def test_a_silently_worse_candidate_is_caught_before_it_answers_anybody(server: 
     assert traffic.failed == [] and traffic.revisions == {"1"}
     (found,) = [one for one in server.client.status().endpoints if one.endpoint == "prices"]
     assert (found.live, found.rollout is not None and found.rollout.cause) == (1, "agreement")
+
+
+def test_of_a_user_of_sticky_arms_one_pair_counts_however_often_he_asks(server: Server) -> None:
+    """Each asks five times; those of the first ten seconds of the step (the deadline) are in no look."""
+    with Traffic(server, 5) as traffic:
+        deploy(server, SHADOWED.replace("CANDIDATE", "1") + "  sticky: {header: x-user}\n")
+        until(lambda: "2" in traffic.revisions, 300.0)
+        pages = server.client.seconds("prices").pages
+        users = traffic.asked // 5 + 1
+    found = merge_pairs(s.pairs for page in pages for s in page.seconds if s.pairs is not None)
+    assert 87 <= found.same <= users
+    assert (found.differ, found.failed, traffic.failed) == (0, 0, [])
 
 
 def test_a_candidate_that_agrees_is_let_through(server: Server) -> None:

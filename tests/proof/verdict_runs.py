@@ -76,6 +76,7 @@ def first_looks(
     divisors: Floats | None = None,
     late: bool = False,
     alpha: float = ALPHA,
+    look_s: int = 1,
 ) -> Firsts:
     """The look at which each rollout's e-process first reaches 1/alpha; NEVER where it does not.
 
@@ -96,9 +97,9 @@ def first_looks(
         gained = np.where(live, streams.log_factors(bets, sizes[0], e_c, sizes[1], e_s, ratio), 0.0)
         if divisors is not None:
             gained = gained / np.broadcast_to(divisors, traffic.n_c.shape)[alive, look, None]
-        if late and look // 60 > starts:
-            logs = np.logaddexp(logs, math.log(wealth.paid_in(look // 60) - wealth.paid_in(starts)))
-            starts = look // 60
+        if late and (due := look * look_s // 60) > starts:
+            logs = np.logaddexp(logs, math.log(wealth.paid_in(due) - wealth.paid_in(starts)))
+            starts = due
         logs = logs + gained
         seen = live[:, 0]
         bad = np.where(seen, bad * KEPT + e_s[:, 0], bad)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from seaway.core.evidence import arms, detectors, pairs, streams, wealth
 from seaway.core.evidence.arms import Rule
@@ -187,7 +188,9 @@ def _risen(draw: np.random.Generator, runs: int, times: float, begun: Bake) -> d
     return {"share": share_of(firsts != NEVER), "median_s": _median(firsts, 1)}
 
 
-def _alarms(draw: np.random.Generator, shape: tuple[int, int], rate: float | Floats, begun: Bake) -> Floats:
+def _alarms(
+    draw: np.random.Generator, shape: tuple[int, int], rate: float | Floats, begun: Bake
+) -> npt.NDArray[np.bool_]:
     """Where `detectors.seen` alarms, look by look; it begins anew after each alarm."""
     logs, alarms = np.zeros((shape[0], len(ODDS))), np.zeros(shape, dtype=bool)
     bad_gain, good_gain = (odds_gains(begun.limit, ODDS, *event) for event in ((1, 0), (0, 1)))

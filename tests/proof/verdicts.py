@@ -47,6 +47,7 @@ def measure(scale: float) -> dict[str, Any]:
     runs = max(FEWEST, round(NULL_RUNS * scale)), max(FEWEST, round(HARM_RUNS * scale))
     _same_as_the_core(draw)
     verdict_labels.same_as_the_core(draw)
+    verdict_labels.same_waiting(draw)
     verdict_amounts.same_as_the_core(draw)
     verdict_units.same_bake(draw)
     figures: dict[str, Any] = {

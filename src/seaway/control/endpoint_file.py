@@ -27,6 +27,7 @@ _OPENERS: Final = ("[", "{", "- ", "? ")
 _TAG: Final = "tag:yaml.org,2002:"
 _PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`\Z")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_NO_TEXT: Final = re.compile(r"Expected `str( \| null)?`, got `(int|float|bool)`")
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 
 Path = tuple[str | int, ...]
@@ -150,11 +151,18 @@ class _Reader:
             return self._error(
                 f"unknown key {_dotted((*path, key))!r}", self._keys.get((*path, key)), hint=nearest
             )
-        hint = None if "missing required field" in said else _wanted(path)
+        hint = None if "missing required field" in said else _wanted(path) or self._quoted(said, path)
         if "matching regex" in said:
             said = "the value is not of the form that is wanted"
         where = f"{_dotted(path)}: " if path else ""
         return self._error(where + said[:1].lower() + said[1:], self._nearest(path), hint=hint)
+
+    def _quoted(self, said: str, path: Path) -> str | None:
+        """How a number or a truth value is written where text is wanted."""
+        node = self._places.get(path)
+        if not isinstance(node, ScalarNode) or _NO_TEXT.match(said) is None:
+            return None
+        return f"it is text: write '{str(node.value)[:80]}' with its quotes"
 
     def _nearest(self, path: Path) -> Node | None:
         while path and path not in self._places:

@@ -16,6 +16,7 @@ from seaway.control.deployments import Deployments
 from seaway.control.feedback import Feedback
 from seaway.core import events
 from seaway.core.bundles import parse_name
+from seaway.core.deployments import Phase
 from seaway.core.errors import UserError
 from seaway.core.events import EventKind, NewEvent
 from seaway.core.ports import Change, Clock, StateStore
@@ -57,7 +58,7 @@ class Erasing:
         """Remove what is kept of a subject's captured requests, durable when it returns; leaves one event, which names nobody.
 
         Idempotent; killed anywhere, `finish` goes on. Raises `UserError` (`forbidden`, `invalid_request`,
-        `endpoint_not_found`), and `PermanentError` where captured requests cannot be rewritten.
+        `endpoint_not_found`, `nothing_captured`), and `PermanentError` where captured requests cannot be rewritten.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._erase, principal, asked)
 
@@ -112,7 +113,18 @@ class Erasing:
         if asked.endpoint is not None:
             parse_name(asked.endpoint)
             if not capture_files.directory(self._records, asked.endpoint).is_dir():
-                raise UserError("endpoint_not_found", f"nothing was captured of {asked.endpoint}")
+                raise self._nothing(asked.endpoint)
+
+    def _nothing(self, endpoint: str) -> UserError:
+        state = self._store.state(endpoint)
+        if state is None or state.phase is Phase.DELETED:
+            none = f"there is no endpoint {endpoint!r}, and nothing was captured of one of that name"
+            return UserError("endpoint_not_found", none, "see: seaway status")
+        return UserError(
+            "nothing_captured",
+            f"nothing was captured of {endpoint}, so nothing of it is kept under a subject",
+            "subjects are known of captured requests alone: `record` in its endpoint file",
+        )
 
     def _erase_rest(self, principal: Principal) -> tuple[int, int, int]:
         """All else of the requests whose captured rows went: explained requests, facts of feedback, lines of the log."""

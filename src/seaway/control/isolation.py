@@ -27,10 +27,10 @@ class Isolation:
         """Count one more end of a worker against those of all that ran in it then whom it may be of; `write` is to follow.
 
         Where a rollout's candidate ran in the shared worker, it is of the candidates: what has served for long stays where it is,
-        and its endpoint answers on, until a worker ends without them. Returns those who are suspected.
+        and its endpoint answers on, until a worker ends without them. A candidate that is listed may end other workers in which it
+        is not apart yet; one that starts has it apart. Returns those who are suspected.
         """
-        new = [digest for digest in ran if digest in on_trial and digest not in self._models]
-        suspects = new or ran
+        suspects = [digest for digest in ran if digest in on_trial] or ran
         for digest in suspects:
             known = self._models.get(digest, Isolated(0, now_s))
             alone = known.alone + (len(ran) == 1)

@@ -96,7 +96,7 @@ class LimitsSection(Section, frozen=True):
 
 
 class Slo(Section, frozen=True):
-    """What the endpoint promises: stored and shown; judged once analysis of live traffic is built."""
+    """What the endpoint promises: `seaway monitoring` makes alert rules of it. Rollouts are judged by their checks, not by it."""
 
     p99: Duration | None = None
     errors: Percent | None = None

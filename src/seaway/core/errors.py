@@ -66,6 +66,7 @@ CODES: Final[dict[str, str]] = {
     "image_unavailable": "The build context could not be made whole.",
     # gates and control
     "record_not_found": "Nothing is kept of a request of this id: it is too old, was not drawn, or never came.",
+    "nothing_captured": "The endpoint exists, and none of its requests was captured.",
     "not_replayable": "The recorded requests cannot be run on this version, or there are none.",
     "records_unreadable": "The directory of what is kept of requests, or one in it, cannot be read.",
     "gate_failed": "The version's gate did not pass, so it may not take traffic.",

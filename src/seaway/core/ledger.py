@@ -94,8 +94,8 @@ class Second(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """One second (`at_s`, since 1970) of one revision in one worker.
 
     While a rollout is judged, `units` counts what its verdicts are made of: the requests that the split sent here, and where
-    it is sticky, of each user key only the first. `pairs` stand at the revision that is mirrored to. `slice` is a part of
-    `units`, None where it is empty.
+    it is sticky, of each user key only the first. `pairs` stand at the revision that is mirrored to, of each user key
+    only the first where it is sticky. `slice` is a part of `units`, None where it is empty.
     """
 
     at_s: int

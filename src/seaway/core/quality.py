@@ -108,6 +108,7 @@ class GroupQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def label_share(self) -> float | None:
+        """Outcomes per answered row, of the same seconds; None where no row is counted."""
         if not self.answered or self.answered_labelled is None:
             return None
         return self.answered_labelled / self.answered

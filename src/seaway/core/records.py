@@ -63,20 +63,13 @@ class MirroredAnswer(msgspec.Struct, frozen=True):
         return len(self.request_id) + sum([array.nbytes for array in (self.outputs or {}).values()])
 
 
-class UnitMark(msgspec.Struct):
-    """Whether a mirrored request is a unit of the verdicts, where not each one is. The recorder sets it when it has counted the
-    request, and reads it at the end of the second in which the pair came."""
-
-    unit: bool = False
-
-
 class Answered(Protocol):
     """One request that has ended, as a door shows it. Read on the recorder's thread, so nothing changes it any more.
 
     `code` is the error's code, or the HTTP status (or "OK") of what was answered well. `outputs` is None where it failed
     or was streamed. `batch_rows` is 0 where it did not run. Times are in seconds: `received_s` and `ended_s` on the
     monotonic scale, `queue_s` from its head to its run, `run_s` of its batch, `cpu_s` what its rows took of the batch's
-    processor time. `mark` is set before the recorder is told of the request: where it is mirrored, and units are counted by user.
+    processor time.
     """
 
     code: str
@@ -91,7 +84,6 @@ class Answered(Protocol):
     tensors: Tensors
     outputs: Tensors | None
     chosen: Chosen
-    mark: UnitMark | None
 
     @property
     def cpu_s(self) -> float: ...

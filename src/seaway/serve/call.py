@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from seaway.core.records import Chosen, UnitMark
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
@@ -58,7 +58,6 @@ class Call(Job):
         "exchange",
         "handle",
         "head",
-        "mark",
         "request_id",
         "running",
     )
@@ -71,7 +70,6 @@ class Call(Job):
         self.endpoint = ""
         self.handle: Handle | None = None
         self.chosen: Chosen = _ONLY
-        self.mark: UnitMark | None = None
         self.encode: Callable[[Tensors, str, int], Answer] | None = None
         self.code = ""
         self.ended_s = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from seaway.core.errors import SeawayError
-from seaway.core.records import Answered, Chosen, UnitMark
+from seaway.core.records import Answered, Chosen
 from seaway.core.tensors import Tensors
 from seaway.engine.pool import Handle
 from seaway.engine.router import RevisionNotReady
@@ -22,7 +22,7 @@ CODES: Final = frozenset({"execution_failed", "internal", "engine_crashed", "not
 
 
 class Attempt:
-    """`core.records.Answered`: what a revision made of a request that another one then answers. It is never mirrored."""
+    """`core.records.Answered`: what a revision made of a request that another one then answers."""
 
     __slots__ = (
         "_request",
@@ -34,7 +34,6 @@ class Attempt:
         "door",
         "ended_s",
         "endpoint",
-        "mark",
         "outputs",
         "queue_s",
         "received_s",
@@ -57,7 +56,6 @@ class Attempt:
         self.chosen: Chosen = request.chosen
         self.tensors: Tensors = request.tensors
         self.outputs: Tensors | None = None
-        self.mark: UnitMark | None = None
         self.rows: int = request.rows
         self.batch_rows: int = request.batch_rows
         self.queue_s: float = request.queue_s

@@ -97,7 +97,7 @@ class Front:
         self.refuse(exchange, error_log.fault(error))
 
     def finished(self, exchange: Exchange) -> None:
-        """Mirror the request, where it is to be, and tell the recorder."""
+        """Tell the recorder."""
         call = exchange.state
         assert isinstance(call, Call)
         if exchange.gone:
@@ -113,9 +113,6 @@ class Front:
         if handle is None:
             self._recorder.unrouted(call.head.label, call.endpoint, call.code, call.ended_s - call.received_s)
         else:
-            mirrors = self._plane.mirrors
-            if mirrors is not None and mirrors.routes and call.code == "200":
-                mirrors.answered(call, handle)
             self._recorder.answered(handle, call, call.head.label)
 
     def head_lines(self, call: Call) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import grpc
 
 from seaway.core.errors import SeawayError, TemporaryError
-from seaway.core.records import Chosen, UnitMark
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 from seaway.engine.jobs import Job
 from seaway.engine.pool import Handle
@@ -161,7 +161,7 @@ class GrpcCall:
 class GrpcJob(Job):
     """A call's job, and what is recorded of the call (`core.records.Answered`)."""
 
-    __slots__ = ("call", "chosen", "code", "ended_s", "endpoint", "mark")
+    __slots__ = ("call", "chosen", "code", "ended_s", "endpoint")
 
     def __init__(self, call: GrpcCall, tensors: Tensors, done: Callable[[Job], None]) -> None:
         super().__init__(tensors, call.started_s, done, call.caller())
@@ -170,7 +170,6 @@ class GrpcJob(Job):
         self.ended_s = 0.0
         self.endpoint = call.endpoint
         self.chosen: Chosen = call.chosen
-        self.mark: UnitMark | None = None
 
     @property
     def door(self) -> str:
@@ -224,9 +223,9 @@ def _record(plane: DataPlane, call: GrpcCall, code: str, ended_s: float) -> None
         return
     job = call.job or GrpcJob(call, {}, unanswered)
     job.code, job.ended_s = code, ended_s
+    plane.recorder.answered(call.handle, job, DOOR)
     if call.job is not None and code == "OK" and plane.mirrors is not None and plane.mirrors.routes:
         plane.mirrors.answered(job, call.handle)
-    plane.recorder.answered(call.handle, job, DOOR)
 
 
 def unanswered(job: Job) -> None:

@@ -1,6 +1,6 @@
 """Shadow traffic: a share of the answered requests is run on another revision too, compared, and thrown away.
 
-The doors call `Mirrors.answered` once a live answer has left, and then tell the recorder of it. The mirrored revision runs in a process of its own, at the lowest
+The doors call `Mirrors.answered` once a live answer has left. The mirrored revision runs in a process of its own, at the lowest
 priority, whatever else of it is loaded here: what it crashes, blocks or eats there is never a live request's. What it
 cannot take is dropped and counted, so is all of an endpoint that waits for such a process; nothing of it is counted among the
 live answers of any revision.
@@ -25,7 +25,7 @@ from seaway.core.answers import AnswerSpec, answer_spec
 from seaway.core.bundles import Digest, OpenedBundle
 from seaway.core.errors import SeawayError
 from seaway.core.ports import LoadedModel
-from seaway.core.records import SAMPLED, Answered, MirroredAnswer, UnitMark
+from seaway.core.records import SAMPLED, Answered, MirroredAnswer
 from seaway.core.tensors import InputCheck, Tensors, check_outputs
 from seaway.core.traffic import Mirror, Route
 from seaway.engine.handle import Handle
@@ -43,6 +43,8 @@ _REST: Final = 4.0
 from the worker, whose interpreter it shares."""
 NO_PROCESS: Final = "no_process"
 """In `Mirrors.counts`: dropped, since its endpoint waits for a process."""
+_NOBODY: Final = b""
+"""Whose request has no key where units are by user: it is never one."""
 _AGAIN_S: Final = 10.0
 """Until a process that could not be started is tried again."""
 _SPARED: Final = frozenset({"deadline_exceeded", "not_ready"})
@@ -52,9 +54,9 @@ _SPARED: Final = frozenset({"deadline_exceeded", "not_ready"})
 class Ledger(Protocol):
     """Where pairs are counted."""
 
-    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
-        """One mirrored request of the revision that it was mirrored to, with the mark that it carries; on the event loop's
-        thread."""
+    def compared(self, handle: Handle, found: Agreed, user: bytes | None) -> None:
+        """One mirrored request of the revision that it was mirrored to; on the event loop's thread. `user` is its key where units
+        are by user, else None."""
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
         """What that revision said to it, where its answers are wanted; on the event loop's thread, and it never blocks."""
@@ -70,7 +72,7 @@ class Pair(msgspec.Struct):
     spec: AnswerSpec | None
     kept: Tensors
     size: int
-    mark: UnitMark | None = None
+    user: bytes | None
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -104,8 +106,7 @@ class Mirrors:
     def answered(self, request: Answered, handle: Handle) -> None:
         """A request was answered well by `handle`: run it on the mirrored revision too, if it is drawn.
 
-        To be called before the recorder is told of the request, so that what it counts is known of the pair. Costs the live
-        path a hash, and one of those drawn a copy of its answer; never raises, never waits.
+        Costs the live path a hash, and one of those drawn a copy of its answer; never raises, never waits.
         """
         route = self.routes.get(handle.endpoint)
         mirror = None if route is None else route.mirror
@@ -119,17 +120,18 @@ class Mirrors:
         other = self._router.pool.get(handle.endpoint, mirror.number)
         if other is None or not other.filled:
             return  # not loaded here: there is nothing to count it for
-        mark = request.mark = None if route.record.unit is None else UnitMark()
+        unit = route.record.unit
+        user = None if unit is None else unit.read(request.header) or _NOBODY
         shadow = self._shadows.get(handle.endpoint) or self._begin(route, mirror)
         if shadow is None or not shadow.has_room or handle.predictor.waiting:
-            self._compared(other, Agreed.DROPPED, mark, NO_PROCESS if self.waits(other) else None)
+            self._compared(other, Agreed.DROPPED, user, NO_PROCESS if self.waits(other) else None)
             return
         row, rows = drawn.row(request.rows), request.rows
         kept = agreement.kept(request.outputs, rows, row, shadow.rule)
         asked = sum([array.nbytes for array in request.tensors.values()])
         size = max(request.size, asked) + sum([array.nbytes for array in kept.values()])
         spec = self._spec(handle)
-        shadow.take(Pair(request.request_id, request.tensors, rows, row, spec, kept, size, mark))
+        shadow.take(Pair(request.request_id, request.tensors, rows, row, spec, kept, size, user))
 
     def rules_changed(self) -> None:
         """The routing table was swapped: start what is mirrored now, end what no longer is. Idempotent."""
@@ -181,9 +183,10 @@ class Mirrors:
             self._specs[digest] = answer_spec(manifest.signature, manifest.classes)
         return self._specs[digest]
 
-    def _compared(self, handle: Handle, found: Agreed, mark: UnitMark | None, why: str | None = None) -> None:
+    def _compared(self, handle: Handle, found: Agreed, user: bytes | None, why: str | None = None) -> None:
         self.counts[handle.endpoint, str(handle.revision.number), why or found.value] += 1
-        self._ledger.compared(handle, found, mark)
+        if user != _NOBODY:
+            self._ledger.compared(handle, found, user)
 
     def _begin(self, route: Route, mirror: Mirror) -> Shadow | None:
         """A shadow of the mirrored revision, whose process starts now; None where that revision is not loaded here, or where
@@ -228,7 +231,7 @@ class Shadow:
         wanted: Wanted,
         deadline_s: float,
         load: Callable[[OpenedBundle], LoadedModel],
-        compared: Callable[[Handle, Agreed, UnitMark | None], None],
+        compared: Callable[[Handle, Agreed, bytes | None], None],
         told: Callable[[Handle, MirroredAnswer], None],
     ) -> None:
         """`compared` is called on the loop once for each pair that was taken, and `told` with the answer where there is one to
@@ -292,10 +295,10 @@ class Shadow:
         while (pair := self._pairs.get()) is not None:
             began_s = time.thread_time()
             found, told = self._compare(pair)
-            size, mark = pair.size, pair.mark
+            size, user = pair.size, pair.user
             del pair  # while it waits for the next, it holds no request's memory
             try:
-                self._loop.call_soon_threadsafe(self._ended, size, found, told, mark)
+                self._loop.call_soon_threadsafe(self._ended, size, found, told, user)
             except RuntimeError:
                 return  # the loop is closed: nobody counts any more
             del told
@@ -346,11 +349,11 @@ class Shadow:
         except Exception:  # noqa: BLE001 - the thread's edge: what a model answers may be of any form
             return Agreed.FAILED, None
 
-    def _ended(self, size: int, found: Agreed, told: MirroredAnswer | None, mark: UnitMark | None) -> None:
+    def _ended(self, size: int, found: Agreed, told: MirroredAnswer | None, user: bytes | None) -> None:
         """On the loop."""
         self._outstanding -= 1
         self._bytes -= size
-        self._compared(self.handle, found, mark)
+        self._compared(self.handle, found, user)
         if told is not None:
             self._told(self.handle, told)
 

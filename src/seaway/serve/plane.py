@@ -11,7 +11,7 @@ import msgspec
 from seaway.core.agreement import Agreed
 from seaway.core.bundles import Digest
 from seaway.core.ports import Clock
-from seaway.core.records import Answered, MirroredAnswer, UnitMark
+from seaway.core.records import Answered, MirroredAnswer
 from seaway.core.traffic import RoutingTable, without
 from seaway.engine.pool import Handle
 from seaway.engine.router import Router
@@ -28,9 +28,9 @@ class Recorder(Protocol):
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:
         """A request for which no revision was found; `endpoint` is "" where there is none either."""
 
-    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
-        """A request that the revision of `handle` was to answer too, its answer thrown away; `mark` is the request's, as it was
-        when `answered` was told of it."""
+    def compared(self, handle: Handle, found: Agreed, user: bytes | None) -> None:
+        """A request that the revision of `handle` was to answer too, its answer thrown away; `user` is its key where units are
+        by user, else None."""
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
         """What the revision of `handle` said to a mirrored request, where its answers are wanted."""

@@ -206,6 +206,9 @@ class Predictions:
             % (content_type, call.request_id, self.revision_lines(handle), lines),
             body,
         )
+        mirrors = self._plane.mirrors
+        if mirrors is not None and mirrors.routes:
+            mirrors.answered(call, handle)
 
     def revision_lines(self, handle: Handle) -> bytes:
         """Which revision answers, as header lines. Kept by what they say: a handle would keep its model in memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from seaway.core.records import Chosen, UnitMark
+from seaway.core.records import Chosen
 from seaway.core.tensors import Tensors
 
 
@@ -28,7 +28,6 @@ class Ended(msgspec.Struct, kw_only=True):
     size: int = 0
     chosen: Chosen = Chosen.ONLY
     traceparent: bytes | None = None
-    mark: UnitMark | None = None
 
     def header(self, name: str) -> bytes | None:
         """None: it has none."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from seaway.core.agreement import Agreed
-from seaway.core.records import Answered, MirroredAnswer, UnitMark
+from seaway.core.records import Answered, MirroredAnswer
 from seaway.engine.handle import Handle
 from seaway.wire.prometheus import Family, Sample
 
@@ -18,7 +18,7 @@ class Unrecorded:
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None: ...
 
-    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None: ...
+    def compared(self, handle: Handle, found: Agreed, user: bytes | None) -> None: ...
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None: ...
 
@@ -59,7 +59,7 @@ class MemoryRecorder(Unrecorded):
         self.codes[door, handle.endpoint, str(handle.revision.number), request.code] += 1
         self.requests.append(request)
 
-    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
+    def compared(self, handle: Handle, found: Agreed, user: bytes | None) -> None:
         self.pairs[handle.endpoint, str(handle.revision.number), found] += 1
 
     def unrouted(self, door: str, endpoint: str, code: str, took_s: float) -> None:

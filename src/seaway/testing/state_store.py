@@ -22,7 +22,7 @@ from seaway.core.deployments import DeploymentState, Phase, Revision, deployment
 from seaway.core.errors import UserError
 from seaway.core.events import Event, EventKind, NewEvent, numbered
 from seaway.core.ports import Change, Idempotency, StateStore
-from seaway.core.rollouts.state import RolloutPhase, RolloutState
+from seaway.core.rollouts.state import Ground, Grounds, RolloutPhase, RolloutState, Taken
 
 
 class MemoryStateStore:
@@ -211,6 +211,18 @@ def keeps_a_rollout_with_its_endpoint(store: StateStore) -> None:
         why="predictions moved",
         cause="predictions",
         by="seaway",
+        taken=(
+            Taken(1.0, 0.0, 1_795_338_001.5, "seaway", Grounds("ready")),
+            Taken(
+                12.5,
+                1.0,
+                1_795_338_060.25,
+                "ada",
+                Grounds(
+                    "person", (Ground("errors", Verdict.INCONCLUSIVE, "0 % of 9"),), despite=("in a freeze",)
+                ),
+            ),
+        ),
     )
     state = DeploymentState("prices", 1, Phase.PROGRESSING, desired=2, live=1, last=2, proven=(1,))
     store.apply(Change((make_event(),), state))

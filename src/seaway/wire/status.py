@@ -88,6 +88,7 @@ STATUS: Final[dict[str, Status]] = {
     "image_unavailable": _AWAY,
     # gates and control
     "record_not_found": _NOT_FOUND,
+    "nothing_captured": _NOT_FOUND,
     "not_replayable": _UNPROCESSABLE,
     "records_unreadable": _FAULT,
     "gate_failed": _REFUSED,

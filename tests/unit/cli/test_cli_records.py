@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 from capture_requests import BASE_S, Ended, block, place, sink, written
 
+from seaway import settings
 from seaway.adapters.records.parquet import ParquetSegments
 from seaway.cli import main as cli
+from seaway.core.deployments import Backend, Deployment, DeploymentState, Phase, RecordSection, Revision
 from seaway.core.errors import PermanentError
+from seaway.core.ports import Change
 from seaway.monitor.capture import segments
 from seaway.testing.clock import VirtualClock
-from seaway.wiring import capture_keeping
+from seaway.wiring import capture_keeping, control_parts
+from seaway.wiring.home import Home
 
 
 @pytest.fixture
@@ -100,6 +104,30 @@ def test_what_is_refused(
 ) -> None:
     found = run(capsys, home, *words)
     assert found[0] == code and said in found[2].replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("capture", "said", "hint"),
+    [
+        ("0%", "its capture is off", "record: {capture: 10%}"),
+        ("5%", "it keeps 5% of its requests", "two seconds"),
+    ],
+)
+def test_an_endpoint_of_which_nothing_was_captured_is_not_unknown(
+    home: Path, capsys: pytest.CaptureFixture[str], capture: str, said: str, hint: str
+) -> None:
+    spec = Deployment(1, "costs", Backend(bundle="costs:v1"), record=RecordSection(capture=capture))
+    revision = Revision("costs", 1, "sha256:" + "a" * 64, "costs:v1", spec, "2026-11-22T09:00:00Z", "ada")
+    state = DeploymentState("costs", 1, Phase.LIVE, desired=1, live=1, last=1, proven=(1,))
+    store = control_parts.open_store(Home(settings.load(home)))
+    store.apply(Change((), state, revision))
+    store.close()
+    code, _, err = run(capsys, home, "costs", "--json")
+    error = json.loads(err)
+    assert (code, error["code"]) == (2, "nothing_captured")
+    assert said in error["error"] and hint in error["hint"]
+    code, _, err = run(capsys, home, "houses", "--json")
+    assert (code, json.loads(err)["code"]) == (2, "endpoint_not_found")
 
 
 @pytest.mark.parametrize("library", ["pyarrow", "duckdb"])

@@ -141,7 +141,10 @@ def test_the_tables_fit_in_100_columns(
     at = "2026-11-22T09:00:00Z" if by == "window" else None
     kpis = (KpiQuality("revenue", 100, 1234.5, 12.345),)
     groups = (
-        GroupQuality(12, 1_000_000, at, "north" if by == "region" else None, 2_000_000, CLASSES, None, kpis),
+        GroupQuality(
+            *(12, 1_000_000, at, "north" if by == "region" else None, 2_000_000, CLASSES, None, kpis),
+            answered_labelled=1_000_000,
+        ),
         GroupQuality(13, 1_000_000, at, "north" if by == "region" else None, None, None, NUMBERS),
     )
     verbs._print_quality(quality(*groups, by=by))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 import rollout_values as r
 import watch_values as v
@@ -11,6 +12,7 @@ import watch_values as v
 from seaway.cli import endpoints_view, rollouts_follow
 from seaway.control import views
 from seaway.control.rollouts import views as rollouts
+from seaway.core.deployments import Phase
 from seaway.core.errors import TemporaryError, UserError
 from seaway.core.events import Event, EventKind
 from seaway.core.rollouts.state import RolloutPhase
@@ -84,6 +86,70 @@ def test_a_rollout_that_is_taken_back_ends_the_deploy_with_3(
     assert caught.value.code == "rollout_rolled_back"
     assert f"was {word}: because" in caught.value.message
     assert "seaway explain prices/4" in (caught.value.hint or "")
+
+
+class UnderWay(Told):
+    """A control plane in which this revision is on its way, or was, before the deploy that is followed."""
+
+    def __init__(
+        self, *told: Event, phase: RolloutPhase | None = RolloutPhase.RUNNING, running: bool = True
+    ) -> None:
+        super().__init__(*told)
+        self.running = running
+        over = phase in (RolloutPhase.ROLLED_BACK, RolloutPhase.PROMOTED)
+        state = None if phase is None else msgspec.structs.replace(r.STATE, phase=phase)
+        self._status = v.status(
+            phase=Phase.LIVE if over else Phase.PROGRESSING,
+            desired=3 if phase is RolloutPhase.ROLLED_BACK else 4,
+            rollout=state,
+        )
+
+    def status(self) -> views.Status:
+        return views.Status((self._status,), ())
+
+    def history(self, endpoint: str | None = None) -> tuple[Event, ...]:
+        return self._events
+
+
+SAME = msgspec.structs.replace(
+    ACCEPTED, changed=False, message="prices:v4 is on its way already: nothing to do"
+)
+
+
+def deploy_again(told: UnderWay, *, to_end: bool = True) -> tuple[views.Accepted, list[str]]:
+    said: list[str] = []
+    done = endpoints_view.follow(told, SAME, lambda _: None, lambda: 0.0, tell=said.append, to_end=to_end)  # type: ignore[arg-type]
+    return done, said
+
+
+def test_a_followed_deploy_of_what_is_under_way_follows_that() -> None:
+    done, said = deploy_again(UnderWay(LIVE, PROMOTED))
+    assert done.message == "prices:v4 is live" and not done.changed
+    assert said == [
+        "prices: prices:v4 is on its way already; this follows it",
+        "prices: revision 4 answers",
+        "prices: revision 4 is promoted",
+    ]
+    baking, _ = deploy_again(UnderWay(PROMOTED, phase=RolloutPhase.BAKING))
+    assert baking.message == "prices:v4 is live"
+    switching, _ = deploy_again(UnderWay(LIVE, phase=None))
+    assert switching.message == "prices:v4 is live"
+
+
+@pytest.mark.parametrize("told", [UnderWay(BACK), UnderWay(BACK, phase=RolloutPhase.ROLLED_BACK)])
+def test_a_followed_deploy_of_what_is_taken_back_ends_with_3(told: UnderWay) -> None:
+    with pytest.raises(UserError) as caught:
+        deploy_again(told)
+    assert caught.value.code == "rollout_rolled_back"
+
+
+def test_a_deploy_of_what_is_under_way_waits_for_nothing_without_follow_a_server_or_a_rollout() -> None:
+    for told, to_end in (
+        (UnderWay(), False),
+        (UnderWay(running=False), True),
+        (UnderWay(phase=RolloutPhase.PROMOTED), True),
+    ):
+        assert deploy_again(told, to_end=to_end) == (SAME, [])
 
 
 def test_a_followed_deploy_outlives_the_control_process() -> None:

@@ -15,8 +15,10 @@ from seaway.control import views
 from seaway.control.auth import Principal, Role
 from seaway.control.erasing import Erasing
 from seaway.control.feedback import Feedback
+from seaway.core.deployments import DeploymentState, Phase
 from seaway.core.errors import PermanentError, UserError
 from seaway.core.events import Event
+from seaway.core.ports import Change
 from seaway.core.records import MirroredAnswer
 from seaway.monitor.capture import files as capture_files
 from seaway.monitor.capture import gone
@@ -136,12 +138,14 @@ def test_a_killed_erasure_is_finished_later(service: Service) -> None:
         ("jane", None, Principal("eve", Role.STRANGER), "forbidden"),
         (" ", None, ME, "invalid_request"),
         ("jane", "houses", ME, "endpoint_not_found"),
+        ("jane", "costs", ME, "nothing_captured"),
         ("jane", "../prices", ME, "invalid_name"),
     ],
 )
 def test_a_refusal_erases_nothing_and_leaves_one_event(
     service: Service, subject: str, endpoint: str | None, who: Principal, code: str
 ) -> None:
+    service.plane.store.apply(Change((), DeploymentState("costs", 1, Phase.PROGRESSING)))
     with pytest.raises(UserError) as error:
         service.erase(subject, endpoint, who)
     assert error.value.code == code and service.captured.asked == []

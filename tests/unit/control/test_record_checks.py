@@ -112,7 +112,7 @@ def compare(answer: str, *checks: str) -> tuple[str, ...]:
         1,
         "e",
         serve=Backend(bundle="m:v1"),
-        rollout=msgspec.convert({"checks": checks, "shadow": "10%"}, Rollout),
+        rollout=msgspec.convert({"steps": ["5%", "100%"], "checks": checks, "shadow": "10%"}, Rollout),
     )
     return RecordChecks(known)(spec, known.resolve(ModelRef.parse("m:v1")))
 
@@ -151,7 +151,9 @@ def test_the_live_version_must_have_something_to_compare_with_too() -> None:
             return super().open(version)
 
     known = Mixed()
-    spec = Deployment(1, "e", serve=Backend(bundle="m:v1"), rollout=Rollout(checks=("confidence",)))
+    spec = Deployment(
+        1, "e", serve=Backend(bundle="m:v1"), rollout=Rollout(steps=("5%", "100%"), checks=("confidence",))
+    )
     new, live = (known.resolve(ModelRef.parse(f"m:v{number}")) for number in (1, 2))
     assert RecordChecks(known)(spec, new) == ()
     with pytest.raises(UserError, match="in m:v2 no output holds the probabilities"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from seaway.control.rollouts import evidence_files as files
@@ -41,6 +42,20 @@ def test_evidence_that_cannot_be_read_begins_anew_and_is_said(
     path.write_bytes(path.read_bytes()[:-9])
     assert files.load(tmp_path, "prices", 2) is None
     assert "begins anew" in caplog.text
+
+
+@pytest.mark.parametrize("odds", [None, [1.1, 2.0]], ids=["not named", "others"])
+def test_evidence_of_other_bets_begins_anew_and_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, odds: list[float] | None
+) -> None:
+    """As a Seaway before left it: its logarithms cannot go on in bets that are more, or others."""
+    files.save(tmp_path, "prices", stored())
+    path = tmp_path / "prices" / "2.evidence.json"
+    found = msgspec.json.decode(path.read_bytes())
+    del found["odds"]
+    path.write_bytes(msgspec.json.encode(found if odds is None else {**found, "odds": odds}))
+    assert files.load(tmp_path, "prices", 2) is None
+    assert "other bets, its evidence begins anew" in caplog.text
 
 
 def test_the_newest_judgement_is_the_one_published_last(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_cap_is_the_stables_past_largest_but_a_hundredth_of_what_is_above_0(
 def test_without_a_past_the_first_values_tell_the_cap_and_do_not_count(world: World) -> None:
     for number in range(150):
         world.answer(f"s{number}", "up", by=STABLE)
-    world.tell(*((f"s{n}", str(n)) for n in range(60)), ("b", "10"), name="revenue")
+    world.tell(*((f"s{n}", str(n)) for n in range(60)), ("b", "-10"), name="revenue")
     assert world.look(asked()) == world.look(asked())
     assert world.cursor is not None
     assert (world.cursor.figure.cap, len(world.cursor.figure.values)) == (None, 59)  # a 0 tells nothing
@@ -89,7 +89,8 @@ def test_without_a_past_the_first_values_tell_the_cap_and_do_not_count(world: Wo
     assert world.look(asked()).outcome is None
     assert (world.cursor.figure.cap, world.cursor.figure.values) == (99.0, ())
     world.tell(("e", "33"), ("s149", "99"), name="revenue")
-    assert counts(world.look(asked()).outcome) == (1, pytest.approx(2 / 3), 1, 0)
+    found = world.look(asked())
+    assert (counts(found.outcome), found.below) == ((1, pytest.approx(2 / 3), 1, 0), 0)  # of what counted
 
 
 def test_figures_that_come_for_one_arm_alone_are_not_believed(world: World) -> None:
@@ -102,4 +103,6 @@ def test_figures_that_come_for_one_arm_alone_are_not_believed(world: World) -> N
     assert found.outcome_fault is not None
     assert "60 of 60 labelled requests are the candidate's" in found.outcome_fault
     world.tell(("a", "1"), name="revenue")
-    assert world.look(msgspec.structs.replace(asked(cap=40.0), since_s=ASKED.since_s + 1)).outcome_fault is None
+    assert (
+        world.look(msgspec.structs.replace(asked(cap=40.0), since_s=ASKED.since_s + 1)).outcome_fault is None
+    )

@@ -125,6 +125,7 @@ def test_a_promotion_tells_what_it_stood_on() -> None:
     assert plan.message == f"revision 2 is promoted: {why}"
     assert of(plan).why == plan.events[0].details["why"] == why
     assert plan.events[0].details["evidence.errors"] == "errors: candidate 0 % errors"
+    assert plan.events[0].details["passed"] == "errors, latency"
 
 
 def test_each_share_is_kept_with_its_grounds() -> None:

@@ -121,8 +121,8 @@ def test_labels_of_mirrored_requests_are_shown_and_how_many_come_is_not_guessed(
 @pytest.mark.parametrize(
     ("checks", "says"),
     [
-        ((RolloutCheck("errors"), RolloutCheck("predictions")), "harm above that takes it back"),
-        ((RolloutCheck("predictions"), RolloutCheck("errors", advisory=True)), "harm above that pauses it"),
+        ((RolloutCheck("errors"), RolloutCheck("predictions")), "what fails takes it back"),
+        ((RolloutCheck("predictions"), RolloutCheck("errors", advisory=True)), "what fails pauses it"),
         ((RolloutCheck("errors", advisory=True),), "check errors:"),
     ],
     ids=str,

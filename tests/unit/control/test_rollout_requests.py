@@ -109,6 +109,25 @@ def test_promote_full_goes_to_the_last_step(plane: Plane) -> None:
     assert stored(plane).percent == 100.0
 
 
+def test_a_move_tells_what_the_checks_had_said_by_then(plane: Plane) -> None:
+    move(plane, rollouts.Promote())
+    act(plane, decision.Settle())
+    undecided = CheckJudgement(
+        "latency", Verdict.INCONCLUSIVE, "p99: 2 % of 900", True, "rollback", 0.5, 0.0, 0.0
+    )
+    passed = CheckJudgement("errors", Verdict.PASSED, "0 % of 900", True, "rollback", 0.5, 0.0, 0.0)
+    said = Judgement(0, int(plane.clock.now_s()), 5, Verdict.INCONCLUSIVE, (passed, undecided))
+    evidence_files.publish(plane.records / "rollouts", "prices", 2, said)
+    move(plane, rollouts.Promote(reason="the fair"))
+    details = plane.store.events()[-1].details
+    assert details["why"] == (
+        "ada went on by hand though latency was undecided, before its hold was over, without the approval that the step "
+        "asks for (errors had passed)"
+    )
+    assert (details["passed"], details["not_passed"]) == ("errors", "latency")
+    assert details["evidence.latency"] == "p99: 2 % of 900" and details["reason"] == "the fair"
+
+
 def test_a_move_that_changes_nothing_leaves_no_event(plane: Plane) -> None:
     move(plane, rollouts.Pause())
     before = plane.store.events()

@@ -86,3 +86,9 @@ def test_more_of_the_stables_labels_make_the_candidates_worth_more() -> None:
     assert wide is not None
     assert wide / tight == pytest.approx(1.9, rel=0.05)
     assert sample_sizes.needed(RolloutCheck("quality"), PastLabels(500, 0.0, 0.0), 0.5) is None
+
+
+def test_a_gain_that_no_candidate_could_have_takes_no_number_of_labels() -> None:
+    rare = PastLabels(5_000, 0.01, 0.0099)
+    assert sample_sizes.needed(RolloutCheck("quality", gain="2%"), rare, 0.5) is None
+    assert sample_sizes.needed(RolloutCheck("quality", gain="0.2%"), rare, 0.5) is not None

@@ -47,9 +47,15 @@ WRONG = [
     ("alpha: 100%", "line 4, column 10: rollout: alpha must be more than 0%"),
     # its own relations
     ("checks: [agreement]", "line 4, column 10: rollout: the check agreement needs a shadow share"),
-    ("steps: [0%, 100%], checks: [quality, errors, latency]", "quality, latency would never be judged: no step is"),
+    (
+        "steps: [0%, 100%], checks: [quality, errors, latency]",
+        "quality, latency would never be judged: no step is",
+    ),
     ("checks: [cost], steps: [100%]", "cost would never be judged: no step is between 0% and 100%"),
-    ("steps: [100%], shadow: 5%, checks: [agreement]", "agreement would never be judged: put a step before 100%"),
+    (
+        "steps: [100%], shadow: 5%, checks: [agreement]",
+        "agreement would never be judged: put a step before 100%",
+    ),
     ("checks: [shadow_quality]", "line 4, column 10: rollout: the check shadow_quality needs a shadow share"),
     (
         "checks: [{check: shadow_quality, harm: 100%}]",
@@ -179,10 +185,38 @@ def test_a_rollout_with_everything_parses_and_survives_its_json() -> None:
 
 def test_the_docs_begin_with_a_whole_file_and_name_every_option_with_its_default() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "rollouts.md").read_text("utf-8")
-    whole, block = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    whole, block, *more = re.findall(r"```yaml\n(.*?)```", page, re.S)
     assert endpoint_file.parse(whole.encode(), "docs/rollouts.md").rollout.steps_percent == (5, 50, 100)
     said = endpoint_file.parse((BASE + block).encode(), "docs/rollouts.md").rollout
     default = Rollout(steps=said.steps)
     assert said.all_checks == default.all_checks
     assert msgspec.structs.replace(said, checks=None) == default
     assert all(re.search(rf"\b{name}\b", block) for name in Rollout.__struct_fields__)
+    assert [endpoint_file.parse((BASE + one).encode(), "docs/rollouts.md").endpoint for one in more]
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("1", "1"),
+        ("1.0", "1"),
+        ("'1'", "1"),
+        ("true", "true"),
+        ("'True'", "true"),
+        ("-2.5", "-2.5"),
+        ("bought", "bought"),
+    ],
+)
+def test_the_wanted_outcome_is_written_as_feedback_writes_outcomes(written: str, text: str) -> None:
+    said = f"rollout: {{steps: [50%, 100%], checks: [{{check: outcome, good: {written}}}]}}\n"
+    spec = endpoint_file.parse(f"{BASE}{said}".encode(), "e.yaml")
+    (check,) = spec.rollout.all_checks
+    assert check.good == text
+    assert msgspec.convert(msgspec.to_builtins(spec), type(spec)) == spec
+
+
+def test_a_number_where_text_is_wanted_is_told_its_quotes() -> None:
+    said = "rollout: {steps: [5%, 100%], flags: [{to: candidate, header: x, equals: [1]}]}\n"
+    with pytest.raises(UserError) as caught:
+        endpoint_file.parse(f"{BASE}{said}".encode(), "e.yaml")
+    assert caught.value.hint == "it is text: write '1' with its quotes"

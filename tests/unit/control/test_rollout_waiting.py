@@ -72,7 +72,7 @@ def test_many_checks_are_listed_with_one_and() -> None:
         (
             "promote",
             True,
-            "a person's approval; the time of latency was over at 11:58:20 UTC, so it goes on without their verdict",
+            "a person's approval; the time of latency was over at 11:58:20 UTC, so it goes on without",
         ),
         (
             "promote",

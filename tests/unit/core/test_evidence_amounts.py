@@ -179,7 +179,7 @@ def test_before_anything_is_known_it_says_what_it_waits_for() -> None:
 
 def test_the_forecast_knows_how_little_amounts_vary() -> None:
     exact, summed = (
-        forecasts.of_arms(fed(rule_of(), 0.0, 30, 6, exact=one), 0.05, 0.05) for one in (True, False)
+        forecasts.of_arms(fed(rule_of(), 0.0, 90, 6, exact=one), 0.05, 0.05) for one in (True, False)
     )
     assert exact.more is not None
     assert summed.more is not None

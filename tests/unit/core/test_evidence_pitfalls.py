@@ -407,11 +407,13 @@ def test_a_forecast_that_cannot_be_made_says_why() -> None:
     early = fed(Rule(), [(10.0, 1.0, 190.0, 1.9)])
     cautious = arms.begin(Rule(), 0.0, dispersion.Dispersion(cautious=True))
     cautious = arms.seen(cautious, Look(1.0, 100.0, 2.0, 1000.0, 10.0))
+    chance = fed(Rule(rate=0.01), [(10.0, 0.1, 190.0, 1.9)] * 20)
     narrow = fed(Rule(Margin(1.0, 1e-5), rate=0.3), [(50.0, 15.0, 950.0, 285.0)] * 20)
     for found, why, said in (
         (unseen, "unseen", "nothing seen in this step yet"),
         (early, "early", "too early to tell"),
         (cautious, "early", "too early to tell"),
+        (chance, "early", "too early to tell"),
         (narrow, "narrow", "both arms are alike, and the margin is too narrow for this rate"),
     ):
         ahead = forecasts.of_arms(found, ALPHA, ALPHA)

@@ -47,7 +47,7 @@ def test_names_are_listed_with_one_and() -> None:
 
 
 def test_a_step_is_taken_on_what_its_checks_said() -> None:
-    found = grounds.of_step(SPEC, STATE, judged())
+    found = grounds.of_step(SPEC, STATE, judged(), passed=True)
     assert found == Grounds(
         "passed",
         (
@@ -56,7 +56,7 @@ def test_a_step_is_taken_on_what_its_checks_said() -> None:
         ),
     )
     assert grounds.in_words(found, "seaway") == "errors and latency passed"
-    assert grounds.told(found) == {
+    assert grounds.told(found.checks) == {
         "passed": "errors, latency",
         "evidence.errors": "errors: what it saw",
         "evidence.latency": "latency: what it saw",
@@ -64,20 +64,20 @@ def test_a_step_is_taken_on_what_its_checks_said() -> None:
 
 
 def test_the_first_step_and_one_without_checks() -> None:
-    first = grounds.of_step(SPEC, state(step=-1), None)
+    first = grounds.of_step(SPEC, state(step=-1), None, passed=True)
     assert grounds.in_words(first, "seaway") == "every worker had it ready"
-    timed = grounds.of_step(msgspec.structs.replace(SPEC, checks=()), STATE, None)
+    timed = grounds.of_step(msgspec.structs.replace(SPEC, checks=()), STATE, None, passed=True)
     assert grounds.in_words(timed, "seaway") == "no check was asked for, so it went on by time alone"
 
 
 def test_what_was_undecided_accepted_and_approved_is_told() -> None:
-    undecided = grounds.of_step(SPEC, STATE, judged(latency=Verdict.INCONCLUSIVE))
+    undecided = grounds.of_step(SPEC, STATE, judged(latency=Verdict.INCONCLUSIVE), passed=False)
     assert grounds.in_words(undecided, "seaway") == (
         "latency was undecided when its time was over, and inconclusive.then is promote (errors had passed)"
     )
-    assert grounds.told(undecided)["not_passed"] == "latency"
+    assert grounds.told(undecided.checks)["not_passed"] == "latency"
     waved = grounds.of_step(
-        SPEC, state(step=1, accepted=("latency",)), judged(step=1, latency=Verdict.FAILED)
+        SPEC, state(step=1, accepted=("latency",)), judged(step=1, latency=Verdict.FAILED), passed=True
     )
     assert [one.check for one in waved.checks] == ["errors"]
     assert grounds.in_words(waved, "seaway") == (
@@ -89,6 +89,17 @@ def test_a_look_of_another_step_is_no_ground() -> None:
     found = grounds.of_person(SPEC, state(step=1, percent=50.0), judged(step=0), NOW_S, 100.0, ())
     assert {one.verdict for one in found.checks} == {Verdict.INCONCLUSIVE}
     assert found.checks[0].words == "errors: nothing seen in this step yet"
+    before = msgspec.structs.replace(judged(), through_s=int(NOW_S) - 71)
+    stale = grounds.of_person(SPEC, STATE, before, NOW_S, 50.0, ())
+    assert {one.verdict for one in stale.checks} == {Verdict.INCONCLUSIVE}
+
+
+def test_what_only_the_checks_together_leave_open_is_not_said_to_have_passed() -> None:
+    found = grounds.of_step(SPEC, STATE, judged(), passed=False)
+    assert grounds.in_words(found, "seaway") == (
+        "what the checks say together was undecided when its time was over, and inconclusive.then is promote "
+        "(errors and latency had passed)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,8 +145,8 @@ def taken(percent: float, before: float, found: Grounds, by: str = "seaway") -> 
     return Taken(percent, before, NOW_S, by, found)
 
 
-PASSED = grounds.of_step(SPEC, STATE, judged())
-UNDECIDED = grounds.of_step(SPEC, STATE, judged(latency=Verdict.INCONCLUSIVE))
+PASSED = grounds.of_step(SPEC, STATE, judged(), passed=True)
+UNDECIDED = grounds.of_step(SPEC, STATE, judged(latency=Verdict.INCONCLUSIVE), passed=False)
 
 
 def test_a_promotion_says_on_what_each_share_was_left() -> None:

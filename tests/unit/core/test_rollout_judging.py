@@ -127,13 +127,14 @@ def test_c10_one_arm_alone_says_nothing() -> None:
 
 
 def test_no_request_with_a_user_key_is_said() -> None:
-    world = World(("errors", "latency"), sticky={"header": "x-user-id"})
+    world = World(("errors", "latency", "agreement"), sticky={"header": "x-user-id"}, shadow="10%")
     for _ in range(100):
         ours, theirs = world.second()
         world.feed(*(msgspec.structs.replace(one, units=Counts()) for one in (ours, theirs)))
     found = world.judge()
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "no request carries the user key" in check(found, "errors").words
+    for name in ("errors", "agreement"):
+        assert "no request carries the user key" in check(found, name).words
 
 
 def test_harm_that_was_certain_once_stays_and_the_first_crossing_is_kept() -> None:
@@ -316,6 +317,19 @@ def test_a_kpi_is_judged_and_told_on_its_own_scale() -> None:
     assert found.high <= -0.05
     assert "a gain of more than 5.0 % is certain" in found.words
     assert found.words.endswith("; 2 values below 0 counted as 0")
+
+
+def test_what_labels_it_still_takes_is_told_in_labels() -> None:
+    world = World(({"check": "outcome", "kpi": "revenue"},))
+    draw = np.random.default_rng(1)
+    for number in range(90):
+        lacking = (1 - np.minimum(draw.exponential(20.0, 10), 100) / 100).tolist()
+        look = units.labels(START_S + number, lacking, lacking)
+        told = LabelLook(outcome=look, cap=100.0, below=1)
+        world.evidence = judging.labelled(world.evidence, world.spec, told)
+    words = check(world.judge(), "outcome").words
+    assert " more candidate requests with revenue" in words
+    assert words.endswith("; 1 value below 0 counted as 0")
 
 
 def test_strict_fails_on_harm_that_is_within_the_margin() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seaway.core.ports import Clock
-from seaway.core.records import Chosen, RecordRules, UnitMark
+from seaway.core.records import Chosen, RecordRules
 from seaway.core.tensors import DType, Meaning, Signature, Tensors, TensorSpec
 from seaway.monitor.capture import sink as capture
 from seaway.monitor.sinks import Block, RecordPaths, Subject
@@ -46,7 +46,6 @@ class Ended:
     ) -> None:
         self.code = code
         self.chosen = Chosen.ONLY
-        self.mark: UnitMark | None = None
         self.endpoint = "prices"
         self.caller = caller
         self.rows = self.batch_rows = rows

@@ -12,7 +12,7 @@ import numpy as np
 from engine_fakes import SIGNATURE, FakeRuntime, revision, sources
 
 from seaway.core.ports import Clock
-from seaway.core.records import Chosen, RecordRules, UnitMark
+from seaway.core.records import Chosen, RecordRules
 from seaway.core.tensors import DType, Meaning, Signature, Tensors, TensorSpec
 from seaway.core.traffic import Limits
 from seaway.engine.handle import Handle
@@ -37,7 +37,6 @@ class Ended(Job):
         "ended_s",
         "endpoint",
         "headers",
-        "mark",
         "request_id",
         "size",
         "traceparent",
@@ -60,7 +59,6 @@ class Ended(Job):
         self.endpoint, self.door = "e", "predict"
         self.traceparent: bytes | None = None
         self.chosen = chosen
-        self.mark: UnitMark | None = None
         self.headers, self.size = headers or {}, 0
 
     def header(self, name: str) -> bytes | None:

@@ -248,6 +248,29 @@ def test_answers_that_are_none_are_invalid_and_bad(tmp_path: Path) -> None:
     assert dict(counts.answers)["nan"] == 2 and dict(counts.answers)["inf"] == 1
 
 
+def test_there_are_never_more_bad_requests_than_requests(tmp_path: Path) -> None:
+    """A batch is counted when it was run, which may be a second before its requests have ended."""
+    clock = FakeClock()
+    one = recorder(tmp_path, clock)
+
+    async def scenario() -> None:
+        one.begin()
+        revision = handle(clock)
+        tell(one, revision, Ended(outputs(float("nan")), ended_s=clock.at_s), 1)
+        late = Ended(outputs(float("nan")), ended_s=clock.at_s)
+        assert late.outputs is not None
+        revision.predictor.given.add(late.outputs, (late,))
+        clock.at_s += 1
+        tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 1)
+        late.ended_s = clock.at_s
+        one.answered(revision, late, "predict")
+
+    run(scenario)
+    one.close()
+    (page,) = pages(tmp_path)
+    assert [(s.counts.finished, s.counts.bad) for s in page.seconds] == [(1, 1), (2, 1)]
+
+
 def test_the_live_pages_are_those_on_disk(tmp_path: Path) -> None:
 
     clock = FakeClock()

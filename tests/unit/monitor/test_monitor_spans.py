@@ -11,7 +11,7 @@ import pytest
 from engine_fakes import FakeClock
 from recorder_fakes import Ended, handle, recorder, tell
 
-from seaway.core.records import Chosen, RecordRules, UnitMark
+from seaway.core.records import Chosen, RecordRules
 from seaway.core.spans import Span, SpanKind
 from seaway.core.tensors import DType, Signature, Tensors, TensorSpec
 from seaway.monitor.sinks import Block, Subject
@@ -46,7 +46,6 @@ class Asked:
     tensors: Tensors = field(default_factory=dict)
     outputs: Tensors | None = None
     chosen: Chosen = Chosen.SPLIT
-    mark: UnitMark | None = None
 
     def header(self, name: str) -> bytes | None:
         return self.headers.get(name)

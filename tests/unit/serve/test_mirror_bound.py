@@ -13,7 +13,7 @@ from engine_fakes import FakeModel, FakeRuntime, revision, sources
 
 from seaway.core.agreement import Agreed
 from seaway.core.bundles import OpenedBundle
-from seaway.core.records import Chosen, MirroredAnswer, UnitMark
+from seaway.core.records import Chosen, MirroredAnswer
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import Limits, Mirror, Route, RoutedRevision, RoutingTable
 from seaway.engine.handle import Handle
@@ -34,7 +34,6 @@ class Request:
         self.tensors: Tensors = {"x": np.array([1.0], dtype=np.float32)}
         self.outputs: Tensors | None = {"y": np.array([2.0], dtype=np.float32)}
         self.rows, self.size, self.chosen = 1, 10, Chosen.ONLY
-        self.mark: UnitMark | None = None
 
 
 class Worker:
@@ -64,7 +63,7 @@ class Worker:
     def running(self) -> int:
         return sum(not model.closed for model in self.models)
 
-    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
+    def compared(self, handle: Handle, found: Agreed, user: bytes | None) -> None:
         self.found[handle.endpoint, found] += 1
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:

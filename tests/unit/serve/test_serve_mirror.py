@@ -16,7 +16,7 @@ from front_server import Server
 from seaway.core.agreement import Agreed
 from seaway.core.bundles import OpenedBundle
 from seaway.core.errors import PermanentError, SeawayError, TemporaryError
-from seaway.core.records import Chosen, MirroredAnswer, RecordRules, UnitMark
+from seaway.core.records import Chosen, MirroredAnswer, RecordRules
 from seaway.core.tensors import Tensors
 from seaway.core.traffic import Limits, Mirror, Route, RoutedRevision, RoutingTable
 from seaway.core.user_keys import UserKey
@@ -37,7 +37,11 @@ class Request:
         self.rows = len(values)
         self.size = 10
         self.chosen = chosen
-        self.mark: UnitMark | None = None
+        self.user: bytes | None = None
+
+    def header(self, name: str) -> bytes | None:
+        assert name == "x-user-id"
+        return self.user
 
 
 class Mirrored:
@@ -58,7 +62,7 @@ class Mirrored:
         self.failures: list[SeawayError] = []
         self.found: Counter[Agreed] = Counter()
         self.counted_for: set[int] = set()
-        self.marks: list[UnitMark | None] = []
+        self.users: list[bytes | None] = []
         self.told: list[MirroredAnswer] = []
         self.mirrors = Mirrors(self.router, self, self.load)
 
@@ -76,10 +80,10 @@ class Mirrored:
         self.loads.append(model)
         return model
 
-    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
+    def compared(self, handle: Handle, found: Agreed, user: bytes | None) -> None:
         self.found[found] += 1
         self.counted_for.add(handle.revision.number)
-        self.marks.append(mark)
+        self.users.append(user)
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
         assert handle.revision.number == 2
@@ -394,29 +398,32 @@ def test_a_revision_of_the_same_bundle_that_takes_its_place_is_mirrored_to_under
     run(scenario)
 
 
-def test_where_units_are_by_user_a_pair_carries_the_mark_of_its_request() -> None:
-    """Dropped ones too; elsewhere each request is a unit, and none has a mark."""
+def test_where_units_are_by_user_a_pair_is_told_with_its_user_and_without_a_key_not_at_all() -> None:
+    """All are in `counts`; elsewhere each request is a unit, whoever sends it."""
 
     async def scenario() -> None:
         mirrored = Mirrored()
         await mirrored.begin()
         plain = Request(1, [1.0])
+        plain.user = b"ada"
         mirrored.send(plain)
         await until(lambda: mirrored.found.total() == 1)
-        assert plain.mark is None and mirrored.marks == [None]
+        assert mirrored.users == [None]
         rules = RecordRules(judged=True, unit=UserKey(header="x-user-id"), scope=2)
         route = msgspec.structs.replace(mirrored.route(100.0), record=rules)
         mirrored.router.commit(RoutingTable(2, (route,)))
         mirrored.mirrors.rules_changed()
         gate = mirrored.loads[0].gate = threading.Event()
         requests = [Request(2 + n, [1.0]) for n in range(mirroring.MOST_OUTSTANDING + 1)]
+        for number, request in enumerate(requests):
+            request.user = None if number == 0 else b"" if number == 1 else b"u%d" % (number % 5)
         mirrored.send(*requests)
-        assert mirrored.found[Agreed.DROPPED] == 1
-        assert mirrored.marks[-1] is requests[-1].mark is not None
+        assert mirrored.found[Agreed.DROPPED] == 1 and mirrored.users[1:] == [requests[-1].user]
         gate.set()
-        await until(lambda: mirrored.found.total() == 2 + mirroring.MOST_OUTSTANDING)
-        assert {id(mark) for mark in mirrored.marks[1:]} == {id(request.mark) for request in requests}
-        assert len({id(request.mark) for request in requests}) == len(requests)
+        known = [request.user for request in requests if request.user]
+        await until(lambda: len(mirrored.users) == 1 + len(known))
+        assert sorted(filter(None, mirrored.users)) == sorted(known)
+        assert sum(mirrored.mirrors.counts.values()) == 1 + len(requests)
         mirrored.mirrors.close()
 
     run(scenario)

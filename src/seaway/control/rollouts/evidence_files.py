@@ -17,6 +17,7 @@ import msgspec
 
 from seaway.control.rollouts.labels import LabelCursor
 from seaway.control.rollouts.paired_labels import PairCursor
+from seaway.core.evidence.wealth import FAIL_ODDS
 from seaway.core.rollouts.judgement import Judgement
 from seaway.core.rollouts.judging import Evidence
 
@@ -29,20 +30,31 @@ _log = logging.getLogger(__name__)
 
 class Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The evidence of the rollout that began at `started_s`, with the labels that are in it (`paired` those of mirrored
-    requests), and how the candidate ran at first."""
+    requests), and how the candidate ran at first. `odds` are the bets that the evidence consists of: with others it cannot go on."""
 
     started_s: float
     evidence: Evidence
     labels: LabelCursor | None = None
     was_isolated: bool = False
     paired: PairCursor | None = None
+    odds: tuple[float, ...] = FAIL_ODDS
+
+
+class _Bets(msgspec.Struct, frozen=True):
+    """What is read of a `Stored` first. Those of a Seaway that had fewer bets do not name them."""
+
+    odds: tuple[float, ...] = ()
 
 
 def load(rollouts: Path, endpoint: str, candidate: int) -> Stored | None:
-    """What was saved last; None where nothing was, or it cannot be read (the evidence then begins anew)."""
+    """What was saved last; None where nothing was, it cannot be read, or is of other bets (the evidence then begins anew)."""
     path = _path(rollouts, endpoint, candidate, "evidence.json")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Stored)
+        data = path.read_bytes()
+        if msgspec.json.decode(data, type=_Bets).odds != FAIL_ODDS:
+            _log.warning("%s is of a Seaway with other bets, its evidence begins anew", path)
+            return None
+        return msgspec.json.decode(data, type=Stored)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:

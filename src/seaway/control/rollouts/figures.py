@@ -26,7 +26,7 @@ _CAP_QUANTILE: Final = 0.99
 
 
 class FigureCursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far a KPI is known. `cap` is None while it is learned from `values`; `below` values were less than 0."""
+    """How far a KPI is known. `cap` is None while it is learned from `values`; `below` values that counted were less than 0."""
 
     cap: float | None = None
     values: tuple[float, ...] = ()
@@ -63,17 +63,18 @@ def seen(
     firsts = [one for one in found if one.first and isinstance(one.truth, float)]
     ours = sum(one.revision == candidate for one in firsts)
     watched = guards.assigned(cursor.guard, percent / 100, ours, len(firsts))
-    below = cursor.below + sum(_number(one) < 0 for one in firsts)
-    cursor = msgspec.structs.replace(cursor, guard=watched, below=below)
+    cursor = msgspec.structs.replace(cursor, guard=watched)
     if cursor.cap is None:
         stable = [_number(one) for one in firsts if one.revision != candidate]
         return None, _learned(cursor, [*cursor.values, *stable])
     if not firsts:
         return None, cursor
+    cap, below = cursor.cap, cursor.below + sum(_number(one) < 0 for one in firsts)
     arms: dict[bool, list[float]] = {True: [], False: []}
     for one in firsts:
-        arms[one.revision == candidate].append(lacking(_number(one), cursor.cap, check))
-    return FigureLook(units.labels(now_s, arms[True], arms[False]), cursor.cap, cursor.below), cursor
+        arms[one.revision == candidate].append(lacking(_number(one), cap, check))
+    look = FigureLook(units.labels(now_s, arms[True], arms[False]), cap, below)
+    return look, msgspec.structs.replace(cursor, below=below)
 
 
 def lacking(value: float, cap: float, check: RolloutCheck) -> float:

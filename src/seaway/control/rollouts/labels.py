@@ -178,7 +178,7 @@ def learnt(
     return cap_of(errors), (), classes
 
 
-def is_good(value: str, good: str) -> bool:
+def is_good(value: str, good: feedback.Outcome) -> bool:
     """Whether an outcome's text is the wanted one; 1, 1.0, "1" and true are the same."""
     wanted = feedback.outcome_text(good)
     number = feedback.as_number(wanted)
@@ -205,7 +205,7 @@ def _at_step(cursor: LabelCursor, since_s: float) -> LabelCursor:
 def _wanted(
     found: LabelLook,
     asked: LabelsAsked,
-    good: str,
+    good: feedback.Outcome,
     cursor: LabelCursor,
     outcomes: list[Arrived],
     now_s: float,
@@ -213,19 +213,18 @@ def _wanted(
     """With how often the outcome was not the wanted one.
 
     Until it was once, nothing counts: a name that no outcome ever has would make both arms equally bad, and so good enough. The
-    first does not count either: which arm it is of decides when the test begins.
+    look in which it first came does not count either: it decides when the test begins, and a body may be sorted by its outcomes,
+    so that what stands behind the first is no fair part of it.
     """
     firsts = [one for one in outcomes if one.first]
     if not cursor.met:
-        place = next((place for place, one in enumerate(firsts) if is_good(one.value, good)), None)
-        if place is None:
-            others = tuple(sorted({*cursor.others, *(one.value for one in firsts)})[:_NAMED])
-            cursor = msgspec.structs.replace(cursor, others=others)
-            said = ", ".join(repr(name[:_LONGEST]) for name in others)
-            fault = f"no outcome was {good!r} yet, but {said}" if others else None
-            return msgspec.structs.replace(found, outcome_fault=fault), cursor
-        firsts = firsts[place + 1 :]
-        cursor = msgspec.structs.replace(cursor, met=True, others=())
+        if any(is_good(one.value, good) for one in firsts):
+            return found, msgspec.structs.replace(cursor, met=True, others=())
+        others = tuple(sorted({*cursor.others, *(one.value for one in firsts)})[:_NAMED])
+        cursor = msgspec.structs.replace(cursor, others=others)
+        said = ", ".join(repr(name[:_LONGEST]) for name in others)
+        fault = f"no outcome was {good!r} yet, but {said}" if others else None
+        return msgspec.structs.replace(found, outcome_fault=fault), cursor
     bad = [(one.revision, float(not is_good(one.value, good))) for one in firsts]
     return msgspec.structs.replace(found, outcome=_look(asked, bad, now_s)), cursor
 

@@ -169,7 +169,7 @@ def traffic(
     grounds_ = _by_hand(rollout, candidate, judged, now_s, percent)
     new = _with_taken(new, rollout, by, now_s, grounds_)
     message = f"revision {rollout.candidate} takes {percent:g} % (was {rollout.percent:g} %) and stays there"
-    told = {"why": grounds.in_words(grounds_, by)} | grounds.told(grounds_)
+    told = {"why": grounds.in_words(grounds_, by)} | grounds.told(grounds_.checks, grounds_.accepted)
     return _plan(state, new, candidate, EventKind.TRAFFIC_SET, by, now_s, message, told | _said(reason))
 
 
@@ -194,7 +194,7 @@ def _take_step(
     warnings: tuple[str, ...] = ()
     if by != ACTOR and spec.frozen(now_s):
         warnings = ("a freeze holds now, in which no share rises by itself",)
-    told = {"why": said} | grounds.told(why) | _said(reason, rollout.cause)
+    told = {"why": said} | grounds.told(why.checks, why.accepted) | _said(reason, rollout.cause)
     told |= {"warnings": warnings[0]} if warnings else {}
     plan = _plan(state, new, candidate, EventKind.ROLLOUT_STEPPED, by, now_s, message, told)
     return msgspec.structs.replace(plan, warnings=warnings)
@@ -220,8 +220,7 @@ def _promoted(state: DeploymentState, candidate: Revision, now_s: float) -> Plan
     why = f"{why}; {held}" if why else held
     new = msgspec.structs.replace(rollout, phase=RolloutPhase.PROMOTED, ended_s=now_s, why=why)
     message = f"revision {rollout.candidate} is promoted: {why}"
-    said = {f"evidence.{ground.check}": ground.words for _, ground in grounds.last_of_each(rollout.taken)}
-    told = {"why": why} | {key: words for key, words in said.items() if words}
+    told = {"why": why} | grounds.told([ground for _, ground in grounds.last_of_each(rollout.taken)])
     return _plan(state, new, candidate, EventKind.ROLLOUT_PROMOTED, ACTOR, now_s, message, told)
 
 

@@ -200,7 +200,7 @@ def _lines(spec: Rollout, steps: tuple[PlannedStep, ...], now_s: float) -> Itera
     acts = {check.on_failure for check in spec.all_checks if not check.advisory}
     if acts:
         does = "takes it back" if "rollback" in acts else "pauses it"
-        yield f"harm above that {does} at any moment, once it is certain; false alarms: {spec.alpha} per rollout"
+        yield f"what fails {does} at any moment, once it is certain; false alarms: {spec.alpha} per rollout"
 
 
 def _takes(check: RolloutCheck, steps: tuple[PlannedStep, ...]) -> str:

@@ -45,7 +45,8 @@ def past(
 
 def needed(check: RolloutCheck, known: PastLabels, share: float) -> int | None:
     """About how many of the candidate's labels it takes to pass, at this share of the traffic (more than 0, less than 1), one
-    that is as good as the stable revision, or better by twice the gain that is wanted; None where nothing varies.
+    that is as good as the stable revision, or better by twice the gain that is wanted; None where nothing varies, or where
+    no candidate could have that gain.
 
     As the bet that fits best would need, in the normal approximation: an order of magnitude.
     """
@@ -53,7 +54,7 @@ def needed(check: RolloutCheck, known: PastLabels, share: float) -> int | None:
     candidate = known.mean
     if check.gain is not None:
         line = margins.margin_of(msgspec.structs.replace(check, gain=_times(check)))
-        candidate = line.ratio * known.mean + line.extra
+        candidate = max(0.0, line.ratio * known.mean + line.extra)
     apart = margin.ratio * known.mean + margin.extra - candidate
     if known.variance <= 0 or apart <= 0:
         return None

@@ -59,11 +59,13 @@ def waiting(
 
 
 def for_approval(state: RolloutState, spec: Rollout, judgement: Judgement | None, now_s: float) -> bool:
-    """Whether the step has been held and its checks have passed, and a person's approval is missing; freezes are no matter."""
+    """Whether the step has been held and its checks have passed (or the policy goes on without), and a person's approval is
+    missing; freezes are no matter."""
     if state.phase is not RolloutPhase.RUNNING or state.since_s is None or state.step == len(spec.steps) - 1:
         return False
     held = now_s >= state.since_s + spec.hold_s(state.step)
-    return held and _unapproved(state, spec) and not _lacking(state, spec, judgement)
+    decided = not _lacking(state, spec, judgement) or _goes_on(state, spec, judgement, now_s)
+    return held and _unapproved(state, spec) and decided
 
 
 def as_seen(status: RolloutStatus, opening: Sequence[str], unmirrored: Sequence[int]) -> RolloutStatus:
@@ -129,7 +131,7 @@ def _running(
         earliest.append(held_s)
     lacking = _lacking(state, spec, judgement)
     ends_s = state.since_s + spec.inconclusive.after_s
-    goes_on = now_s >= ends_s and spec.inconclusive.then == "promote" and _seen(state, judgement)
+    goes_on = _goes_on(state, spec, judgement, now_s)
     if lacking and not goes_on:
         reasons.append(_checks(lacking))
         earliest += [_passes_s(found, now_s) for _, found in lacking]
@@ -150,7 +152,7 @@ def _running(
     at = times.clock(ends_s, now_s)
     names = phrases.listed([name for name, _ in lacking])
     if goes_on:
-        words += f"; the time of {names} was over at {at}, so it goes on without their verdict"
+        words += f"; the time of {names} was over at {at}, so it goes on without"
     elif now_s >= ends_s:
         words += f"; its time was over at {at}: {_UNDECIDED[spec.inconclusive.then]} now"
     else:
@@ -158,11 +160,13 @@ def _running(
     return words, next_s
 
 
-def _seen(state: RolloutState, judgement: Judgement | None) -> bool:
-    """Whether the policy may go on without a verdict, as `core.rollouts.decision` has it."""
-    if judgement is None or judgement.step != state.step or judgement.guard is not None:
+def _goes_on(state: RolloutState, spec: Rollout, judgement: Judgement | None, now_s: float) -> bool:
+    """Whether its time is over and the policy goes on without a verdict, as `core.rollouts.decision` has it."""
+    if state.since_s is None or judgement is None or judgement.step != state.step:
         return False
-    return judgement.seen and judgement.verdict is not Verdict.ERRORED
+    late = now_s - state.since_s >= spec.inconclusive.after_s
+    blind = judgement.guard is not None or judgement.verdict is Verdict.ERRORED or not judgement.seen
+    return late and spec.inconclusive.then == "promote" and not blind
 
 
 def _unapproved(state: RolloutState, spec: Rollout) -> bool:

@@ -52,16 +52,31 @@ def of_arms(found: Arms, alpha_fail: float, alpha_pass: float) -> Forecast:
         return Forecast(unknown="unseen")
     p_c = (step.candidate_bad + 0.5) / (step.candidate + 1)
     p_s = (step.stable_bad + 0.5) / (step.stable + 1)
+    chance = False
     if step.candidate_bad > 0:
         if step.candidate < _FEWEST or dispersion.unknown(found.dispersion) > 1.0:
             return Forecast(unknown="early")
+        chance = _is_chance(found, p_c, p_s)
         told = _at_rates(found, p_c, p_s, alpha_fail, alpha_pass)
     else:
         p_s = (step.stable_bad + found.theta) / (step.stable + 1)
         told = _at_rates(found, min(p_c, p_s), p_s, None, alpha_pass)
-    if told.more is None and _at_rates(found, p_s, p_s, None, alpha_pass).more is None:
-        return Forecast(unknown="narrow")
+    if chance or told.more is None:
+        if _at_rates(found, p_s, p_s, None, alpha_pass).more is None:
+            return Forecast(unknown="narrow")
+        return Forecast(unknown="early" if chance else "margin")
     return told
+
+
+def _is_chance(found: Arms, p_c: float, p_s: float) -> bool:
+    """Whether it may be by chance alone on which side of the margin the rates lie: within one standard error of it."""
+    step, margin = found.step, found.rule.margin
+    of_candidate, of_stable = (
+        found.total.variance * rate * (1.0 - rate) / units
+        for rate, units in ((p_c, step.candidate), (p_s, step.stable))
+    )
+    apart = p_c - margin.ratio * p_s - margin.extra
+    return abs(apart) < math.sqrt(of_candidate + margin.ratio**2 * of_stable)
 
 
 def _at_rates(found: Arms, p_c: float, p_s: float, alpha_fail: float | None, alpha_pass: float) -> Forecast:

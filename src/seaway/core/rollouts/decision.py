@@ -92,7 +92,7 @@ def next_action(snapshot: Snapshot) -> RolloutAction | None:
     passed = _passed(snapshot)
     if not passed and _late(snapshot):
         return _undecided(snapshot)
-    return _next_step(snapshot) if passed and _may_rise(snapshot) else None
+    return _next_step(snapshot, passed=True) if passed and _may_rise(snapshot) else None
 
 
 def _breach(snapshot: Snapshot) -> RollBack | None:
@@ -141,12 +141,13 @@ def _undecided(snapshot: Snapshot) -> RolloutAction | None:
     seen = judged is not None and judged.seen and judged.guard is None and judged.step == snapshot.state.step
     if policy.then == "pause" or judged is None or not seen or judged.verdict is Verdict.ERRORED:
         return Pause(why)
-    return _next_step(snapshot) if _may_rise(snapshot) else None
+    return _next_step(snapshot, passed=False) if _may_rise(snapshot) else None
 
 
-def _next_step(snapshot: Snapshot) -> TakeStep:
+def _next_step(snapshot: Snapshot, *, passed: bool) -> TakeStep:
     state = snapshot.state
-    return TakeStep(state.step + 1, grounds.of_step(snapshot.spec, state, snapshot.judgement))
+    why = grounds.of_step(snapshot.spec, state, snapshot.judgement, passed=passed)
+    return TakeStep(state.step + 1, why)
 
 
 def _may_rise(snapshot: Snapshot) -> bool:

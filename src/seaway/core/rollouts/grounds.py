@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
@@ -21,15 +22,14 @@ _MOST: Final = 100
 _UNSEEN: Final = "nothing seen in this step yet"
 
 
-def of_step(spec: Rollout, state: RolloutState, judgement: Judgement | None) -> Grounds:
-    """The grounds on which the decision takes the next step."""
+def of_step(spec: Rollout, state: RolloutState, judgement: Judgement | None, *, passed: bool) -> Grounds:
+    """The grounds on which the decision takes the next step; `passed` says whether all that it waits for has."""
     if state.step < 0:
         return Grounds("ready")
     checks = _checks(spec, state, judgement)
     approved = spec.all_steps[state.step].approve
     if not checks:
         return Grounds("time", (), state.accepted, approved)
-    passed = all(one.verdict is Verdict.PASSED for one in checks)
     return Grounds("passed" if passed else "undecided", checks, state.accepted, approved)
 
 
@@ -85,13 +85,13 @@ def in_words(grounds: Grounds, by: str) -> str:
     return said
 
 
-def told(grounds: Grounds) -> dict[str, str]:
+def told(checks: Sequence[Ground], accepted: Sequence[str] = ()) -> dict[str, str]:
     """For the details of an event: the names of the checks by what they said, and the sentence of each."""
-    passed = [one.check for one in grounds.checks if one.verdict is Verdict.PASSED]
-    others = [one.check for one in grounds.checks if one.verdict is not Verdict.PASSED]
-    names = {"passed": passed, "not_passed": others, "accepted": grounds.accepted}
+    passed = [one.check for one in checks if one.verdict is Verdict.PASSED]
+    others = [one.check for one in checks if one.verdict is not Verdict.PASSED]
+    names = {"passed": passed, "not_passed": others, "accepted": accepted}
     found = {key: ", ".join(some) for key, some in names.items() if some}
-    return found | {f"evidence.{one.check}": one.words for one in grounds.checks if one.words}
+    return found | {f"evidence.{one.check}": one.words for one in checks if one.words}
 
 
 def of_promotion(taken: Sequence[Taken]) -> str:
@@ -116,12 +116,14 @@ def _checks(
 ) -> tuple[Ground, ...]:
     """Those that the present step waits for, with what they say of it."""
     waved = {*state.accepted, *accepted}
-    of_it = judgement is not None and judgement.step == state.step and state.since_s is not None
+    since_s = math.inf if state.since_s is None else state.since_s
+    if judgement is not None and (judgement.step != state.step or judgement.through_s < since_s):
+        judgement = None  # it speaks of the share before
     found = []
     for check in spec.gating(state.step):
         if check.check in waved:
             continue
-        said = judgement.check(check.check) if judgement is not None and of_it else None
+        said = None if judgement is None else judgement.check(check.check)
         if said is None:
             found.append(Ground(check.check, Verdict.INCONCLUSIVE, f"{check.check}: {_UNSEEN}"))
         else:
@@ -140,7 +142,8 @@ def _in_words(grounds: Grounds, by: str) -> str:
         case "time":
             return "no check was asked for, so it went on by time alone"
         case "undecided":
-            said = f"{_undecided(others)} when its time was over, and inconclusive.then is promote"
+            what = _undecided(others) or "what the checks say together was undecided"
+            said = f"{what} when its time was over, and inconclusive.then is promote"
         case "person":
             though = f" though {_undecided(others)}" if others else ""
             said = ", ".join((f"{by} went on by hand{though}", *grounds.despite))

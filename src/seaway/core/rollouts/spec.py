@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from seaway.core.feedback import Outcome, outcome_text
 from seaway.core.sections import Duration, FigureName, HeaderName, Percent, Section, percent, seconds
 
 CheckName = Literal[
@@ -54,7 +55,7 @@ class RolloutCheck(Section, frozen=True):
 
     `plus` is harm in points beside the relative one. `strict` fails on any certain harm. `then` is what a failure does
     (answers that moved pause, all else goes back). An `advisory` check is judged and shown, and decides nothing. `by`,
-    `tolerance` say when two answers agree; `good` is the outcome that is wanted. In its place `kpi` is a figure of feedback of
+    `tolerance` say when two answers agree; `good` is the outcome that is wanted, kept as its text. In its place `kpi` is a figure of feedback of
     which `better` is more or less, counted from 0 to `cap`. `gain` is how much better the candidate must be.
     """
 
@@ -66,13 +67,15 @@ class RolloutCheck(Section, frozen=True):
     advisory: bool = False
     by: Literal["exact", "tolerance", "rank"] | None = None
     tolerance: Percent | None = None
-    good: Text | None = None
+    good: Outcome | None = None
     kpi: FigureName | None = None
     better: Literal["higher", "lower"] | None = None
     cap: Annotated[float, msgspec.Meta(gt=0, le=1e15)] | None = None
     gain: Percent | None = None
 
     def __post_init__(self) -> None:
+        if self.good is not None:  # 1 and "1" are the same class, so both are the same file
+            msgspec.structs.force_setattr(self, "good", outcome_text(self.good))
         allowed: dict[str, tuple[CheckName, ...]] = {
             "plus": ("errors", "rejections", "latency"),
             "by": ("agreement",),

@@ -173,7 +173,8 @@ def _figures(case: _Case) -> _Figures:
         said = f"{name}: not judged: {case.standing.fault}"
     elif case.sticky and not any(case.evidence.units) and case.evidence.uncounted:
         said = (
-            f"{name}: no request carries the user key that the rollout is sticky by, so none can be counted"
+            f"{name}: no request carries the user key that the rollout is sticky by, or only keys that came before in this step, "
+            "so none can be counted"
         )
     else:
         said = None
@@ -264,15 +265,17 @@ def _of_part(case: _Case, part: Part) -> _Figures:
     elif name == "cost" and part.cap is not None:
         said = words.of_costs(found, part.cap, verdict, risk, ahead=ahead)
     elif case.check.kpi is not None:
+        ahead = msgspec.structs.replace(ahead, units=f"candidate requests with {case.check.kpi}")
         said = words.of_amounts(found, part.cap, verdict, case.check.kpi, risk, ahead=ahead)
         if part.below:
-            said += f"; {part.below:,} values below 0 counted as 0"
+            said += f"; {part.below:,} {'value' if part.below == 1 else 'values'} below 0 counted as 0"
     else:
         what, units = _WHAT[name]
         if name == "outcome":
             what = f"without {case.check.good!r}"
         elif name == "quality" and case.evidence.baseline.numbers:
             what = "of the stable's largest usual error"
+        ahead = msgspec.structs.replace(ahead, units=units.replace("requests", "candidate requests"))
         said = words.of_arms(found, verdict, what, risk, units=units, ahead=ahead)
     total = found.total
     return _Figures(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Final, NamedTuple
@@ -16,7 +15,7 @@ from seaway.core.agreement import Agreed
 from seaway.core.answers import AnswerSpec, count_answers
 from seaway.core.ledger import Counts, PairCounts, Second, SliceCounts
 from seaway.core.ports import Clock
-from seaway.core.records import Answered, Chosen, RecordRules, UnitMark
+from seaway.core.records import Answered, Chosen, RecordRules
 from seaway.core.tensors import Array
 from seaway.engine.answers import Given
 from seaway.monitor.recording.budget import Budget
@@ -52,7 +51,7 @@ class Handed(msgspec.Struct, frozen=True):
     """Answers by batch, answered rows, of these the unread ones, requests with an answer that is none."""
     held: Held
     pairs: Mapping[Agreed, int]
-    marked: Sequence[tuple[Agreed, UnitMark]]
+    users: Sequence[tuple[Agreed, bytes]]
     rate: float
     size: int
     second_s: int
@@ -62,14 +61,15 @@ class Handed(msgspec.Struct, frozen=True):
 class _Open:
     """One revision's second while it grows. `apart` is None where no units are counted; `slice` is a part of them."""
 
-    __slots__ = ("apart", "counts", "marked", "pairs", "slice", "subject")
+    __slots__ = ("apart", "counts", "pairs", "slice", "subject")
 
-    def __init__(self, subject: Subject, owed: Tally | None) -> None:
-        """`owed` is what the last second had to take away and could not."""
+    def __init__(self, subject: Subject, owed: Tally | None, early: int) -> None:
+        """`owed` is what the last second had to take away and could not, `early` its invalid answers of requests that end in
+        this one."""
         self.subject = subject
         self.counts = Tally()
+        self.counts.numbers["invalid"] = early
         self.pairs: dict[Agreed, int] = {}
-        self.marked: list[tuple[Agreed, UnitMark]] = []
         self.slice: SliceCounts | None = None
         self.apart: Tally | None = None
         if subject.rules.judged:
@@ -81,9 +81,8 @@ class _Open:
         return self.subject.rules.unit is not None
 
     def second(self, at_s: int) -> Second:
-        """What it has come to, once all that ended in it is counted; `apart` keeps what is owed to the next one."""
-        pairs = Counter({found.value: count for found, count in self.pairs.items()})
-        pairs.update(found.value for found, mark in self.marked if mark.unit)
+        """What it has come to; `apart` keeps what is owed to the next one."""
+        pairs = {found.value: count for found, count in self.pairs.items()}
         told = PairCounts(**pairs) if pairs else None
         return Second(
             at_s, self.counts.counts(), self._units(), told, None if self.apart is None else self.slice
@@ -118,6 +117,7 @@ class Counting:
         self._now_s = clock.monotonic_s
         self._open: dict[tuple[str, int, str], _Open] = {}
         self._owed: dict[tuple[str, int, str], Tally] = {}
+        self._early: dict[tuple[str, int, str], int] = {}
         self._firsts = firsts
         self._say = say
         self._said = False
@@ -164,7 +164,7 @@ class Counting:
         key = subject.endpoint, subject.revision, subject.digest
         entry = self._open.get(key)
         if entry is None:
-            entry = self._open[key] = _Open(subject, self._owed.pop(key, None))
+            entry = self._open[key] = _Open(subject, self._owed.pop(key, None), self._early.pop(key, 0))
         elif _judging(entry.subject.rules) != _judging(subject.rules):
             entry.apart = None  # in a second in which that changed nothing is judged
         tally = entry.counts
@@ -175,7 +175,9 @@ class Counting:
             seen += len(took_s)
         for found, count in handed.pairs.items():
             entry.pairs[found] = entry.pairs.get(found, 0) + count
-        entry.marked += handed.marked
+        if handed.users and entry.apart is not None:
+            for found in self._firsts.pairs(subject, handed.users):
+                entry.pairs[found] = entry.pairs.get(found, 0) + 1
         rows = handed.given[1]
         self._count_given(subject, handed.given, tally)
         held = handed.held
@@ -231,10 +233,6 @@ class Counting:
         by user those that the split did not send. Returns what tells a unit."""
         by_user = entry.by_user
         apart = self._firsts.of(subject, held.apart) if by_user else held.apart
-        if by_user:
-            for request in apart:
-                if request.mark is not None:
-                    request.mark.unit = True
         sliced = [one for one in apart if one.chosen is Chosen.SLICE] if by_user else []
         if sliced:
             known = entry.slice or SliceCounts()
@@ -264,8 +262,10 @@ class Counting:
         return bad
 
     def _close_second(self, second_s: int) -> None:
-        found, self._open, self._owed = self._open, {}, {}
+        found, self._open, self._owed, self._early = self._open, {}, {}, {}
         for key, entry in found.items():
+            if early := entry.counts.early():
+                self._early[key] = early
             second = entry.second(second_s)
             self._live.add(entry.subject, second)
             self._keeping.second(entry.subject, second)

@@ -1,4 +1,5 @@
-"""Which requests are the first of their user in a step of a rollout: the unit of verdicts where arms are sticky.
+"""Which requests, and which mirrored ones, are the first of their user in a step of a rollout: the unit of verdicts where arms
+are sticky.
 
 A Bloom filter for each endpoint and step (`RecordRules.scope`), over both arms, in a file that all workers of a home map:
 1 % of false positives at a million users in 1.2 MB. A false positive only drops a unit (statistics.md, section 9). Two workers
@@ -16,9 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from seaway.core.agreement import Agreed
 from seaway.core.records import Answered
 from seaway.monitor.sinks import Subject
 
+_PAIR: Final = b"\0pair\0"
+"""Before the key of a user in the place of its first pair; no header holds a 0."""
 USERS: Final = 1_000_000
 BITS: Final = 9_585_059
 """-n ln p / (ln 2)^2 for n = 1,000,000 and p = 0.01 (Bloom 1970)."""
@@ -55,6 +59,11 @@ class FirstRequests:
             if key and _add(bits, key):
                 found.append(request)
         return found
+
+    def pairs(self, subject: Subject, compared: Sequence[tuple[Agreed, bytes]]) -> list[Agreed]:
+        """Of mirrored requests, each with its user, what became of the first of each. A pair takes a place as a user does."""
+        bits = self._filter(subject.endpoint, subject.rules.scope)
+        return [found for found, user in compared if _add(bits, _PAIR + user)]
 
     def _filter(self, endpoint: str, scope: int) -> mmap.mmap:
         known = self._filters.get(endpoint)

@@ -15,7 +15,7 @@ import msgspec
 
 from seaway.core.ports import Clock
 from seaway.core.provenance import Joined
-from seaway.core.records import Chosen, MirroredAnswer, RecordRules, UnitMark
+from seaway.core.records import Chosen, MirroredAnswer, RecordRules
 from seaway.core.tensors import Tensors
 from seaway.monitor.provenance import erasing
 from seaway.monitor.provenance import files as provenance_files
@@ -53,7 +53,6 @@ class _Ended(msgspec.Struct):
     traceparent: bytes | None = None
     endpoint: str = ""
     size: int = 0
-    mark: UnitMark | None = None
 
     def header(self, name: str) -> bytes | None:
         return None

@@ -26,7 +26,7 @@ from seaway.core.agreement import Agreed
 from seaway.core.answers import answer_spec
 from seaway.core.errors import SeawayError
 from seaway.core.ports import Clock
-from seaway.core.records import SAMPLED, Answered, MirroredAnswer, RecordRules, UnitMark
+from seaway.core.records import SAMPLED, Answered, MirroredAnswer, RecordRules
 from seaway.core.tensors import Signature
 from seaway.engine.handle import Handle
 from seaway.monitor.recording.budget import Budget
@@ -181,17 +181,18 @@ class Recorder:
         if count >= BLOCK_HELD or sheet.bytes >= BLOCK_BYTES:
             self._hand_over(sheet)
 
-    def compared(self, handle: Handle, found: Agreed, mark: UnitMark | None) -> None:
-        """A request that this revision was to answer too, its answer thrown away; with a mark it counts where that is a unit."""
+    def compared(self, handle: Handle, found: Agreed, user: bytes | None) -> None:
+        """A request that this revision was to answer too, its answer thrown away; of a `user` the first counts that
+        was not dropped."""
         if self._now_s() >= self._next_s:
             self._roll()
         sheet: Sheet = handle.sheet or self._open(handle)
         if sheet.empty:
             self._dirty.append(sheet)
-        if mark is None:
+        if user is None or found is Agreed.DROPPED:
             sheet.pairs[found] = sheet.pairs.get(found, 0) + 1
         else:
-            sheet.marked.append((found, mark))
+            sheet.users.append((found, user))
 
     def mirrored(self, handle: Handle, told: MirroredAnswer) -> None:
         """What this revision said to such a request, where its answers are wanted."""
@@ -308,7 +309,7 @@ class Recorder:
                 sheet.take_given(),
                 Held(sheet.drawn, sheet.failures, sheet.kept, sheet.apart),
                 sheet.pairs,
-                sheet.marked,
+                sheet.users,
                 self._rate,
                 sheet.bytes,
                 self._second,

@@ -22,8 +22,8 @@ KEEP_S: Final = 48 * 3600.0
 """How long seconds are kept, and while space allows."""
 MOST_BYTES: Final = 1024 * 1024 * 1024
 """Of one home's seconds; beyond it the oldest files go first."""
-SETTLED_S: Final = 15.0
-"""So long after its end a second is on disk, whichever worker counted it, where a disk keeps up."""
+SETTLED_S: Final = 10.0
+"""So long after its end a second is on disk, whichever worker counted it, where disk and processor keep up."""
 _FOLDER: Final = "seconds"
 _SWEEP_S: Final = 600.0
 _FLAGS: Final = os.O_APPEND | os.O_CREAT | os.O_RDWR | os.O_CLOEXEC

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 from seaway.core.agreement import Agreed
-from seaway.core.records import Answered, UnitMark
+from seaway.core.records import Answered
 from seaway.core.tensors import Array
 from seaway.engine.answers import Given
 from seaway.monitor.sinks import Subject
@@ -28,11 +28,11 @@ class Sheet:
         "keeps_all",
         "kept",
         "loaded",
-        "marked",
         "older",
         "pairs",
         "subject",
         "took_s",
+        "users",
     )
 
     def __init__(self, subject: Subject, gap: int) -> None:
@@ -66,7 +66,7 @@ class Sheet:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to hand over."""
-        return not self.took_s and not self.pairs and not self.marked
+        return not self.took_s and not self.pairs and not self.users
 
     def take_given(self) -> tuple[list[Array], int, int, int]:
         """What was answered since the last time (`Given.take`), by predictors that were replaced too."""
@@ -92,6 +92,6 @@ class Sheet:
         """While it is judged: all that the split sent, where first requests are counted; else those that it did not."""
         self.pairs: dict[Agreed, int] = {}
         """Of requests that this revision was to answer too, its answer thrown away."""
-        self.marked: list[tuple[Agreed, UnitMark]] = []
-        """Those of them that count only where they turn out to be units."""
+        self.users: list[tuple[Agreed, bytes]] = []
+        """The same where units are by user, whose key stands beside it."""
         self.bytes = 0

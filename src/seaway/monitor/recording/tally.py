@@ -101,6 +101,17 @@ class Tally:
             left.answers = _less(self.answers, apart.answers)
         return left.counts()
 
+    def early(self) -> int:
+        """Take away, and return, the invalid answers whose requests have not ended yet: they are of the second in which those
+        do, or there would be more bad requests than requests."""
+        numbers = self.numbers
+        answered = numbers["finished"] - sum(
+            numbers[kind] for kind in ("failed", "refused", "rejected", "cancelled")
+        )
+        early = max(0, numbers["invalid"] - answered)
+        numbers["invalid"] -= early
+        return early
+
     @property
     def empty(self) -> bool:
         """Whether nothing is counted in it."""
