@@ -109,7 +109,7 @@ def same_waiting(draw: np.random.Generator) -> None:
 
 
 def _rule(margin: Margin) -> Rule:
-    return Rule(margin, rate=RATE, interval=False)
+    return Rule(margin, rate=RATE, interval=False, labels=True)
 
 
 def _labels(
@@ -124,7 +124,6 @@ def _first(traffic: Traffic, margin: Margin, fail: bool, held: bool = False) -> 
     if not held:
         return first_looks(traffic, margin, fail, rate=RATE)
     divisors = divisors_by_blocks(traffic, block=BLOCK_LOOKS)
-    if fail:
-        first = divisors[:, : KNOWN_BLOCKS * BLOCK_LOOKS]
-        divisors[:, : KNOWN_BLOCKS * BLOCK_LOOKS] = np.maximum(first, UNKNOWN)
+    first = divisors[:, : KNOWN_BLOCKS * BLOCK_LOOKS]
+    divisors[:, : KNOWN_BLOCKS * BLOCK_LOOKS] = np.maximum(first, UNKNOWN)
     return first_looks(traffic, margin, fail, rate=RATE, divisors=divisors, late=fail, look_s=LOOK_S)

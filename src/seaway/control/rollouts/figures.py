@@ -48,7 +48,7 @@ def begin(records: Path, endpoint: str, stable: int, started_s: float, check: Ro
     if check.cap is not None or check.kpi is None:
         return FigureCursor(check.cap)
     past = arrivals.past_figures(records, endpoint, stable, started_s, MOST_PAST, check.kpi)
-    return _learned(FigureCursor(), past)
+    return _learned(FigureCursor(), [value for _, value in past])
 
 
 def seen(

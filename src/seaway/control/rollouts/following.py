@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from seaway.control import watching
-from seaway.control.rollouts import evidence_files
+from seaway.control.rollouts import evidence_files, past_labels
 from seaway.control.rollouts.evidence_files import Stored
 from seaway.control.rollouts.labels import Labels, LabelsAsked
 from seaway.control.rollouts.paired_labels import PairedLabels, PairsAsked
@@ -208,6 +208,8 @@ class Following:
             outcome=wanted.get("outcome"),
         )
         look, cursor = self._labels.look(asked, stored.labels, moment.now_s)
+        if stored.labels is None and cursor is not None:
+            look = past_labels.with_past(look, self._records, asked, wanted.values())
         evidence = judging.labelled(stored.evidence, moment.spec, look, rollout.accepted)
         return msgspec.structs.replace(stored, evidence=evidence, labels=cursor)
 

@@ -10,12 +10,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from seaway.control.rollouts import figures, labels
+from seaway.control.rollouts import past_labels
 from seaway.core.evidence.combining import ALPHA_PASS
 from seaway.core.evidence.wealth import PASS_ODDS
 from seaway.core.rollouts import margins
 from seaway.core.rollouts.spec import CheckName, RolloutCheck
-from seaway.monitor.feedback import arrivals
 
 FEWEST: Final = 100
 """Labels that are enough to say anything."""
@@ -37,7 +36,7 @@ def past(
     """Of each check of labels whose labels are known. Blocking; raises as `monitor.feedback.reading`."""
     found: dict[CheckName, PastLabels] = {}
     for check in checks:
-        bad = _bad(check, (records, endpoint, stable, now_s))
+        bad = [loss for _, loss in past_labels.losses(records, endpoint, stable, now_s, check)]
         if len(bad) >= FEWEST:
             found[check.check] = PastLabels(len(bad), float(np.mean(bad)), float(np.var(bad)))
     return found
@@ -65,24 +64,3 @@ def needed(check: RolloutCheck, known: PastLabels, share: float) -> int | None:
 
 def _times(check: RolloutCheck) -> str:
     return f"{min(99.0, 100 * _BETTER * (check.gain_share or 0.0)):g}%"
-
-
-def _bad(check: RolloutCheck, of: tuple[Path, str, int, float]) -> list[float]:
-    """How bad each of the latest labels was."""
-    if check.kpi is not None:
-        values = arrivals.past_figures(*of, figures.MOST_PAST, check.kpi)
-        cap = figures.begin(*of, check).cap
-        return [] if cap is None else [figures.lacking(value, cap, check) for value in values]
-    if check.check == "outcome":
-        told = arrivals.past_outcomes(*of, labels.MOST_ERRORS)
-        return [float(not labels.is_good(one.value, check.good or "")) for one in told]
-    if check.check != "quality":
-        return []
-    told = [one for one in arrivals.past_outcomes(*of, labels.MOST_ERRORS) if one.truth is not None]
-    cap = labels.past_cap(*of)
-    return [
-        float(one.answer != one.truth)
-        if isinstance(one.answer, str) or isinstance(one.truth, str)
-        else labels.share_of(abs((one.answer or 0.0) - (one.truth or 0.0)), cap)
-        for one in told
-    ]

@@ -31,7 +31,8 @@ SILENT_LOOKS: Final = 3
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is tested. `strict` fails on any certain harm, within the margin too. `cluster` is the largest number of units
     that can go wrong together (a batch). `rate` is the stable's from before the rollout. `late` starts can be left out.
-    `axis` is what the margin and the interval are told in.
+    `axis` is what the margin and the interval are told in. `labels` says that units may come in clusters of which nothing is
+    known at first: then both sides begin with caution, else the fail side alone.
     """
 
     margin: Margin = Margin()
@@ -41,6 +42,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     late: bool = True
     interval: bool = True
     axis: Axis = "points"
+    labels: bool = False
 
     @property
     def harm(self) -> float:
@@ -71,7 +73,8 @@ class Arms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that the test knows. Rows of both sides are the margin and the grid `extras` of the interval.
 
     `peak_pass` is the highest log E of the pass side in this step. `fault` is what was wrong with the last look;
-    `bounded` says that nothing can be worse than the margin. `dropped` counts looks without traffic in one arm.
+    `bounded` says that nothing can be worse than the margin. `dropped` counts looks without traffic in one arm. `variance` is
+    that of one unit (see Totals), as it was before the rollout.
     """
 
     rule: Rule
@@ -91,6 +94,7 @@ class Arms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropped: int = 0
     bounded: bool = False
     fault: str | None = None
+    variance: float = 1.0
 
     @property
     def log_fail(self) -> float:
@@ -107,10 +111,10 @@ class Arms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def divisor(self, fail: bool) -> float:
         """By what the evidence of a side is divided."""
-        known = dispersion.divisor(
-            self.dispersion, self.rule.cluster, max(self.total.variance, _LEAST_VARIANCE)
-        )
-        return max(known, dispersion.unknown(self.dispersion)) if fail else known
+        variance = self.total.variance if self.total.candidate else self.variance
+        known = dispersion.divisor(self.dispersion, self.rule.cluster, max(variance, _LEAST_VARIANCE))
+        cautious = fail or self.rule.labels
+        return max(known, dispersion.unknown(self.dispersion)) if cautious else known
 
 
 def begin(rule: Rule, started_s: float, past: Dispersion | None = None) -> Arms:

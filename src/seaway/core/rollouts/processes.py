@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from seaway.core.evidence import arms, pairs, predictions, swings, units
+from seaway.core.evidence.dispersion import Dispersion
 from seaway.core.evidence.pairs import PairLook, Pairs
 from seaway.core.evidence.predictions import Predictions
 from seaway.core.evidence.streams import Look
@@ -58,11 +59,18 @@ class Paired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="paire
     swings: Swings = Swings()
 
 
+class LabelPast(msgspec.Struct, frozen=True):
+    """The stable revision's labels from before: how they hang together, and how much one varies (`Arms.variance`)."""
+
+    dispersion: Dispersion
+    variance: float
+
+
 class LabelLook(msgspec.Struct, frozen=True):
     """What came since the look before, of labels; None where nothing came, or was not asked for.
 
-    `fault` says why labels cannot be believed, `outcome_fault` why those of the outcome cannot. Of a KPI `cap` is what the outcome's look counts in shares of, and `below` how many
-    values less than 0 counted as 0.
+    `fault` says why labels cannot be believed, `outcome_fault` why those of the outcome cannot. Of a KPI `cap` is what the
+    outcome's look counts in shares of, and `below` how many values less than 0 counted as 0. The first look tells the past.
     """
 
     quality: Look | None = None
@@ -71,6 +79,8 @@ class LabelLook(msgspec.Struct, frozen=True):
     outcome_fault: str | None = None
     cap: float | None = None
     below: int = 0
+    quality_past: LabelPast | None = None
+    outcome_past: LabelPast | None = None
 
 
 Process = Rates | Answers | Mirrored | Paired
@@ -118,9 +128,11 @@ def labelled(process: Process, check: RolloutCheck, told: LabelLook) -> Process:
     """With the labels that came for this check."""
     if not isinstance(process, Rates):
         return process
-    look, fault = told.quality, told.fault
+    look, fault, past = told.quality, told.fault, told.quality_past
     if check.check == "outcome":
-        look, fault = told.outcome, told.fault or told.outcome_fault
+        look, fault, past = told.outcome, told.fault or told.outcome_fault, told.outcome_past
+    if past is not None:
+        process = Rates(tuple(_after(part, past) for part in process.parts))
     if fault is not None or look is None:
         # A fault that is over is forgotten, also where nothing came.
         fed = (
@@ -132,6 +144,11 @@ def labelled(process: Process, check: RolloutCheck, told: LabelLook) -> Process:
     if check.kpi is None or told.cap is None:
         return Rates(shown)
     return Rates(tuple(msgspec.structs.replace(one, cap=told.cap, below=told.below) for one in shown))
+
+
+def _after(part: Part, past: LabelPast) -> Part:
+    found = msgspec.structs.replace(part.arms, dispersion=past.dispersion, variance=past.variance)
+    return msgspec.structs.replace(part, arms=found) if part.arms.looks == 0 else part
 
 
 def paired(process: Process, look: PairLook | None, lost: int, fault: str | None) -> Process:

@@ -69,9 +69,10 @@ def begin(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float) -> t
         rate = baseline.rate(counts.bad if name == "errors" else counts.rejected)
         begun = arms.begin(_rule(check, rate), at_s, spread_of(past, look))
         return (Part(name, begun),)
-    # How labels hung together before is not known, so at first they are taken for clusters.
+    # How labels hung together before is told with their first look; where it is not known they are taken for clusters.
     rate = {"points": _WRONG, "less": _LACKING, "more": 1 - _LACKING}[margins.axis_of(check)]
-    return (Part(name, arms.begin(_rule(check, rate), at_s, Dispersion(cautious=True)), cap=check.cap),)
+    rule = msgspec.structs.replace(_rule(check, rate), labels=True)
+    return (Part(name, arms.begin(rule, at_s, Dispersion(cautious=True)), cap=check.cap),)
 
 
 def look_of(part: Part, check: RolloutCheck, heard: Heard) -> Look:

@@ -32,14 +32,14 @@ SELECT ABS(answer - truth) FROM (SELECT answer, truth FROM facts INDEXED BY fact
   AND subject = ?1 AND predicted_s < ?2 AND name = '' ORDER BY predicted_s DESC, seq DESC LIMIT ?3)
   WHERE typeof(answer) = 'real'"""
 _PAST_FIGURES: Final = f"""
-SELECT truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
+SELECT received_s, truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
   AND subject = ?1 AND predicted_s < ?2 AND name = ?4 ORDER BY predicted_s DESC, seq DESC LIMIT ?3"""
 _PAST_OUTCOMES: Final = (
     f"""
-SELECT value, answer, truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
+SELECT received_s, value, answer, truth FROM facts INDEXED BY facts_joined WHERE state = {JOINED}
   AND subject = ?1 AND predicted_s < ?2 AND name = '' ORDER BY predicted_s DESC, seq DESC LIMIT ?3""",
     f"""
-SELECT value, answer, truth FROM facts INDEXED BY facts_unjoined WHERE {NOT_JOINED} AND state = {UNUSABLE}
+SELECT received_s, value, answer, truth FROM facts INDEXED BY facts_unjoined WHERE {NOT_JOINED} AND state = {UNUSABLE}
   AND subject = ?1 AND predicted_s < ?2 AND name = '' LIMIT ?3""",
 )
 """Where answers are numbers and outcomes are names, none of them can be compared with its answer."""
@@ -119,8 +119,9 @@ def past_errors(records: Path, endpoint: str, revision: int, until_s: float, mos
 
 
 class PastOutcome(NamedTuple):
-    """An outcome's text, and its answer and truth where they can be compared."""
+    """When an outcome came, its text, and its answer and truth where they can be compared."""
 
+    received_s: float
     value: str
     answer: str | float | None
     truth: str | float | None
@@ -137,9 +138,11 @@ def past_outcomes(
 
 def past_figures(
     records: Path, endpoint: str, revision: int, until_s: float, most: int, name: str
-) -> list[float]:
-    """A KPI's values, of the latest rows of a revision that have one and were answered before `until_s`."""
-    return [value for (value,) in _past(records, _PAST_FIGURES, endpoint, revision, until_s, most, name)]
+) -> list[tuple[float, float]]:
+    """A KPI's values, each after the time when it came, of the latest rows of a revision that have one and were answered
+    before `until_s`."""
+    rows = _past(records, _PAST_FIGURES, endpoint, revision, until_s, most, name)
+    return [(received_s, value) for received_s, value in rows]
 
 
 def _past(
