@@ -46,11 +46,8 @@ success ≥ 99 % per minute, five failed roll back, ten good promote; *Argo*: te
 rejections (4xx) are this test with this margin.
 
 """
-    # Figures of an older run of the proof may lack some of the last tables.
-    last = [write(figures[name]) for name, write in _LAST.items() if name in figures]
-    if "worse" in figures["dependence"][0]:
-        last.insert(0, _power(figures["dependence"]))
-    return "\n".join([head + _table(figures), _more(figures), *last])
+    last = [write(figures[name]) for name, write in _LAST.items()]
+    return "\n".join([head + _table(figures), _more(figures), _power(figures["dependence"]), *last])
 
 
 def _table(figures: dict[str, Any]) -> str:
@@ -142,7 +139,7 @@ def _more(figures: dict[str, Any]) -> str:
             f"p50 × 1.1, candidate ×{one['slower']:g} slower",
             f"failed {said(one['failed'])}, passed {said(one['passed'])}",
         ]
-        for one in figures.get("median_latency", ())
+        for one in figures["median_latency"]
     ]
     body.append(
         [
@@ -174,7 +171,7 @@ def _units(figures: dict[str, Any]) -> list[list[str]]:
             f"first per user, {one['users']:,} users: healthy; ×3",
             f"strict failed {percent(one['healthy']['share'])}; {_within(one['worse'])} %",
         ]
-        for one in figures.get("sticky_worse", ())
+        for one in figures["sticky_worse"]
     ]
     body += [
         [f"shadow, {one['limit'] * 100:g} % tolerated, {one['worse'] * 100:g} % disagree", both(one)]
@@ -286,7 +283,7 @@ Percent (median of values of each arm).
 
 
 def _costs(found: list[dict[str, Any]]) -> str:
-    text = """The mean of costs, log-normal (σ = 1.5), so many times the stable's, 30 minutes. Capped at the stable's p99, as shares of the cap;
+    text = """The mean of costs, log-normal (σ = 1.5), so many times the stable's, 30 minutes, a look each 5 s. Capped at the stable's p99, as shares of the cap;
 *margin*: ρ = 1.1, as in a rollout (there requests over the cap are a second test, as of latency). *Asymptotic*: the means without a cap,
 from 1,000 requests of each arm on, every 10 s; no check uses it.
 """

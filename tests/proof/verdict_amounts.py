@@ -16,7 +16,7 @@ from seaway.core.evidence.streams import STRICT, Look, Margin
 from seaway.core.evidence.wealth import FAIL_ODDS, PASS_ODDS, Floats
 from seaway.core.rollouts import margins
 from seaway.core.rollouts.spec import RolloutCheck
-from verdict_runs import ALPHA, KEPT, NEVER, Firsts, Traffic, first_looks, holds, judged, said, share_of
+from verdict_runs import ALPHA, KEPT, NEVER, Firsts, holds, judged, share_of
 
 BAR = -math.log(ALPHA)
 SIDES = ("failed", "passed")
@@ -26,6 +26,8 @@ EACH, LOOKS = 800, 500
 LACKING = 0.8
 """What a rollout takes for the first share that lacks to the cap."""
 SIGMA, COST_LOOKS = 1.5, 1800
+COST_SIZES = 50, 950
+"""Of a look of five seconds."""
 AT_ONCE = 20
 Round = tuple[Floats, Floats]
 
@@ -46,22 +48,21 @@ def kpis(draw: np.random.Generator, runs: int) -> list[dict[str, Any]]:
 
 
 def costs(draw: np.random.Generator, runs: int) -> list[dict[str, Any]]:
-    """Log-normal costs that are so many times the stable's, capped at its p99, 30 minutes: no harm tolerated, and the default
-    margin of a tenth; and what the asymptotic sequence says of the costs themselves, which no check uses."""
+    """Log-normal costs that are so many times the stable's, capped at its p99, 30 minutes, a look each 5 s: no harm tolerated,
+    and the default margin of a tenth; and what the asymptotic sequence says of the costs themselves, which no check uses."""
     margin = margins.margin_of(RolloutCheck("cost"))
     rate = _capped_mean(1.0)
     limit = _times(margin.ratio)
     found = []
     for times in (1.0, limit, 1.2, 1.5):
-        traffic, plain = _costs(draw, runs, times)
         row: dict[str, Any] = {"times": times, "on_the_margin": times == limit}
-        strict = first_looks(traffic, STRICT, True, rate=rate)
+        strict, _ = _first_looks(_dear(draw, runs, times), STRICT, runs, COST_SIZES, rate)
         if times == 1.0:
             holds(strict, "equal costs, strict")
-        row["strict_failed"] = said(strict, traffic)
-        for side in SIDES:
-            row[side] = said(first_looks(traffic, margin, side == "failed", rate=rate), traffic)
-        row["asymptotic_failed"] = plain
+        row["strict_failed"] = _median(strict, COST_SIZES[0])
+        firsts = _first_looks(_dear(draw, runs, times), margin, runs, COST_SIZES, rate)
+        row |= {side: _median(one, COST_SIZES[0]) for side, one in zip(SIDES, firsts, strict=True)}
+        row["asymptotic_failed"] = _by_asymptotics(draw, runs, times)
         found.append(judged(row, times, limit, runs))
     return found
 
@@ -112,49 +113,64 @@ def _placed(values: Floats, sizes: Floats) -> Floats:
     return counts.reshape(len(sizes), -1)
 
 
-def _first_looks(rounds: Iterable[Round], margin: Margin, runs: int) -> tuple[Firsts, Firsts]:
-    """The looks at which each run fails and passes, from one start each; NEVER where it does not."""
+def _dear(draw: np.random.Generator, runs: int, times: float) -> Iterator[Round]:
+    """What both arms cost, as shares of the cap, look by look."""
+    cap = math.exp(SIGMA * NormalDist().inv_cdf(0.99))
+    for _ in range(COST_LOOKS // 5):
+        both = []
+        for size, more in zip(COST_SIZES, (times, 1.0), strict=True):
+            drawn = more * np.exp(SIGMA * draw.standard_normal(runs * size))
+            both.append(_placed(np.minimum(drawn, cap) / cap, np.full(runs, size)))
+        yield both[0], both[1]
+
+
+def _first_looks(
+    rounds: Iterable[Round],
+    margin: Margin,
+    runs: int,
+    sizes: tuple[int, int] = (EACH, EACH),
+    rate: float = LACKING,
+) -> tuple[Firsts, Firsts]:
+    """The looks at which each run fails and passes, from one start each; NEVER where it does not. `sizes` are those of a look."""
     ratio, extra = np.asarray(margin.ratio), np.asarray(margin.extra)
     firsts = np.full(runs, NEVER), np.full(runs, NEVER)
     odds = np.array(FAIL_ODDS), np.array(PASS_ODDS)
     logs = np.zeros((runs, len(odds[0]))), np.zeros((runs, len(odds[1])))
-    bad, units, size = np.full(runs, 200 * LACKING), np.full(runs, 200.0), np.asarray(float(EACH))
+    bad, units = np.full(runs, 200 * rate), np.full(runs, 200.0)
+    n_c, n_s = (np.asarray(float(size)) for size in sizes)
     for look, (ours, theirs) in enumerate(rounds):
         for side, first in enumerate(firsts):
             alive = first == NEVER
             if not alive.any():
                 continue
             theta = (bad / units)[alive, None]
-            bets = streams.choose_bets(size, size, theta, ratio, extra, odds[side], side == 0)
+            bets = streams.choose_bets(n_c, n_s, theta, ratio, extra, odds[side], side == 0)
             logs[side][alive] += means.log_factors(
                 bets, PLACES, ours[alive, None], theirs[alive, None], ratio
             )
             first[alive & (wealth.log_mean_exp(logs[side]) >= BAR)] = look
-        bad, units = bad * KEPT + theirs @ PLACES, units * KEPT + EACH
+        bad, units = bad * KEPT + theirs @ PLACES, units * KEPT + sizes[1]
         if all((first != NEVER).all() for first in firsts):
             break
     return firsts
 
 
-def _median(firsts: Firsts) -> dict[str, float | None]:
+def _median(firsts: Firsts, each: int = EACH) -> dict[str, float | None]:
     some = firsts[firsts != NEVER]
-    median = float((np.median(some) + 1) * EACH) if some.size else None
+    median = float((np.median(some) + 1) * each) if some.size else None
     return {"share": share_of(firsts != NEVER), "median": median}
 
 
-def _costs(draw: np.random.Generator, runs: int, times: float) -> tuple[Traffic, dict[str, float | None]]:
-    """Ten requests of the candidate a second and 190 of the stable's, as shares of the cap; and the asymptotic verdict."""
-    cap, sums, alarms = math.exp(SIGMA * NormalDist().inv_cdf(0.99)), ([], []), []
+def _by_asymptotics(draw: np.random.Generator, runs: int, times: float) -> dict[str, float | None]:
+    """Of costs without a cap, ten requests of the candidate a second and 190 of the stable's."""
+    alarms = []
     for begin in range(0, runs, AT_ONCE):
         shape, plain = (min(AT_ONCE, runs - begin), COST_LOOKS), []
-        for place, (size, more) in enumerate(((10, times), (190, 1.0))):
+        for size, more in ((10, times), (190, 1.0)):
             drawn = more * np.exp(SIGMA * draw.standard_normal((*shape, size), np.float32))
-            sums[place].append(np.minimum(drawn, cap).sum(axis=2, dtype=np.float64) / cap)
             plain += [part.sum(axis=2, dtype=np.float64).cumsum(axis=1) for part in (drawn, drawn**2)]
         alarms += [_asymptotic(*(one[run] for one in plain)) for run in range(shape[0])]
-    ours, theirs = (np.concatenate(one) for one in sums)
-    traffic = Traffic(np.full_like(ours, 10.0), ours, np.full_like(theirs, 190.0), theirs)
-    return traffic, said(np.array(alarms), traffic)
+    return _median(np.array(alarms), 10)
 
 
 def _asymptotic(ours: Floats, our_squares: Floats, theirs: Floats, their_squares: Floats) -> int:

@@ -54,7 +54,6 @@ def follow(
         if begun is None:
             return accepted
         tell(f"{accepted.endpoint}: {accepted.ref} is on its way already; this follows it")
-        accepted = msgspec.structs.replace(accepted, message=f"{accepted.ref} is live")
     progress(f"{accepted.endpoint}: loading and warming {accepted.ref or ''}")
     asked = begun is not None
     patience = Patience(control, accepted, progress, now_s)
@@ -76,7 +75,9 @@ def follow(
         elif (event.kind is EventKind.ENDPOINT_DELETED and accepted.revision is None) or (
             accepted.revision is not None and rolling.over(event)
         ):
-            return accepted
+            if begun is None:
+                return accepted
+            return msgspec.structs.replace(accepted, message=f"{accepted.ref} is live")
     raise TemporaryError(
         "control_unavailable",
         f"{accepted.message}; it is stored, but the control process went away before it took effect",

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from seaway.core.provenance import Explanation
 
 _OUTCOMES: Final = 10
-_BY_A_ROLLOUT: Final = (Chosen.SPLIT, Chosen.SLICE, Chosen.FLAG, Chosen.FALLBACK)
 _SPLIT: Final = "the split of {rollout} sent it there"
 _WHY: Final = {
     Chosen.ONLY: "it had all the traffic",
@@ -70,8 +69,7 @@ def _request(request_id: str, common: Common) -> int:
     home = Home(common.configuration())
     outcomes = functools.partial(outcomes_read.outcomes_of, home.paths.records)
     found = explanations.explain(home.paths.records, request_id, outcomes)
-    if any(one.chosen in _BY_A_ROLLOUT for one in found.requests):
-        found = control_access.with_rollouts(home, found)
+    found = control_access.with_rollouts(home, found)
     if common.json:
         output.print_json(found)
         return 0

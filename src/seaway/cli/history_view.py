@@ -94,7 +94,7 @@ def _details(event: Event) -> str:
         case EventKind.ROLLOUT_SUPERSEDED:
             return ""
         case kind if kind in _MOVES:
-            why = details.get("cause") or details.get("why") or details.get("reason")
+            why = details.get("cause") or details.get("reason") or details.get("why")
             share = f"{details.get('percent', '')} %"
             return share if why is None else f"{share}: {why.partition('; ')[0].partition(' (')[0]}"
         case _:

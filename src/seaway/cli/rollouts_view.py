@@ -239,7 +239,7 @@ def _facts(found: views.RolloutStatus) -> Iterator[tuple[str, str]]:
         yield "freeze", "no share rises now; a rollback always acts"
     for taken in state.taken:
         when = times.clock(taken.at_s, now_s)
-        yield f"{taken.percent:g} %", f"{when}: {grounds.in_words(taken.grounds, taken.by)}"
+        yield f"{taken.percent:g} %", f"{when}: {grounds.in_words(taken)}"
     if state.why:
         by = f" (by {state.by})" if state.by else ""
         yield "why", f"{state.why}{by}"

@@ -123,10 +123,13 @@ class Deployments:
     ) -> views.Accepted:
         """Record that an earlier revision shall answer again; which one, says `changes.rollback_target`.
 
-        `key` makes the call idempotent, `reason` is recorded. Raises `UserError` (`endpoint_not_found`, `revision_not_found`, `nothing_to_roll_back`).
+        `key` makes the call idempotent, `reason` is recorded. Raises `UserError` (`endpoint_not_found`,
+        `revision_not_found`, `nothing_to_roll_back`).
         """
         with self._commits.refusals(principal, auth.Action.ROLLBACK, endpoint):
-            promise = changes.promise(principal, key, ["rollback", endpoint, to, reason])
+            # Without a reason it is what it was before there were any: a key that was used then stays used.
+            said = ["rollback", endpoint, to] if reason is None else ["rollback", endpoint, to, reason]
+            promise = changes.promise(principal, key, said)
             if (done := self._commits.done(promise)) is not None:
                 return done
 

@@ -220,7 +220,7 @@ ROLLOUT_APPROVAL: Final = Metric(
     "gauge",
     "0 or 1",
     _ROLLOUT,
-    "Whether a person's approval is all that the rollout's step waits for.",
+    "Whether a person's approval is all that the rollout's step waits for, but for freezes.",
     only=_ROLLED,
 )
 CHECK_VERDICT: Final = Metric(

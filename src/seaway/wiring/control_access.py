@@ -139,7 +139,7 @@ def rollout_record(home: Home, endpoint: str, number: int) -> rollouts.RolloutRe
 
 def with_rollouts(home: Home, found: Explained) -> Explained:
     """Explained requests with the rollouts that sent them to their revisions; as they are where no control plane answers."""
-    if not _has_state(home):
+    if not (shares.wanted(found) and _has_state(home)):
         return found
     try:
         with open_control(home) as control:

@@ -143,6 +143,14 @@ def test_a_followed_deploy_of_what_is_taken_back_ends_with_3(told: UnderWay) -> 
     assert caught.value.code == "rollout_rolled_back"
 
 
+def test_what_is_followed_is_not_said_to_be_live_before_it_is() -> None:
+    later = r.event(14, EventKind.DELETE_REQUESTED, "prices will be deleted", 40, revision=3)
+    with pytest.raises(UserError) as caught:
+        deploy_again(UnderWay(later))
+    assert caught.value.code == "generation_conflict"
+    assert caught.value.message.startswith("prices:v4 is on its way already")
+
+
 def test_a_deploy_of_what_is_under_way_waits_for_nothing_without_follow_a_server_or_a_rollout() -> None:
     for told, to_end in (
         (UnderWay(), False),

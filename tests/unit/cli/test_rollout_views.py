@@ -238,6 +238,13 @@ def test_the_history_names_the_check_and_leaves_the_sentence_to_explain(printed:
     assert text.rstrip().endswith("1 %: errors")
 
 
+def test_the_history_shows_the_reason_that_a_person_gave(printed: Printed) -> None:
+    told = {"percent": "30", "why": "ada went on by hand, before its hold was over", "reason": "the fair"}
+    event = msgspec.structs.replace(EVENTS[3], kind=EventKind.TRAFFIC_SET, details=told)
+    text = printed(lambda: history_view.print_history([event], None, "prices"))
+    assert text.rstrip().endswith("30 %: the fair")
+
+
 def test_a_rollout_that_goes_on_and_one_without_looks(printed: Printed) -> None:
     text = printed(lambda: rollout_explained.print_record(record(events=EVENTS[:3])))
     assert text.startswith("prices/4  not over") and "no look at its evidence is kept" in text

@@ -243,6 +243,16 @@ def test_c07_the_same_key_gives_the_same_result_once(plane: Plane) -> None:
     assert len(plane.store.revisions("prices")) == 1
 
 
+def test_c07_a_key_of_a_rollback_without_a_reason_is_the_one_of_before_there_were_reasons(
+    plane: Plane,
+) -> None:
+    deploy_live(plane, 1, 2)
+    done = plane.deployments.rollback(OWNER, "prices", key="k")
+    promise = changes.promise(OWNER, "k", ["rollback", "prices", None])
+    assert promise is not None
+    assert plane.store.remembered(promise) == msgspec.json.encode(done)
+
+
 def test_c07_concurrent_requests_with_one_key_have_one_effect(plane: Plane) -> None:
     with ThreadPoolExecutor(8) as pool:
         jobs = [

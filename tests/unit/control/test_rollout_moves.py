@@ -141,8 +141,21 @@ def test_each_share_is_kept_with_its_grounds() -> None:
     assert "without the approval that the step asks for" in details["why"]
     assert "leaving out the step to 50 %" in details["why"]
     lower = moves.traffic(first, revision(), "ada", NOW_S, None, percent=1.0)
-    assert lower.events[0].details["why"] == "ada went on by hand"
+    assert lower.events[0].details["why"] == "ada set it by hand"
     assert of(lower).taken[-1].percent == 1.0
+
+
+def test_a_share_by_hand_accepts_nothing_and_says_what_had_failed() -> None:
+    paused = moves.apply(decision.Pause("slower", "latency"), at(), revision(), NOW_S)
+    plan = moves.traffic(paused.state, revision(), "ada", NOW_S, None, percent=25.0)
+    assert (of(plan).cause, of(plan).accepted) == ("latency", ())
+    (event,) = plan.events
+    assert "accepted" not in event.details and event.details["not_passed"] == "errors, latency"
+    assert event.message.startswith(
+        "revision 2 takes 25 % (was 5 %) and stays there: ada went on by hand though"
+    )
+    promoted = moves.promote(paused.state, revision(), "ada", NOW_S, None, full=False)
+    assert promoted.events[0].details["accepted"] == "latency" == of(promoted).accepted[0]
 
 
 def test_who_resumes_accepts_what_paused_it() -> None:

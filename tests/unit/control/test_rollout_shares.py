@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from seaway.control.rollouts import shares
-from seaway.core.errors import UserError
+from seaway.core.errors import SeawayError, TemporaryError, UserError
 from seaway.core.events import Event, EventKind, timestamp
 from seaway.core.provenance import AnsweredBy, Explained, Explanation, Kept, RolloutThen
 from seaway.core.records import Chosen
@@ -57,7 +57,9 @@ def test_the_rollout_and_the_share_of_a_time(revision: int, at_s: float, percent
     assert shares.then_of(HISTORY, revision, NOW_S + at_s) == wanted
 
 
-def explained(revision: int, chosen: Chosen | None, history: Sequence[Event] | None = HISTORY) -> Explanation:
+def explained(
+    revision: int, chosen: Chosen | None, history: Sequence[Event] | SeawayError = HISTORY
+) -> Explanation:
     one = Explanation(
         request_id="r", trace_id=None, at_s=NOW_S + 152, by=AnsweredBy("prices", revision, "sha256:0"), door="rest", slot=0,
         pid=1, code="200", caller="anonymous", rows=1, batch_rows=1, queue_s=0.0, run_s=0.0, cpu_s=0.0, took_s=2.0, rate=1.0,
@@ -65,8 +67,8 @@ def explained(revision: int, chosen: Chosen | None, history: Sequence[Event] | N
     )  # fmt: skip
 
     def told(_endpoint: str) -> Sequence[Event]:
-        if history is None:
-            raise UserError("endpoint_not_found", "gone")
+        if isinstance(history, SeawayError):
+            raise history
         return history
 
     found = Explained((one,), Kept(None, 1, 1, 0, 0))
@@ -88,7 +90,8 @@ def test_where_nothing_is_known_nothing_is_added() -> None:
     for answer in (
         explained(5, Chosen.ONLY),
         explained(5, None),
-        explained(5, Chosen.SPLIT, None),
+        explained(5, Chosen.SPLIT, UserError("endpoint_not_found", "gone")),
+        explained(5, Chosen.SPLIT, TemporaryError("store_unavailable", "away")),
         explained(5, Chosen.SPLIT, ()),
         explained(8, Chosen.SPLIT),
     ):

@@ -330,7 +330,9 @@ def test_answers_that_move_fail_and_those_that_stay_pass(
 
 
 def test_capped_costs_are_shares_of_the_cap() -> None:
-    assert means.capped(1.0, 2.0, (10, 5.0), (100, 60.0)) == Look(1.0, 10, 2.5, 100, 30)
+    found = means.amounts(1.0, ([0.25], [10.0]), ([0.1, 1.0], [60.0, 24.0]))
+    assert (found.candidate, found.candidate_bad, found.stable, found.stable_bad) == (10, 2.5, 84, 30)
+    assert found.candidate_at[16] == 10
 
 
 def test_a_bake_alarms_at_a_rise_and_stays_alarmed() -> None:

@@ -32,9 +32,13 @@ def state(**fields: object) -> RolloutState:
     return msgspec.structs.replace(STATE, **fields)
 
 
+def words(found: Grounds, by: str) -> str:
+    return grounds.in_words(Taken(50.0, 5.0, NOW_S, by, found))
+
+
 def by_hand(to: float = 50.0, spec: Rollout = SPEC, **fields: object) -> str:
     found = grounds.of_person(spec, state(**fields), judged(), NOW_S, to, ())
-    return grounds.in_words(found, "ada")
+    return words(found, "ada")
 
 
 def test_names_are_listed_with_one_and() -> None:
@@ -55,7 +59,7 @@ def test_a_step_is_taken_on_what_its_checks_said() -> None:
             Ground("latency", Verdict.PASSED, "latency: what it saw"),
         ),
     )
-    assert grounds.in_words(found, "seaway") == "errors and latency passed"
+    assert words(found, "seaway") == "errors and latency passed"
     assert grounds.told(found.checks) == {
         "passed": "errors, latency",
         "evidence.errors": "errors: what it saw",
@@ -65,14 +69,18 @@ def test_a_step_is_taken_on_what_its_checks_said() -> None:
 
 def test_the_first_step_and_one_without_checks() -> None:
     first = grounds.of_step(SPEC, state(step=-1), None, passed=True)
-    assert grounds.in_words(first, "seaway") == "every worker had it ready"
+    assert words(first, "seaway") == "every worker had it ready"
     timed = grounds.of_step(msgspec.structs.replace(SPEC, checks=()), STATE, None, passed=True)
-    assert grounds.in_words(timed, "seaway") == "no check was asked for, so it went on by time alone"
+    assert words(timed, "seaway") == "no check was asked for, so it went on by time alone"
+    waved = grounds.of_step(SPEC, state(accepted=("errors", "latency")), judged(), passed=True)
+    assert words(waved, "seaway") == (
+        "no other check was asked for, so it went on by time alone; what errors and latency found a person had accepted"
+    )
 
 
 def test_what_was_undecided_accepted_and_approved_is_told() -> None:
     undecided = grounds.of_step(SPEC, STATE, judged(latency=Verdict.INCONCLUSIVE), passed=False)
-    assert grounds.in_words(undecided, "seaway") == (
+    assert words(undecided, "seaway") == (
         "latency was undecided when its time was over, and inconclusive.then is promote (errors had passed)"
     )
     assert grounds.told(undecided.checks)["not_passed"] == "latency"
@@ -80,7 +88,7 @@ def test_what_was_undecided_accepted_and_approved_is_told() -> None:
         SPEC, state(step=1, accepted=("latency",)), judged(step=1, latency=Verdict.FAILED), passed=True
     )
     assert [one.check for one in waved.checks] == ["errors"]
-    assert grounds.in_words(waved, "seaway") == (
+    assert words(waved, "seaway") == (
         "errors passed, and a person approved it; what latency found a person had accepted"
     )
 
@@ -96,7 +104,7 @@ def test_a_look_of_another_step_is_no_ground() -> None:
 
 def test_what_only_the_checks_together_leave_open_is_not_said_to_have_passed() -> None:
     found = grounds.of_step(SPEC, STATE, judged(), passed=False)
-    assert grounds.in_words(found, "seaway") == (
+    assert words(found, "seaway") == (
         "what the checks say together was undecided when its time was over, and inconclusive.then is promote "
         "(errors and latency had passed)"
     )
@@ -131,7 +139,7 @@ def test_a_person_overrides_checks_holds_freezes_and_approvals() -> None:
         100.0,
         ("predictions",),
     )
-    assert grounds.in_words(found, "ada") == (
+    assert words(found, "ada") == (
         "ada went on by hand though latency was undecided and errors was errored, before its hold was over, "
         "without the approval that the step asks for, in a freeze; what predictions found a person had accepted"
     )

@@ -14,7 +14,7 @@ from seaway.core.evidence import units
 from seaway.core.evidence.streams import Look
 from seaway.core.ledger import Counts, PairCounts, Second
 from seaway.core.rollouts import judging
-from seaway.core.rollouts.processes import LabelLook
+from seaway.core.rollouts.processes import LabelLook, Rates
 from seaway.core.rollouts.state import RolloutPhase
 
 ALL = ("errors", "rejections", "latency", "predictions", "confidence", "cost")
@@ -330,6 +330,18 @@ def test_what_labels_it_still_takes_is_told_in_labels() -> None:
     words = check(world.judge(), "outcome").words
     assert " more candidate requests with revenue" in words
     assert words.endswith("; 1 value below 0 counted as 0")
+
+
+def test_costs_are_weighed_one_by_one() -> None:
+    """They vary far less than a yes or no of the same mean, so little of them says much."""
+    world = World(("cost",), candidate=Model(cost_s=0.0013))
+    world.run(30)
+    (kept,) = world.evidence.checks
+    assert isinstance(kept.process, Rates)
+    mean = next(part for part in kept.process.parts if part.name == "mean")
+    assert mean.arms.total.variance < 0.2
+    assert mean.arms.variance < 0.2
+    assert world.judge().cause == "cost"
 
 
 def test_strict_fails_on_harm_that_is_within_the_margin() -> None:

@@ -65,7 +65,8 @@ def promote(
     _check_ready(rollout)
     step = last if full else rollout.step + 1
     percent = candidate.spec.rollout.steps_percent[step]
-    why = _by_hand(rollout, candidate, judged, now_s, percent)
+    accepted = () if rollout.cause is None else (rollout.cause,)
+    why = grounds.of_person(candidate.spec.rollout, rollout, judged, now_s, percent, accepted)
     return _take_step(state, candidate, step, by, now_s, why, reason)
 
 
@@ -166,10 +167,12 @@ def traffic(
         why=why,
         by=by,
     )
-    grounds_ = _by_hand(rollout, candidate, judged, now_s, percent)
-    new = _with_taken(new, rollout, by, now_s, grounds_)
-    message = f"revision {rollout.candidate} takes {percent:g} % (was {rollout.percent:g} %) and stays there"
-    told = {"why": grounds.in_words(grounds_, by)} | grounds.told(grounds_.checks, grounds_.accepted)
+    # What paused it stays what paused it: only who goes on accepts it.
+    stands_on = grounds.of_person(candidate.spec.rollout, rollout, judged, now_s, percent, ())
+    new = _with_taken(new, rollout, by, now_s, stands_on)
+    said = grounds.in_words(new.taken[-1])
+    message = f"revision {rollout.candidate} takes {percent:g} % (was {rollout.percent:g} %) and stays there: {said}"
+    told = {"why": said} | grounds.told(stands_on.checks, stands_on.accepted)
     return _plan(state, new, candidate, EventKind.TRAFFIC_SET, by, now_s, message, told | _said(reason))
 
 
@@ -187,7 +190,7 @@ def _take_step(
         _running(rollout, RolloutPhase.RUNNING), step=step, percent=spec.steps_percent[step]
     )
     new = _with_taken(new, rollout, by, now_s, why)
-    said = grounds.in_words(why, by)
+    said = grounds.in_words(new.taken[-1])
     message = (
         f"revision {rollout.candidate} takes {new.percent:g} % (step {step + 1} of {len(spec.steps)}): {said}"
     )
@@ -198,14 +201,6 @@ def _take_step(
     told |= {"warnings": warnings[0]} if warnings else {}
     plan = _plan(state, new, candidate, EventKind.ROLLOUT_STEPPED, by, now_s, message, told)
     return msgspec.structs.replace(plan, warnings=warnings)
-
-
-def _by_hand(
-    rollout: RolloutState, candidate: Revision, judged: Judgement | None, now_s: float, percent: float
-) -> Grounds:
-    """What a person does not wait for; what paused it is accepted by that."""
-    accepted = () if rollout.cause is None else (rollout.cause,)
-    return grounds.of_person(candidate.spec.rollout, rollout, judged, now_s, percent, accepted)
 
 
 def _with_taken(new: RolloutState, was: RolloutState, by: str, now_s: float, why: Grounds) -> RolloutState:

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from seaway.control.rollouts import figures, labels
 from seaway.control.rollouts.labels import LabelsAsked
 from seaway.core.errors import SeawayError
-from seaway.core.evidence import dispersion
+from seaway.core.evidence import dispersion, means
 from seaway.core.evidence.dispersion import Dispersion
 from seaway.core.rollouts.processes import LabelLook, LabelPast
 from seaway.core.rollouts.spec import RolloutCheck
@@ -62,9 +61,7 @@ def known(records: Path, endpoint: str, stable: int, until_s: float, check: Roll
     spread = Dispersion(cautious=True)
     for at_s, bad in found:
         spread = dispersion.seen(spread, at_s, (), (bad, 1.0 - bad))
-    bads = np.array([bad for _, bad in found])
-    whole = float(bads.mean() * (1.0 - bads.mean()))
-    return LabelPast(spread, min(1.0, float(bads.var()) / whole) if whole > 0 else 1.0)
+    return LabelPast(spread, means.variance([bad for _, bad in found]))
 
 
 def _wrong(of: tuple[Path, str, int, float]) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from seaway.core.errors import UserError
+from seaway.core.errors import SeawayError
 from seaway.core.events import ROLLOUT_ENDS, Event, EventKind, timestamp
 from seaway.core.phrases import listed
 from seaway.core.provenance import Explained, Explanation, RolloutThen
@@ -22,6 +22,11 @@ _LATE_S: Final = 10.0
 """So long after the end of a rollout a worker may still route by it."""
 
 
+def wanted(found: Explained) -> bool:
+    """Whether a rollout sent any of the requests, so that `with_rollouts` has to look."""
+    return any(one.chosen in _BY_A_ROLLOUT for one in found.requests)
+
+
 def with_rollouts(
     found: Explained,
     history: Callable[[str], Sequence[Event]],
@@ -29,8 +34,8 @@ def with_rollouts(
 ) -> Explained:
     """Each request that a rollout sent to its revision, with what is known of that.
 
-    `history` gives an endpoint's events, `spec_of` the rollout of a revision; both may raise UserError where the endpoint is
-    gone, and then nothing is added.
+    `history` gives an endpoint's events, `spec_of` the rollout of a revision; where they raise (the endpoint is
+    gone, the store is away) nothing is added: what is kept of the request itself stands.
     """
     return msgspec.structs.replace(
         found, requests=tuple(_with_rollout(one, history, spec_of) for one in found.requests)
@@ -51,7 +56,7 @@ def _with_rollout(
             to = "candidate" if revision == then.candidate else "stable"
             flags = (flag for flag in spec_of(endpoint, then.candidate).flags if flag.to == to)
             then = msgspec.structs.replace(then, flags=tuple(_in_words(flag) for flag in flags))
-    except UserError:
+    except SeawayError:
         return one
     return msgspec.structs.replace(one, rollout=then)
 

@@ -16,6 +16,7 @@ from seaway.control.rollouts.views import RolloutStatus, Waiting
 from seaway.core import phrases, times
 from seaway.core.checks import Verdict
 from seaway.core.evidence import forecasts
+from seaway.core.rollouts import decision
 from seaway.core.rollouts.judgement import CheckJudgement, Judgement
 from seaway.core.rollouts.spec import Freeze, Rollout
 from seaway.core.rollouts.state import RolloutPhase, RolloutState
@@ -64,7 +65,7 @@ def for_approval(state: RolloutState, spec: Rollout, judgement: Judgement | None
     if state.phase is not RolloutPhase.RUNNING or state.since_s is None or state.step == len(spec.steps) - 1:
         return False
     held = now_s >= state.since_s + spec.hold_s(state.step)
-    decided = not _lacking(state, spec, judgement) or _goes_on(state, spec, judgement, now_s)
+    decided = not _lacking(state, spec, judgement) or decision.goes_on(spec, state, judgement, now_s)
     return held and _unapproved(state, spec) and decided
 
 
@@ -131,7 +132,7 @@ def _running(
         earliest.append(held_s)
     lacking = _lacking(state, spec, judgement)
     ends_s = state.since_s + spec.inconclusive.after_s
-    goes_on = _goes_on(state, spec, judgement, now_s)
+    goes_on = decision.goes_on(spec, state, judgement, now_s)
     if lacking and not goes_on:
         reasons.append(_checks(lacking))
         earliest += [_passes_s(found, now_s) for _, found in lacking]
@@ -158,15 +159,6 @@ def _running(
     else:
         words += f"; {_UNDECIDED[spec.inconclusive.then]} where that is undecided at {at}"
     return words, next_s
-
-
-def _goes_on(state: RolloutState, spec: Rollout, judgement: Judgement | None, now_s: float) -> bool:
-    """Whether its time is over and the policy goes on without a verdict, as `core.rollouts.decision` has it."""
-    if state.since_s is None or judgement is None or judgement.step != state.step:
-        return False
-    late = now_s - state.since_s >= spec.inconclusive.after_s
-    blind = judgement.guard is not None or judgement.verdict is Verdict.ERRORED or not judgement.seen
-    return late and spec.inconclusive.then == "promote" and not blind
 
 
 def _unapproved(state: RolloutState, spec: Rollout) -> bool:

@@ -38,23 +38,38 @@ class Moments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(0.0, (self.squares - self.total**2 / self.n) / (self.n - 1))
 
 
-def capped(at_s: float, cap: float, candidate: tuple[int, float], stable: tuple[int, float]) -> Look:
-    """A look at (units, sum of min(amount, cap)): shares of the cap, which was frozen before the rollout.
-
-    Values in [0, 1] in the place of outcomes make the factor a lower bound of itself, so nothing is lost but speed.
-    """
-    return Look(at_s, candidate[0], candidate[1] / cap, stable[0], stable[1] / cap)
+Weighed = tuple[Sequence[float], Sequence[float]]
+"""Values in [0, 1], and how many units have each."""
 
 
-def places(values: Sequence[float]) -> tuple[float, ...]:
-    """How many values in [0, 1] lie at each of `PLACES`. One between two counts in both, by its distance: that leaves the sum as
+def amounts(at_s: float, candidate: Weighed, stable: Weighed) -> Look:
+    """A look at amounts as shares of a cap, which was frozen before."""
+    ours, theirs = (float(np.dot(one[0], one[1])) for one in (candidate, stable))
+    return Look(
+        at_s, sum(candidate[1]), ours, sum(stable[1]), theirs, places(*candidate), places(*stable)
+    )
+
+
+def variance(values: Sequence[float], counts: Sequence[float] | None = None) -> float:
+    """Of one unit, over that of a yes or no of the same mean; 1 where nothing varies."""
+    if not len(values):
+        return 1.0
+    mean = float(np.average(values, weights=counts))
+    square = float(np.average(np.square(values), weights=counts))
+    whole = mean * (1.0 - mean)
+    return min(1.0, (square - mean**2) / whole) if whole > 0 else 1.0
+
+
+def places(values: Sequence[float], counts: Sequence[float] | None = None) -> tuple[float, ...]:
+    """How many values in [0, 1], each so often as `counts` says (once), lie at each of `PLACES`. One between two counts in both, by its distance: that leaves the sum as
     it is, and the factor, whose logarithm is concave in the value, can only become smaller."""
     last = len(PLACES) - 1
     scaled = np.asarray(values, dtype=np.float64) * last
     below = np.minimum(scaled.astype(np.int64), last - 1)
-    above = scaled - below
-    counts = np.bincount(below, 1.0 - above, last + 1) + np.bincount(below + 1, above, last + 1)
-    return tuple(counts.tolist())
+    often = np.ones_like(scaled) if counts is None else np.asarray(counts, dtype=np.float64)
+    above = (scaled - below) * often
+    found = np.bincount(below, often - above, last + 1) + np.bincount(below + 1, above, last + 1)
+    return tuple(found.tolist())
 
 
 def together(looks: Sequence[Look]) -> tuple[tuple[float, ...], tuple[float, ...]]:

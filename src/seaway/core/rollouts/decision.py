@@ -90,7 +90,7 @@ def next_action(snapshot: Snapshot) -> RolloutAction | None:
     if (doubt := _doubt(snapshot)) is not None:
         return Pause(_words(snapshot, doubt), doubt)
     passed = _passed(snapshot)
-    if not passed and _late(snapshot):
+    if not passed and _late(snapshot.spec, state, snapshot.now_s):
         return _undecided(snapshot)
     return _next_step(snapshot, passed=True) if passed and _may_rise(snapshot) else None
 
@@ -125,21 +125,27 @@ def _passed(snapshot: Snapshot) -> bool:
     return wanted <= found and judged.through_s >= state.since_s
 
 
-def _late(snapshot: Snapshot) -> bool:
-    since_s = snapshot.state.since_s
-    return since_s is not None and snapshot.now_s - since_s >= snapshot.spec.inconclusive.after_s
+def goes_on(spec: Rollout, state: RolloutState, judged: Judgement | None, now_s: float) -> bool:
+    """Whether the time of the step is over and the policy goes on undecided; never on to more traffic on nothing."""
+    if judged is None or spec.inconclusive.then != "promote" or not _late(spec, state, now_s):
+        return False
+    seen = judged.seen and judged.guard is None and judged.step == state.step
+    return seen and judged.verdict is not Verdict.ERRORED
+
+
+def _late(spec: Rollout, state: RolloutState, now_s: float) -> bool:
+    return state.since_s is not None and now_s - state.since_s >= spec.inconclusive.after_s
 
 
 def _undecided(snapshot: Snapshot) -> RolloutAction | None:
-    """The time is over and the step has not passed: as the policy says, but never on to more traffic on nothing."""
+    """The time is over and the step has not passed: as the policy says."""
     policy, judged = snapshot.spec.inconclusive, snapshot.judgement
     why = f"its checks have not decided within {policy.after}"
     if judged is not None and judged.guard is not None:
         why = f"{why}: {judged.guard}"
     if policy.then == "rollback":
         return RollBack(why)
-    seen = judged is not None and judged.seen and judged.guard is None and judged.step == snapshot.state.step
-    if policy.then == "pause" or judged is None or not seen or judged.verdict is Verdict.ERRORED:
+    if not goes_on(snapshot.spec, snapshot.state, judged, snapshot.now_s):
         return Pause(why)
     return _next_step(snapshot, passed=False) if _may_rise(snapshot) else None
 

@@ -75,9 +75,10 @@ def with_one_more(taken: Sequence[Taken], new: Taken) -> tuple[Taken, ...]:
     return (*kept, new)[-_MOST:]
 
 
-def in_words(grounds: Grounds, by: str) -> str:
-    """Such as `errors and latency passed`; `by` is the person who did it by hand."""
-    said = _in_words(grounds, by)
+def in_words(taken: Taken) -> str:
+    """Such as `errors and latency passed`."""
+    grounds = taken.grounds
+    said = _in_words(taken)
     if grounds.approved:
         said += ", and a person approved it"
     if grounds.accepted:
@@ -99,7 +100,7 @@ def of_promotion(taken: Sequence[Taken]) -> str:
     found: dict[str, list[float]] = {}
     for one in taken:
         if one.grounds.rule != "ready" and one.percent > one.before:
-            found.setdefault(in_words(one.grounds, one.by), []).append(one.before)
+            found.setdefault(in_words(one), []).append(one.before)
     return "; ".join(f"at {_shares(shares)} {words}" for words, shares in found.items())
 
 
@@ -131,7 +132,8 @@ def _checks(
     return tuple(found)
 
 
-def _in_words(grounds: Grounds, by: str) -> str:
+def _in_words(taken: Taken) -> str:
+    grounds, by = taken.grounds, taken.by
     passed = [one.check for one in grounds.checks if one.verdict is Verdict.PASSED]
     others = [one for one in grounds.checks if one.verdict is not Verdict.PASSED]
     match grounds.rule:
@@ -140,10 +142,14 @@ def _in_words(grounds: Grounds, by: str) -> str:
         case "passed":
             return f"{listed(passed)} passed"
         case "time":
-            return "no check was asked for, so it went on by time alone"
+            return (
+                f"no {'other ' if grounds.accepted else ''}check was asked for, so it went on by time alone"
+            )
         case "undecided":
             what = _undecided(others) or "what the checks say together was undecided"
             said = f"{what} when its time was over, and inconclusive.then is promote"
+        case "person" if taken.percent <= taken.before:
+            return f"{by} set it by hand"
         case "person":
             though = f" though {_undecided(others)}" if others else ""
             said = ", ".join((f"{by} went on by hand{though}", *grounds.despite))

@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import msgspec
+import numpy as np
 
 from seaway.core import ledger
 from seaway.core.evidence import arms, means, units
 from seaway.core.evidence.arms import Arms, Rule
 from seaway.core.evidence.dispersion import Dispersion
+from seaway.core.evidence.means import Weighed
 from seaway.core.evidence.streams import Look
 from seaway.core.evidence.units import Slowness
 from seaway.core.ledger import Counts, PairCounts, Sparse
@@ -128,8 +130,10 @@ def _begin_cost(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float
     slowness = baseline.slowness(baseline.counts.cost, q, factor, plus)
     if cap_s is None or slowness is None:
         return ()
-    rate = _capped(baseline.counts.cost, cap_s) / size(baseline.counts.cost) / cap_s
-    mean = arms.begin(_rule(check, rate), at_s, spread_of(past, lambda at, c, s: _costs(at, cap_s, c, s)))
+    before = _shares(baseline.counts.cost, cap_s)
+    rule = _rule(check, float(np.average(before[0], weights=before[1])))
+    mean = arms.begin(rule, at_s, spread_of(past, lambda at, c, s: _costs(at, cap_s, c, s)))
+    mean = msgspec.structs.replace(mean, variance=means.variance(*before))
     above = arms.begin(
         Rule(slowness.margin, rate=slowness.rate),
         at_s,
@@ -139,17 +143,13 @@ def _begin_cost(check: RolloutCheck, baseline: Baseline, past: Past, at_s: float
 
 
 def _costs(at_s: float, cap_s: float, candidate: Counts, stable: Counts) -> Look:
-    return means.capped(
-        at_s,
-        cap_s,
-        (size(candidate.cost), _capped(candidate.cost, cap_s)),
-        (size(stable.cost), _capped(stable.cost, cap_s)),
-    )
+    return means.amounts(at_s, _shares(candidate.cost, cap_s), _shares(stable.cost, cap_s))
 
 
-def _capped(costs: Sparse, cap_s: float) -> float:
-    """The sum of costs, each at most the cap."""
-    return sum(min(ledger.edge_s(index) * _HALF_BIN, cap_s) * count for index, count in costs)
+def _shares(costs: Sparse, cap_s: float) -> Weighed:
+    """Costs as shares of the cap, each at most that."""
+    values = [min(ledger.edge_s(index) * _HALF_BIN, cap_s) / cap_s for index, _ in costs]
+    return values, [float(count) for _, count in costs]
 
 
 def _dear(at_s: float, slowness: Slowness, candidate: Counts, stable: Counts) -> Look:
