@@ -72,6 +72,7 @@ def explained(
         return history
 
     found = Explained((one,), Kept(None, 1, 1, 0, 0))
+    assert shares.wanted(found) is (chosen not in (None, Chosen.ONLY, Chosen.NAMED))
     (answer,) = shares.with_rollouts(found, told, lambda _endpoint, _number: FLAGS).requests
     return answer
 

@@ -271,6 +271,26 @@ def test_there_are_never_more_bad_requests_than_requests(tmp_path: Path) -> None
     assert [(s.counts.finished, s.counts.bad) for s in page.seconds] == [(1, 1), (2, 1)]
 
 
+def test_answers_for_which_nobody_waits_any_more_are_no_debt_of_later_requests(tmp_path: Path) -> None:
+    """A request whose deadline passed while its batch ran ends late; what the batch said then is carried one second at most."""
+    clock = FakeClock()
+    one = recorder(tmp_path, clock)
+
+    async def scenario() -> None:
+        one.begin()
+        revision = handle(clock)
+        for _ in range(5):
+            tell(one, revision, Ended(outputs(float("nan")), "deadline_exceeded", ended_s=clock.at_s), 1)
+            clock.at_s += 1
+        for _ in range(5):
+            tell(one, revision, Ended(outputs(1.0), ended_s=clock.at_s), 1)
+
+    run(scenario)
+    one.close()
+    (page,) = pages(tmp_path)
+    assert [(s.counts.finished, s.counts.bad) for s in page.seconds] == [(1, 1)] * 5 + [(5, 0)]
+
+
 def test_the_live_pages_are_those_on_disk(tmp_path: Path) -> None:
 
     clock = FakeClock()

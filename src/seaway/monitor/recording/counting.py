@@ -61,14 +61,14 @@ class Handed(msgspec.Struct, frozen=True):
 class _Open:
     """One revision's second while it grows. `apart` is None where no units are counted; `slice` is a part of them."""
 
-    __slots__ = ("apart", "counts", "pairs", "slice", "subject")
+    __slots__ = ("apart", "counts", "early", "pairs", "slice", "subject")
 
     def __init__(self, subject: Subject, owed: Tally | None, early: int) -> None:
         """`owed` is what the last second had to take away and could not, `early` its invalid answers of requests that end in
         this one."""
         self.subject = subject
         self.counts = Tally()
-        self.counts.numbers["invalid"] = early
+        self.counts.numbers["invalid"] = self.early = early
         self.pairs: dict[Agreed, int] = {}
         self.slice: SliceCounts | None = None
         self.apart: Tally | None = None
@@ -264,7 +264,7 @@ class Counting:
     def _close_second(self, second_s: int) -> None:
         found, self._open, self._owed, self._early = self._open, {}, {}, {}
         for key, entry in found.items():
-            if early := entry.counts.early():
+            if early := entry.counts.early(entry.early):
                 self._early[key] = early
             second = entry.second(second_s)
             self._live.add(entry.subject, second)

@@ -101,16 +101,19 @@ class Tally:
             left.answers = _less(self.answers, apart.answers)
         return left.counts()
 
-    def early(self) -> int:
-        """Take away, and return, the invalid answers whose requests have not ended yet: they are of the second in which those
-        do, or there would be more bad requests than requests."""
+    def early(self, carried: int) -> int:
+        """Take away the invalid answers whose requests have not ended yet: they are of the second in which those do, or there
+        would be more bad requests than requests. Returns how many of them came in this second: of those `carried` from the
+        one before nobody waits any more (a request that ended late or was cancelled is told by its code).
+        """
         numbers = self.numbers
         answered = numbers["finished"] - sum(
             numbers[kind] for kind in ("failed", "refused", "rejected", "cancelled")
         )
+        own = numbers["invalid"] - carried
         early = max(0, numbers["invalid"] - answered)
         numbers["invalid"] -= early
-        return early
+        return min(early, own)
 
     @property
     def empty(self) -> bool:

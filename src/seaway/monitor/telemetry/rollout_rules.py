@@ -48,7 +48,7 @@ def group(endpoint: str) -> Group:
                 hold_s=_APPROVAL_S,
                 labels=labels("ticket", endpoint),
                 summary=f"{endpoint}: the rollout of revision {{{{ $labels.revision }}}} waits for an approval",
-                description=f"Nothing else is missing. What its checks saw: seaway rollout {endpoint}; then seaway approve {endpoint}, "
+                description=f"Its checks hold it up no more. What they saw: seaway rollout {endpoint}; then seaway approve {endpoint}, "
                 f"or seaway abort {endpoint}",
             ),
             Rule(
