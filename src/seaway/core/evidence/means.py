@@ -45,9 +45,7 @@ Weighed = tuple[Sequence[float], Sequence[float]]
 def amounts(at_s: float, candidate: Weighed, stable: Weighed) -> Look:
     """A look at amounts as shares of a cap, which was frozen before."""
     ours, theirs = (float(np.dot(one[0], one[1])) for one in (candidate, stable))
-    return Look(
-        at_s, sum(candidate[1]), ours, sum(stable[1]), theirs, places(*candidate), places(*stable)
-    )
+    return Look(at_s, sum(candidate[1]), ours, sum(stable[1]), theirs, places(*candidate), places(*stable))
 
 
 def variance(values: Sequence[float], counts: Sequence[float] | None = None) -> float:
