@@ -26,7 +26,7 @@ from seaway.core.evidence.streams import Look
 from seaway.core.rollouts.processes import LabelLook
 from seaway.core.rollouts.spec import RolloutCheck
 from seaway.monitor.feedback import arrivals
-from seaway.monitor.feedback.arrivals import Arrived
+from seaway.monitor.feedback.arrivals import Arrived, PastOutcome
 
 FEWEST_ERRORS: Final = 100
 """Labels of the stable revision's numbers, from which the cap of a loss is taken."""
@@ -134,7 +134,7 @@ class Labels:
         return msgspec.structs.replace(begun, met=any(is_good(one.value, check.good or "") for one in known))
 
 
-def loss(label: Arrived, cap: float | None) -> float:
+def loss(label: Arrived | PastOutcome, cap: float | None) -> float:
     """How wrong an answer was, in [0, 1]: of a class all or nothing, of a number its error as a share of the cap."""
     if isinstance(label.answer, str) or isinstance(label.truth, str):
         return float(label.answer != label.truth)
@@ -185,7 +185,7 @@ def is_good(value: str, good: feedback.Outcome) -> bool:
     return value == wanted or (number is not None and feedback.as_number(value) == number)
 
 
-def error_of(label: Arrived) -> float:
+def error_of(label: Arrived | PastOutcome) -> float:
     """How far a number is from what came true."""
     return abs(float(label.answer or 0.0) - float(label.truth or 0.0))
 

@@ -69,12 +69,4 @@ def _wrong(of: tuple[Path, str, int, float]) -> list[tuple[float, float]]:
     cap = labels.past_cap(*of)
     if cap is None and any(isinstance(one.answer, float) for one in told):
         return []
-    return [
-        (
-            one.received_s,
-            float(one.answer != one.truth)
-            if isinstance(one.answer, str) or isinstance(one.truth, str)
-            else labels.share_of(abs((one.answer or 0.0) - (one.truth or 0.0)), cap),
-        )
-        for one in told
-    ]
+    return [(one.received_s, labels.loss(one, cap)) for one in told]
