@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from label_world import ASKED, BEGAN_S, CANDIDATE, STABLE, World, counts
 
+from seaway.control.rollouts import figures
 from seaway.control.rollouts import labels as rollout_labels
 from seaway.control.rollouts.labels import LabelCursor
 from seaway.core.rollouts.processes import LabelLook
@@ -348,8 +349,8 @@ def test_outcomes_of_the_first_version_are_brought_up(tmp_path: Path, world: Wor
 
 
 def test_the_cap_is_the_99th_percentile() -> None:
-    assert rollout_labels.cap_of([1.0]) == 1.0
-    assert rollout_labels.cap_of([float(n) for n in range(200, 0, -1)]) == 198.0
-    with pytest.raises(ValueError, match="no errors"):
-        rollout_labels.cap_of([])
-    assert math.isclose(rollout_labels.cap_of([0.1] * 99 + [5.0]), 0.1)
+    assert figures.cap_of([1.0]) == 1.0
+    assert figures.cap_of([float(n) for n in range(200, 0, -1)]) == 198.0
+    with pytest.raises(ValueError, match="no values"):
+        figures.cap_of([])
+    assert math.isclose(figures.cap_of([0.1] * 99 + [5.0]), 0.1)

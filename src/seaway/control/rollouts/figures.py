@@ -7,6 +7,7 @@ the stable revision's values above 0 from before the rollout; where those are to
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -83,13 +84,22 @@ def lacking(value: float, cap: float, check: RolloutCheck) -> float:
     return share if check.better == "lower" else 1.0 - share
 
 
+def cap_of(values: Sequence[float]) -> float:
+    """From which value on one counts no more: the 99th percentile; also of the errors of numbers, see `labels`.
+
+    Raises ValueError on none.
+    """
+    if not values:
+        raise ValueError("no values")
+    return sorted(values)[math.ceil(_CAP_QUANTILE * len(values)) - 1]
+
+
 def _learned(cursor: FigureCursor, values: list[float]) -> FigureCursor:
     """With a cap once there are enough values above 0; those of 0 and less say nothing of how large one is."""
-    above = sorted(value for value in values if value > 0)
+    above = [value for value in values if value > 0]
     if len(above) < FEWEST:
         return msgspec.structs.replace(cursor, values=tuple(above))
-    cap = above[math.ceil(_CAP_QUANTILE * len(above)) - 1]
-    return msgspec.structs.replace(cursor, cap=cap, values=())
+    return msgspec.structs.replace(cursor, cap=cap_of(above), values=())
 
 
 def _number(one: Arrived) -> float:

@@ -10,7 +10,6 @@ the share of the split is watched (`core.evidence.guards.SampleRatio`): where th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +31,6 @@ FEWEST_ERRORS: Final = 100
 """Labels of the stable revision's numbers, from which the cap of a loss is taken."""
 MOST_ERRORS: Final = 10_000
 LOST: Final = "outcomes.db is not the one that was counted before: labels are lost"
-_CAP_QUANTILE: Final = 0.99
 _NAMED: Final = 5
 """Outcomes that are named where none is the wanted one."""
 _LONGEST: Final = 40
@@ -146,21 +144,11 @@ def share_of(error: float, cap: float | None) -> float:
     return min(error, cap) / cap if cap else float(error > 0)
 
 
-def cap_of(errors: Sequence[float]) -> float:
-    """The error from which on a loss is 1: the 99th percentile of the stable revision's absolute errors.
-
-    0 where nearly all of them are: then every error is a loss of 1. Raises ValueError on none.
-    """
-    if not errors:
-        raise ValueError("no errors")
-    return sorted(errors)[math.ceil(_CAP_QUANTILE * len(errors)) - 1]
-
-
 def past_cap(records: Path, endpoint: str, stable: int, started_s: float) -> float | None:
     """The cap by the stable revision's labels from before the rollout; None where they are too few. Blocking; raises as
     `monitor.feedback.outcomes`."""
     errors = arrivals.past_errors(records, endpoint, stable, started_s, MOST_ERRORS)
-    return cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
+    return figures.cap_of(errors) if len(errors) >= FEWEST_ERRORS else None
 
 
 def learnt(
@@ -175,7 +163,7 @@ def learnt(
     classes = [one for one in judged if isinstance(one.answer, str)]
     if len(errors) < FEWEST_ERRORS:
         return None, errors, classes
-    return cap_of(errors), (), classes
+    return figures.cap_of(errors), (), classes
 
 
 def is_good(value: str, good: feedback.Outcome) -> bool:
